@@ -1,0 +1,280 @@
+//! Public keys of a token service (RFC 7517), narrowed to what a verifier may use.
+//!
+//! In: the bytes of a JWKS document. Out: keys, each bound to exactly one algorithm (RFC 8725 section 3.1), and the
+//! faults of those left out. A key that we cannot use never spoils the others.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+/// Keys with distinct identifiers, in the order of the document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeySet(Vec<Jwk>);
+
+/// One public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Jwk {
+    /// `kid`; a key without one serves tokens without one.
+    pub key_id: Option<String>,
+    /// The only algorithm that this key verifies.
+    pub algorithm: SignatureAlgorithm,
+    /// The key itself.
+    pub key: JwkKey,
+}
+
+/// Public key material, base64url without padding as in the document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum JwkKey {
+    /// Elliptic curve point.
+    Ec {
+        /// Coordinate.
+        x: String,
+        /// Coordinate.
+        y: String,
+    },
+    /// Edwards curve point.
+    Okp {
+        /// Public key.
+        x: String,
+    },
+    /// RSA modulus of 2048 to 8192 bits and exponent.
+    Rsa {
+        /// Modulus.
+        n: String,
+        /// Exponent.
+        e: String,
+    },
+}
+
+/// Asymmetric signature algorithms (RFC 7518 section 3, RFC 8037). There is no symmetric one, so a public key can
+/// never be taken for an HMAC secret (J2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of RFC 7518 and RFC 8037")]
+pub enum SignatureAlgorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// The document is no key set at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a JWK Set (RFC 7517 section 5): an object whose member \"keys\" is a list")]
+pub struct InvalidKeySet;
+
+/// A key that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("key {position} of the set is not used: {reason}")]
+pub struct KeyFault {
+    /// Position in the document, from 0.
+    pub position: usize,
+    /// Why.
+    pub reason: &'static str,
+}
+
+#[derive(Deserialize)]
+struct RawKeySet {
+    keys: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct RawJwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    d: Option<serde_json::Value>,
+}
+
+const MAX_KEYS: usize = 64;
+
+// === impl KeySet ===
+
+impl KeySet {
+    /// Reads a JWKS document.
+    pub fn parse(document: &[u8]) -> Result<(Self, Vec<KeyFault>), InvalidKeySet> {
+        let raw: RawKeySet = serde_json::from_slice(document).map_err(|_: serde_json::Error| InvalidKeySet)?;
+        let mut keys: Vec<Jwk> = Vec::new();
+        let mut faults = Vec::new();
+        for (position, value) in raw.keys.into_iter().enumerate() {
+            match read_key(value) {
+                Ok(_) if keys.len() == MAX_KEYS => faults.push(KeyFault { position, reason: "more than 64 keys" }),
+                Ok(key) if keys.iter().any(|known| known.key_id == key.key_id && known.algorithm == key.algorithm) => {
+                    faults.push(KeyFault { position, reason: "kid and alg stand twice in the set" });
+                }
+                Ok(key) => keys.push(key),
+                Err(reason) => faults.push(KeyFault { position, reason }),
+            }
+        }
+        Ok((Self(keys), faults))
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Jwk] {
+        &self.0
+    }
+}
+
+// === impl SignatureAlgorithm ===
+
+impl SignatureAlgorithm {
+    /// The algorithm of that registered name, spelled exactly (J1).
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "RS256" => Self::RS256,
+            "RS384" => Self::RS384,
+            "RS512" => Self::RS512,
+            "PS256" => Self::PS256,
+            "PS384" => Self::PS384,
+            "PS512" => Self::PS512,
+            "ES256" => Self::ES256,
+            "ES384" => Self::ES384,
+            "EdDSA" => Self::EdDSA,
+            _ => return None,
+        })
+    }
+}
+
+fn read_key(value: serde_json::Value) -> Result<Jwk, &'static str> {
+    let raw: RawJwk = serde_json::from_value(value).map_err(|_: serde_json::Error| "not a JWK (RFC 7517 section 4)")?;
+    if raw.d.is_some() {
+        return Err("it holds a private key");
+    }
+    if raw.usage.as_deref().is_some_and(|usage| usage != "sig") {
+        return Err("\"use\" is not \"sig\"");
+    }
+    if raw.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
+        return Err("\"key_ops\" lacks \"verify\"");
+    }
+    let (algorithm, key) = match (raw.kty.as_str(), raw.crv.as_deref()) {
+        ("EC", Some("P-256")) => (SignatureAlgorithm::ES256, elliptic(raw.x, raw.y, 32)?),
+        ("EC", Some("P-384")) => (SignatureAlgorithm::ES384, elliptic(raw.x, raw.y, 48)?),
+        ("OKP", Some("Ed25519")) => (SignatureAlgorithm::EdDSA, edwards(raw.x)?),
+        ("RSA", _) => return rsa(raw.kid, raw.alg.as_deref(), raw.n, raw.e),
+        _ => return Err("key type or curve is not supported"),
+    };
+    match raw.alg.as_deref().map(SignatureAlgorithm::parse) {
+        None => {}
+        Some(named) if named == Some(algorithm) => {}
+        Some(_) => return Err("\"alg\" does not fit the key"),
+    }
+    Ok(Jwk { key_id: raw.kid, algorithm, key })
+}
+
+fn elliptic(x: Option<String>, y: Option<String>, bytes: usize) -> Result<JwkKey, &'static str> {
+    match (x, y) {
+        (Some(x), Some(y)) if octets(&x)?.len() == bytes && octets(&y)?.len() == bytes => Ok(JwkKey::Ec { x, y }),
+        _ => Err("coordinates are missing or of the wrong length"),
+    }
+}
+
+fn edwards(x: Option<String>) -> Result<JwkKey, &'static str> {
+    match x {
+        Some(x) if octets(&x)?.len() == 32 => Ok(JwkKey::Okp { x }),
+        _ => Err("the public key is missing or of the wrong length"),
+    }
+}
+
+/// Bounds of J17: modulus of 2048 to 8192 bits, exponent odd, at least 3 and at most 32 bits.
+fn rsa(kid: Option<String>, alg: Option<&str>, n: Option<String>, e: Option<String>) -> Result<Jwk, &'static str> {
+    use SignatureAlgorithm::{ES256, ES384, EdDSA, RS256};
+    let (Some(n), Some(e)) = (n, e) else { return Err("modulus or exponent is missing") };
+    let (modulus, exponent) = (octets(&n)?, octets(&e)?);
+    let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+    if !(2048..=8192).contains(&bits) {
+        return Err("an RSA modulus has 2048 to 8192 bits");
+    }
+    let odd = exponent.last().is_some_and(|last| last % 2 == 1);
+    if !odd || exponent.len() > 4 || exponent.as_slice() == [1] {
+        return Err("an RSA exponent is odd, above 1 and has at most 32 bits");
+    }
+    // A key without "alg" verifies RS256 alone, the algorithm that RFC 9068 section 4 demands.
+    let algorithm = alg.map_or(Some(RS256), SignatureAlgorithm::parse);
+    match algorithm {
+        None | Some(ES256 | ES384 | EdDSA) => Err("\"alg\" does not fit the key"),
+        Some(algorithm) => Ok(Jwk { key_id: kid, algorithm, key: JwkKey::Rsa { n, e } }),
+    }
+}
+
+fn octets(text: &str) -> Result<Vec<u8>, &'static str> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_: base64::DecodeError| "not base64url")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(keys: &str) -> (KeySet, Vec<&'static str>) {
+        let (set, faults) = KeySet::parse(format!("{{\"keys\":[{keys}]}}").as_bytes()).unwrap();
+        (set, faults.into_iter().map(|fault| fault.reason).collect())
+    }
+
+    fn rsa_key(bytes: usize, e: &str) -> String {
+        let n = URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
+        format!(r#"{{"kty":"RSA","kid":"r","n":"{n}","e":"{e}"}}"#)
+    }
+
+    #[test]
+    fn a_bad_key_does_not_spoil_the_others() {
+        let (set, faults) = parse(&format!(r#"{{"kty":"oct","k":"AA"}},42,{}"#, rsa_key(256, "AQAB")));
+        assert_eq!((set.keys().len(), faults.len()), (1, 2));
+        assert_eq!(set.keys()[0].algorithm, SignatureAlgorithm::RS256);
+    }
+
+    #[test]
+    fn bounds_rsa_keys_j17() {
+        for (bytes, e, good) in [
+            (256, "AQAB", true),
+            (1024, "AQAB", true),
+            (255, "AQAB", false),
+            (1025, "AQAB", false),
+            (256, "AQ", false),
+            (256, "Ag", false),
+            (256, "AQAAAAE", false),
+            (256, "", false),
+        ] {
+            assert_eq!(parse(&rsa_key(bytes, e)).0.keys().len() == 1, good, "{bytes} {e}");
+        }
+    }
+
+    #[test]
+    fn binds_the_algorithm_to_the_key_j2() {
+        let point = URL_SAFE_NO_PAD.encode([7; 32]);
+        let ec = |alg: &str| format!(r#"{{"kty":"EC","crv":"P-256","alg":"{alg}","x":"{point}","y":"{point}"}}"#);
+        assert_eq!(parse(&ec("ES256")).0.keys().len(), 1);
+        for alg in ["HS256", "RS256", "none", "es256", ""] {
+            assert!(parse(&ec(alg)).0.keys().is_empty(), "{alg}");
+        }
+    }
+
+    #[test]
+    fn leaves_out_encryption_keys_private_keys_and_twins() {
+        let point = URL_SAFE_NO_PAD.encode([7; 32]);
+        let key = |more: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{point}"{more}}}"#);
+        assert!(parse(&key(r#","use":"enc""#)).0.keys().is_empty());
+        assert!(parse(&key(r#","key_ops":["sign"]"#)).0.keys().is_empty());
+        assert!(parse(&key(r#","d":"AA""#)).0.keys().is_empty());
+        assert_eq!(parse(&format!("{0},{0}", key(""))).0.keys().len(), 1);
+    }
+
+    #[test]
+    fn refuses_documents_that_are_no_key_set_j14() {
+        for document in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#] {
+            assert!(KeySet::parse(document.as_bytes()).is_err(), "{document}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The compiled policy of one workload: what the compiler emits, the wire carries and the proxy runs.
+//!
+//! In: nothing but values. Out: a [`Snapshot`], a closed set of named resources. There is no clock, no IO and no
+//! Kubernetes here. Every shape refuses unknown fields, so an older reader never ignores what it does not understand.
+//!
+//! INVARIANT: no field that decides about access is an `Option` whose absence would mean "allow".
+
+mod authentication;
+mod authorization;
+mod duration;
+mod hostname;
+mod key_set;
+mod matcher;
+mod method;
+mod name;
+mod path;
+mod route;
+mod secret;
+mod snapshot;
+mod token_service;
+
+pub use authentication::{
+    Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
+};
+pub use authorization::{Authorization, InvalidScope, Scope, ScopeRule};
+pub use duration::Millis;
+pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
+pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};
+pub use matcher::{HeaderMatch, Match, PathMatch};
+pub use method::{InvalidMethod, Method};
+pub use name::{InvalidName, NamespacedName, SecretName};
+pub use path::{CanonicalPath, InvalidPath, PathTemplate, TemplateSegment};
+pub use route::{
+    Access, AppProtocol, ForwardedHeaders, PolicyOrigin, Refusal, RefusalReason, Route, Rule, Upgrade, Upstream,
+};
+pub use secret::Secret;
+pub use snapshot::{ResourceKind, ResourceName, Snapshot};
+pub use token_service::{
+    AddressRange, ClientAuthentication, ClientAuthenticationMethod, Dialect, Introspection, Keys, TokenCacheLimits,
+    TokenService,
+};

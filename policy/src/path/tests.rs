@@ -1,0 +1,87 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn canonical(text: &str) -> Result<String, InvalidPath> {
+    CanonicalPath::parse(text).map(|path| path.as_str().to_owned())
+}
+
+#[test]
+fn keeps_and_canonicalises_by_the_table() {
+    for (input, output) in [
+        ("/", "/"),
+        ("/orders/7", "/orders/7"),
+        ("/orders/", "/orders/"),
+        ("/%6Frders/%7e", "/orders/~"),
+        ("/caf%c3%a9", "/caf%C3%A9"),
+        ("/a%3ab", "/a%3Ab"),
+        ("/100%25", "/100%25"),
+        ("/a:b@c!$&'()*+,=", "/a:b@c!$&'()*+,="),
+    ] {
+        assert_eq!(canonical(input).as_deref(), Ok(output), "{input}");
+    }
+}
+
+#[test]
+fn refuses_ambiguous_paths_p1_p2_p3_p6() {
+    use InvalidPath::{
+        BrokenEncoding, DotSegment, DoubleEncoding, EmptySegment, EncodedDelimiter, IllegalCharacter, NoLeadingSlash,
+        NotUtf8,
+    };
+    for (input, fault) in [
+        ("", NoLeadingSlash),
+        ("*", NoLeadingSlash),
+        ("orders", NoLeadingSlash),
+        ("/a/../b", DotSegment),
+        ("/a/.", DotSegment),
+        ("/a/%2e%2E/b", DotSegment),
+        ("/a/.%2e", DotSegment),
+        ("/a/..;/b", IllegalCharacter),
+        ("/a/.;x/b", IllegalCharacter),
+        ("/a%3bx", EncodedDelimiter),
+        ("/a%2fb", EncodedDelimiter),
+        ("/a%2Fb", EncodedDelimiter),
+        ("/a%5cb", EncodedDelimiter),
+        ("/a\\b", IllegalCharacter),
+        ("/a//b", EmptySegment),
+        ("//a", EmptySegment),
+        ("/a%00", EncodedDelimiter),
+        ("/a%0d%0ab", EncodedDelimiter),
+        ("/a%", BrokenEncoding),
+        ("/a%g1", BrokenEncoding),
+        ("/a%2", BrokenEncoding),
+        ("/a%252e", DoubleEncoding),
+        ("/a%c0%ae", NotUtf8),
+        ("/a%ff", NotUtf8),
+        ("/é", IllegalCharacter),
+        ("/a b", IllegalCharacter),
+        ("/a#b", IllegalCharacter),
+        ("/a?b", IllegalCharacter),
+    ] {
+        assert_eq!(canonical(input), Err(fault), "{input}");
+    }
+}
+
+#[test]
+fn template_parameters_are_whole_distinct_segments() {
+    let template = PathTemplate::try_from("/orders/{id}/lines/{line}".to_owned()).unwrap();
+    assert_eq!(template.to_string(), "/orders/{id}/lines/{line}");
+    for text in ["orders", "/a{id}", "/{}", "/{id}/{id}", "/{a b}", "/a//{id}", "/../{id}", "/{id"] {
+        assert!(PathTemplate::try_from(text.to_owned()).is_err(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn canonical_form_is_a_fixed_point(text in "(/(%[0-9a-fA-F]{2}|[a-z.;%~]){0,6}){1,4}") {
+        if let Ok(once) = canonical(&text) {
+            prop_assert_eq!(canonical(&once), Ok(once.clone()));
+        }
+    }
+
+    #[test]
+    fn never_panics(text in "\\PC*") {
+        let _ = canonical(&text);
+        let _ = PathTemplate::try_from(text);
+    }
+}

@@ -1,0 +1,129 @@
+//! One API as the proxy serves it.
+
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroU64},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Authentication, Authorization, HostnamePattern, Match, Millis, NamespacedName};
+
+/// An ApiRoute with every policy that governs it, settled rule by rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Route {
+    /// Generation of the ApiRoute that this was compiled from.
+    pub generation: u64,
+    /// Hosts that it answers; empty means any host that is valid.
+    pub hostnames: BTreeSet<HostnamePattern>,
+    /// Where permitted requests go.
+    pub upstream: Upstream,
+    /// The rules, in the order of the object.
+    pub rules: Vec<Rule>,
+}
+
+/// One clause of a route, with what it takes to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Name within the route.
+    pub name: String,
+    /// Any one of these matches.
+    pub matches: Vec<Match>,
+    /// From the first byte of the request to the last byte of the answer.
+    pub timeout: Millis,
+    /// Protocol switches that are let through.
+    pub upgrades: BTreeSet<Upgrade>,
+    /// The policies that decided, most specific first.
+    pub policies: Vec<PolicyOrigin>,
+    /// What it takes to pass.
+    pub access: Access,
+}
+
+/// What it takes to pass a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Access {
+    /// Authentication, then authorization.
+    Guarded {
+        /// Who calls.
+        authentication: Authentication,
+        /// What the caller may do.
+        authorization: Authorization,
+    },
+    /// Nobody passes, since the rule's policy cannot be run.
+    Refused(Refusal),
+}
+
+/// Why a rule lets nobody through; the answer is 503 with this reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refusal {
+    /// For machines.
+    pub reason: RefusalReason,
+    /// For people; names objects, never secrets. It is recorded, not sent to the caller.
+    pub message: String,
+}
+
+/// Why a rule refuses everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RefusalReason {
+    /// A policy that governs the rule is broken.
+    InvalidPolicy,
+    /// Neither rule, route nor namespace has a policy that says who may call.
+    NoPolicy,
+    /// The route itself is broken.
+    InvalidRoute,
+    /// Something that the policy refers to is missing, not allowed or broken.
+    UnresolvedReference,
+}
+
+/// An object that had a say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyOrigin {
+    /// The ApiPolicy.
+    pub name: NamespacedName,
+    /// Its generation.
+    pub generation: u64,
+}
+
+/// The application behind the proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Upstream {
+    /// Port on loopback.
+    pub port: NonZeroU16,
+    /// What it speaks.
+    pub protocol: AppProtocol,
+    /// How it learns of the caller's side.
+    pub forwarded: ForwardedHeaders,
+    /// Most connections that one worker of the proxy opens to it.
+    pub max_connections: NonZeroU64,
+}
+
+/// Protocol towards the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AppProtocol {
+    /// HTTP/1.1 in clear text.
+    Http1,
+    /// HTTP/2 with prior knowledge in clear text.
+    Http2,
+}
+
+/// How the caller's side is described to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ForwardedHeaders {
+    /// `Forwarded` (RFC 7239) only.
+    Forwarded,
+    /// `Forwarded` and the older `X-Forwarded-For`, `-Host`, `-Port` and `-Proto`.
+    ForwardedAndXForwarded,
+}
+
+/// A protocol switch (RFC 9110 section 7.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+}
