@@ -1,0 +1,189 @@
+//! Reading one object from JSON, strictly: a field that this version does not know is a fault with a place, never
+//! ignored, for it may be the field that was to protect something.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{
+    API_VERSION,
+    v1alpha1::{ApiPolicy, ApiRoute, ClientRegistration, TokenService},
+};
+
+/// The kinds of `portreeve.dev`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[expect(missing_docs, reason = "each has its page in v1alpha1")]
+pub enum ObjectKind {
+    TokenService,
+    ApiRoute,
+    ApiPolicy,
+    ClientRegistration,
+}
+
+/// Says which object is meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// One object of any of our kinds.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "one variant a kind")]
+pub enum Object {
+    TokenService(TokenService),
+    ApiRoute(ApiRoute),
+    ApiPolicy(ApiPolicy),
+    ClientRegistration(ClientRegistration),
+}
+
+/// An object that is there but cannot be understood. It still takes part: what it was to govern is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{object}{}: {message}", path_suffix(.path))]
+pub struct Unreadable {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Field path, e.g. `spec.rules[0].matches`; empty when the whole object is meant.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// The object as it came, so that what can be told of it (its targets) still is.
+    pub value: Value,
+}
+
+/// Reads one of our objects. `None`: another group, version or kind.
+pub fn read_object(value: Value) -> Option<Result<Object, Box<Unreadable>>> {
+    if value.get("apiVersion")?.as_str()? != API_VERSION {
+        return None;
+    }
+    Some(match ObjectKind::parse(value.get("kind")?.as_str()?)? {
+        ObjectKind::TokenService => read(ObjectKind::TokenService, value, Object::TokenService),
+        ObjectKind::ApiRoute => read(ObjectKind::ApiRoute, value, Object::ApiRoute),
+        ObjectKind::ApiPolicy => read(ObjectKind::ApiPolicy, value, Object::ApiPolicy),
+        ObjectKind::ClientRegistration => read(ObjectKind::ClientRegistration, value, Object::ClientRegistration),
+    })
+}
+
+fn read<T: DeserializeOwned>(
+    kind: ObjectKind,
+    value: Value,
+    wrap: impl FnOnce(T) -> Object,
+) -> Result<Object, Box<Unreadable>> {
+    let mut unknown = None;
+    let mut note = |path: serde_ignored::Path<'_>| {
+        let path = field_path(&path);
+        if unknown.is_none() && path.starts_with("spec") {
+            unknown = Some(path);
+        }
+    };
+    let parsed = serde_ignored::deserialize::<_, _, T>(&value, &mut note);
+    let object = ObjectRef::of(kind, &value);
+    match (parsed, unknown) {
+        (Ok(parsed), None) => Ok(wrap(parsed)),
+        (Ok(_), Some(path)) => {
+            let message = format!(
+                "field {path} is unknown to this version of Portreeve; correct its name, or upgrade Portreeve first"
+            );
+            Err(Box::new(Unreadable { object, path, message, value }))
+        }
+        (Err(error), _) => {
+            let path = if value.get("spec").is_some() { "spec" } else { "" };
+            Err(Box::new(Unreadable { object, path: path.to_owned(), message: error.to_string(), value }))
+        }
+    }
+}
+
+/// `a.b[0].c`, without the marks that serde_ignored puts for optional and newtype values.
+fn field_path(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", field_path(parent)),
+        Path::Map { parent, key } => {
+            let parent = field_path(parent);
+            if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") }
+        }
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => field_path(parent),
+    }
+}
+
+fn path_suffix(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(" {path}") }
+}
+
+// === impl ObjectKind ===
+
+impl ObjectKind {
+    /// All kinds, in the order in which they are compiled.
+    pub const ALL: [Self; 4] = [Self::TokenService, Self::ApiRoute, Self::ApiPolicy, Self::ClientRegistration];
+
+    /// The kind's name, as in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenService => "TokenService",
+            Self::ApiRoute => "ApiRoute",
+            Self::ApiPolicy => "ApiPolicy",
+            Self::ClientRegistration => "ClientRegistration",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+// === impl ObjectRef ===
+
+impl ObjectRef {
+    /// Names an object.
+    pub fn new(kind: ObjectKind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    fn of(kind: ObjectKind, value: &Value) -> Self {
+        let text =
+            |field: &str| value.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).unwrap_or_default();
+        Self::new(kind, text("namespace"), text("name"))
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+// === impl Object ===
+
+impl Object {
+    /// The object's metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::TokenService(object) => &object.metadata,
+            Self::ApiRoute(object) => &object.metadata,
+            Self::ApiPolicy(object) => &object.metadata,
+            Self::ClientRegistration(object) => &object.metadata,
+        }
+    }
+
+    /// Which object this is.
+    pub fn reference(&self) -> ObjectRef {
+        let kind = match self {
+            Self::TokenService(_) => ObjectKind::TokenService,
+            Self::ApiRoute(_) => ObjectKind::ApiRoute,
+            Self::ApiPolicy(_) => ObjectKind::ApiPolicy,
+            Self::ClientRegistration(_) => ObjectKind::ClientRegistration,
+        };
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let metadata = self.metadata();
+        ObjectRef { kind, namespace: text(&metadata.namespace), name: text(&metadata.name) }
+    }
+}

@@ -1,0 +1,210 @@
+//! ApiRoute: one API and the pods that serve it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One API, in one major version, and the pods whose proxies serve it.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "portreeve.dev",
+    version = "v1alpha1",
+    kind = "ApiRoute",
+    namespaced,
+    status = "ApiRouteStatus",
+    derive = "PartialEq",
+    category = "portreeve",
+    doc = "An API and the pods that serve it. What no ApiPolicy covers is refused.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Programmed", type_ = "string", json_path = ".status.programmed"),
+    printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hostnames", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiRouteSpec {
+    /// The pods of this namespace that serve the API.
+    pub workload_selector: WorkloadSelector,
+    /// Hosts that the API answers, e.g. `orders.example.com` or `*.example.com`; empty: any valid Host.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    pub hostnames: Vec<String>,
+    /// What the API is called in catalogues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiDescription>,
+    /// The application behind the proxy.
+    pub upstream: UpstreamSpec,
+    /// The rules. Of two that match a request the more specific wins: Exact before Template before the longer Prefix.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<RuleSpec>,
+}
+
+/// Which pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadSelector {
+    /// Labels that a pod must carry, e.g. `{app: orders}`.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// What the API is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiDescription {
+    /// Title, e.g. `Orders`.
+    #[schemars(length(min = 1, max = 128))]
+    pub title: String,
+    /// Major version, e.g. `"1"`.
+    #[schemars(length(min = 1, max = 32))]
+    pub version: String,
+}
+
+/// The application behind the proxy, on loopback in the same pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamSpec {
+    /// Port on which it listens, e.g. `8080`.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// Http1 (default) or Http2 (clear text with prior knowledge).
+    #[serde(default)]
+    pub protocol: AppProtocolSpec,
+    /// Forwarded (RFC 7239, default) or ForwardedAndXForwarded.
+    #[serde(default)]
+    pub forwarded_headers: ForwardedHeadersSpec,
+    /// Most connections that each worker of a proxy opens to it, e.g. `256` (default).
+    #[serde(default = "default_max_connections")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub max_connections: i32,
+}
+
+/// Protocol towards the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum AppProtocolSpec {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Headers that describe the caller's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ForwardedHeadersSpec {
+    /// `Forwarded` only.
+    #[default]
+    Forwarded,
+    /// The `X-Forwarded-*` family too.
+    ForwardedAndXForwarded,
+}
+
+/// One clause of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleSpec {
+    /// Name, unique in the route; policies refer to it as `sectionName`, e.g. `read`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The rule applies when one of these matches.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub matches: Vec<MatchSpec>,
+    /// From the first byte of the request to the last of the answer, e.g. `15s` (default). Format of GEP-2257.
+    #[serde(default = "default_timeout")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub timeout: String,
+    /// Protocol switches to let through, e.g. `[WebSocket]`; none when left out.
+    #[serde(default)]
+    #[schemars(length(max = 4))]
+    pub upgrades: Vec<UpgradeSpec>,
+}
+
+/// One match; all its parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchSpec {
+    /// The path.
+    pub path: PathMatchSpec,
+    /// Methods, e.g. `[GET, HEAD]`; every method when empty, but never CONNECT and TRACE.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = r"^[A-Z-]+$")))]
+    #[x_kube(validation = Rule::new("!self.exists(m, m == 'CONNECT' || m == 'TRACE')").message("CONNECT and TRACE are never forwarded"))]
+    pub methods: Vec<String>,
+    /// Headers that must be present once, with exactly this value.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub headers: Vec<HeaderMatchSpec>,
+}
+
+/// How the path is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PathMatchSpec {
+    /// Exact; Prefix, by whole segments; or Template, where `{name}` stands for one segment.
+    #[serde(rename = "type")]
+    pub kind: PathMatchType,
+    /// The path, e.g. `/orders/{id}`. Without query; dot segments, `;`, `//` and encoded slashes are refused.
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[^?#;\\]*$"))]
+    pub value: String,
+}
+
+/// How a path is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum PathMatchType {
+    /// The whole path.
+    Exact,
+    /// Whole segments from the start.
+    Prefix,
+    /// Segments and parameters.
+    Template,
+}
+
+/// A header to be present.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderMatchSpec {
+    /// Field name, e.g. `X-Channel`.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9-]+$"))]
+    pub name: String,
+    /// Value, compared byte for byte, e.g. `beta`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub value: String,
+}
+
+/// A protocol switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum UpgradeSpec {
+    /// RFC 6455.
+    WebSocket,
+}
+
+/// What the fleet acknowledged.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiRouteStatus {
+    /// Generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, ResolvedRefs, Programmed, Ready, Stalled.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// Pods that run this generation, of all Ready pods of the workload, e.g. `2/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub programmed: Option<String>,
+}
+
+fn default_max_connections() -> i32 {
+    256
+}
+
+fn default_timeout() -> String {
+    "15s".to_owned()
+}

@@ -1,0 +1,229 @@
+//! TokenService: one authorization server, and who may use it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{CaBundleRef, LocalRef, SecretKeyRef};
+
+/// One OAuth authorization server that issues the tokens and registers the applications.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "portreeve.dev",
+    version = "v1alpha1",
+    kind = "TokenService",
+    namespaced,
+    status = "TokenServiceStatus",
+    derive = "PartialEq",
+    category = "portreeve",
+    doc = "An OAuth authorization server whose tokens are accepted and at which applications are registered.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Issuer", type_ = "string", json_path = ".spec.issuer"),
+    printcolumn(name = "Keys", type_ = "integer", json_path = ".status.keys"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("self.discovery != 'None' || (has(self.endpoints) && (has(self.endpoints.jwks) || has(self.endpoints.introspection)))").message("discovery None needs endpoints.jwks or endpoints.introspection"))]
+#[x_kube(validation = Rule::new("!has(self.introspection) || has(self.client)").message("introspection needs client: the gateway has to authenticate at the endpoint"))]
+#[serde(rename_all = "camelCase")]
+pub struct TokenServiceSpec {
+    /// Issuer identifier, compared byte for byte with `iss`, e.g. `https://login.example.com`. Immutable: another
+    /// issuer is another TokenService.
+    #[schemars(length(min = 8, max = 512), regex(pattern = r"^https?://[^?#\s]+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("issuer is immutable; create another TokenService"))]
+    pub issuer: String,
+    /// Where endpoints are learned from: OpenIdConfiguration (default), OAuthAuthorizationServer (RFC 8414) or None.
+    #[serde(default)]
+    pub discovery: Discovery,
+    /// Endpoints that win over discovery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<EndpointsSpec>,
+    /// Which certificate authorities to trust beside the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<TrustSpec>,
+    /// How the gateway itself authenticates at this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<GatewayClientSpec>,
+    /// How opaque tokens are looked up (RFC 7662).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<IntrospectionSpec>,
+    /// How applications are registered (RFC 7591).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationSpec>,
+    /// Which namespaces may refer to this object; its own only when left out.
+    #[serde(default)]
+    pub allowed_namespaces: AllowedNamespaces,
+}
+
+/// Source of the server's metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Discovery {
+    /// `ISSUER/.well-known/openid-configuration` (OpenID Connect Discovery 1.0 section 4).
+    #[default]
+    OpenIdConfiguration,
+    /// `/.well-known/oauth-authorization-server` between host and path of the issuer (RFC 8414 section 3).
+    OAuthAuthorizationServer,
+    /// No discovery; `endpoints` says all.
+    None,
+}
+
+/// Endpoints that win over discovery.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointsSpec {
+    /// Introspection endpoint, e.g. `https://login.example.com/introspect`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^https?://[^#\s]+$"))]
+    pub introspection: Option<String>,
+    /// Registration endpoint, e.g. `https://login.example.com/register`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^https?://[^#\s]+$"))]
+    pub registration: Option<String>,
+    /// Token endpoint, handed to applications, e.g. `https://login.example.com/token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^https?://[^#\s]+$"))]
+    pub token: Option<String>,
+    /// Key set, e.g. `https://login.example.com/jwks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 1024), regex(pattern = r"^https?://[^#\s]+$"))]
+    pub jwks: Option<String>,
+}
+
+/// Certificate authorities for this server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrustSpec {
+    /// Object that holds them in PEM.
+    pub ca_ref: CaBundleRef,
+}
+
+/// The gateway's own OAuth client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.registrationRef) != has(self.secretRef)").message("exactly one of registrationRef and secretRef"))]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayClientSpec {
+    /// A ClientRegistration of this namespace whose credentials are used, e.g. `{name: gateway}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_ref: Option<LocalRef>,
+    /// A Secret of this namespace with the keys `client_id` and `client_secret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalRef>,
+    /// How the credentials of `secretRef` are sent: ClientSecretBasic (default) or ClientSecretPost.
+    #[serde(default)]
+    pub method: SecretMethod,
+}
+
+/// Client authentication with a shared secret (RFC 6749 section 2.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum SecretMethod {
+    /// In the Authorization header.
+    #[default]
+    ClientSecretBasic,
+    /// In the form body.
+    ClientSecretPost,
+}
+
+/// How opaque tokens are looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IntrospectionSpec {
+    /// Form of the answer: Json (RFC 7662) or JwtBody (the body is the JWT, 204 says inactive).
+    pub answer: Answer,
+    /// Time for one look-up, e.g. `2s` (default). Format of GEP-2257.
+    #[serde(default = "default_introspection_timeout")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub timeout: String,
+    /// Bounds of what is remembered.
+    #[serde(default)]
+    pub cache: CacheSpec,
+}
+
+/// Form of the introspection answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Answer {
+    /// Plain JSON.
+    Json,
+    /// The JWT itself.
+    JwtBody,
+}
+
+/// Bounds of the token cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CacheSpec {
+    /// Longest use of an active answer, and so the longest time until a revocation takes effect, e.g. `60s` (default).
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub max_ttl: String,
+    /// Longest use of an inactive answer, e.g. `5s` (default).
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub negative_ttl: String,
+    /// Most answers held by one proxy, e.g. `65536` (default).
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub max_entries: u32,
+}
+
+/// How applications are registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistrationSpec {
+    /// Initial access token (RFC 7591 section 3); left out where registration is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_access_token_ref: Option<SecretKeyRef>,
+}
+
+/// Which namespaces may refer to an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("(self.from == 'Selector') == has(self.matchLabels)").message("matchLabels goes with from: Selector, and only with it"))]
+#[serde(rename_all = "camelCase")]
+pub struct AllowedNamespaces {
+    /// Same (default): its own namespace; All: every one; Selector: those with the labels.
+    #[serde(default)]
+    pub from: NamespacesFrom,
+    /// Labels that the namespace must carry, with from: Selector, e.g. `{team: shop}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: Option<BTreeMap<String, String>>,
+}
+
+/// Which namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum NamespacesFrom {
+    /// The object's own.
+    #[default]
+    Same,
+    /// Every one.
+    All,
+    /// Those with the labels.
+    Selector,
+}
+
+/// What the operator found.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenServiceStatus {
+    /// Generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Accepted, ResolvedRefs, Ready, Stalled.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// How many signing keys are in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 64))]
+    pub keys: Option<i32>,
+}
+
+impl Default for CacheSpec {
+    fn default() -> Self {
+        Self { max_ttl: "60s".to_owned(), negative_ttl: "5s".to_owned(), max_entries: 65_536 }
+    }
+}
+
+fn default_introspection_timeout() -> String {
+    "2s".to_owned()
+}
