@@ -1,1 +1,28 @@
-//! placeholder
+//! Compiles Portreeve's objects into policy snapshots.
+//!
+//! In: an [`Inventory`], an immutable view of the objects. Out: [`Compiled`], one snapshot for each pod, findings for
+//! each object, diagnostics. The passes are validate, resolve, attach, emit, in this order.
+//!
+//! INVARIANTS
+//! - [`compile`] is total: it never fails, never panics, does no IO, reads no clock, and gives the same value for the
+//!   same input in any order.
+//! - Broken input gives a diagnostic *and* a refusal for just the rules that it touches, never silence.
+//! - A namespace's objects change no other namespace's snapshots, unless a grant of the owner says so.
+
+mod attach;
+mod collide;
+mod compiled;
+mod diagnostic;
+mod duration;
+mod emit;
+mod inventory;
+pub mod manifest;
+mod resolve;
+mod status;
+mod validate;
+
+pub use compiled::{Compiled, Findings, compile};
+pub use diagnostic::{Diagnostic, Severity};
+pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SkippedObject};
+pub use resolve::{RegistrationTarget, ResolvedRegistration, gateway_credentials, registration_target};
+pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};

@@ -37,6 +37,7 @@ pub enum ConditionReason {
     ForeignSecret,
     Honoured,
     Invalid,
+    InvalidPolicy,
     LockedOut,
     NoPods,
     NoPolicy,

@@ -35,7 +35,7 @@ pub struct ObjectRef {
 }
 
 /// One object of any of our kinds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "one variant a kind")]
 pub enum Object {
     TokenService(TokenService),
@@ -54,7 +54,9 @@ pub struct Unreadable {
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// The object as it came, so that what can be told of it (its targets) still is.
+    /// The object as far as it is understood, so that what it was to govern can be refused.
+    pub understood: Option<Object>,
+    /// The object as it came.
     pub value: Value,
 }
 
@@ -87,15 +89,16 @@ fn read<T: DeserializeOwned>(
     let object = ObjectRef::of(kind, &value);
     match (parsed, unknown) {
         (Ok(parsed), None) => Ok(wrap(parsed)),
-        (Ok(_), Some(path)) => {
+        (Ok(parsed), Some(path)) => {
             let message = format!(
                 "field {path} is unknown to this version of Portreeve; correct its name, or upgrade Portreeve first"
             );
-            Err(Box::new(Unreadable { object, path, message, value }))
+            Err(Box::new(Unreadable { object, path, message, understood: Some(wrap(parsed)), value }))
         }
         (Err(error), _) => {
             let path = if value.get("spec").is_some() { "spec" } else { "" };
-            Err(Box::new(Unreadable { object, path: path.to_owned(), message: error.to_string(), value }))
+            let message = error.to_string();
+            Err(Box::new(Unreadable { object, path: path.to_owned(), message, understood: None, value }))
         }
     }
 }

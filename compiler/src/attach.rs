@@ -1,0 +1,182 @@
+//! Third pass: policies meet their targets. Precedence follows GEP-713: a namespace's overrides beat a rule's policy,
+//! which beats the route's, which beats the namespace's defaults. Of two policies of one rank the older one wins.
+//!
+//! Precedence is settled for each block (authentication, authorization) by itself; a block is taken whole, never merged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portreeve_crds::v1alpha1::Precedence;
+use portreeve_policy::{Access, Authentication, Authorization, NamespacedName, PolicyOrigin, Refusal, RefusalReason};
+
+use crate::validate::{Seniority, Target, ValidRoute};
+
+/// A policy, settled or broken, with what it points to.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyState {
+    pub(crate) name: NamespacedName,
+    pub(crate) generation: u64,
+    pub(crate) seniority: Seniority,
+    pub(crate) precedence: Precedence,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) blocks: Blocks,
+}
+
+/// What a policy says.
+#[derive(Debug, Clone)]
+pub(crate) enum Blocks {
+    /// It cannot be run, so wherever it would have a say, everything is refused.
+    Broken(Refusal),
+    /// What it says, block by block.
+    Settled { authentication: Option<Authentication>, authorization: Option<Authorization> },
+}
+
+/// What became of one policy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attachment {
+    /// Routes with a rule that it governs or was meant to govern.
+    pub(crate) routes: BTreeSet<NamespacedName>,
+    /// Targets that do not exist, by position.
+    pub(crate) missing: Vec<(usize, String)>,
+    /// Older policies of the same rank that hold a target, by position.
+    pub(crate) conflicts: Vec<(usize, NamespacedName)>,
+}
+
+/// The settled access of one rule.
+#[derive(Debug, Clone)]
+pub(crate) struct EffectiveAccess {
+    pub(crate) access: Access,
+    pub(crate) policies: Vec<PolicyOrigin>,
+}
+
+type Slot = (String, Target, bool);
+
+/// Policies by what they point to; in each slot only the established one.
+pub(crate) struct PolicyIndex<'a> {
+    slots: BTreeMap<Slot, &'a PolicyState>,
+    attachments: BTreeMap<NamespacedName, Attachment>,
+}
+
+impl<'a> PolicyIndex<'a> {
+    pub(crate) fn new(policies: &'a [PolicyState], routes: &BTreeMap<NamespacedName, ValidRoute>) -> Self {
+        let mut ranked: Vec<_> = policies.iter().collect();
+        ranked.sort_by_key(|policy| (&policy.seniority, &policy.name));
+        let mut index = Self { slots: BTreeMap::new(), attachments: BTreeMap::new() };
+        for policy in ranked {
+            let attachment = index.attachments.entry(policy.name.clone()).or_default();
+            for (position, target) in policy.targets.iter().enumerate() {
+                if let Some(missing) = missing_target(policy.name.namespace(), target, routes) {
+                    attachment.missing.push((position, missing));
+                    continue;
+                }
+                let overrides = policy.precedence == Precedence::Overrides && *target == Target::Namespace;
+                let slot = (policy.name.namespace().to_owned(), target.clone(), overrides);
+                let holder = *index.slots.entry(slot).or_insert(policy);
+                if holder.name != policy.name {
+                    attachment.conflicts.push((position, holder.name.clone()));
+                }
+            }
+        }
+        index
+    }
+
+    /// Settles one rule; notes the route with every policy on the way.
+    pub(crate) fn settle(&mut self, route: &NamespacedName, rule: &str) -> EffectiveAccess {
+        let namespace = route.namespace().to_owned();
+        let on_route = || Target::Route(route.name().to_owned());
+        let chain: Vec<&PolicyState> = [
+            (Target::Namespace, true),
+            (Target::Rule(route.name().to_owned(), rule.to_owned()), false),
+            (on_route(), false),
+            (Target::Namespace, false),
+        ]
+        .into_iter()
+        .filter_map(|(target, overrides)| self.slots.get(&(namespace.clone(), target, overrides)).copied())
+        .collect();
+        for policy in &chain {
+            self.attachments.entry(policy.name.clone()).or_default().routes.insert(route.clone());
+        }
+        settle_chain(&chain)
+    }
+
+    /// What became of every policy.
+    pub(crate) fn into_attachments(self) -> BTreeMap<NamespacedName, Attachment> {
+        self.attachments
+    }
+}
+
+fn missing_target(namespace: &str, target: &Target, routes: &BTreeMap<NamespacedName, ValidRoute>) -> Option<String> {
+    let find = |route: &str| NamespacedName::new(namespace, route).ok().and_then(|name| routes.get(&name));
+    match target {
+        Target::Namespace => None,
+        Target::Route(route) => find(route)
+            .is_none()
+            .then(|| format!("ApiRoute {namespace}/{route} does not exist; create it or correct the name")),
+        Target::Rule(route, rule) => match find(route) {
+            None => Some(format!("ApiRoute {namespace}/{route} does not exist; create it or correct the name")),
+            Some(found) if found.rules.iter().any(|known| known.name == *rule) => None,
+            Some(_) => Some(format!("ApiRoute {namespace}/{route} has no rule {rule:?}; correct sectionName")),
+        },
+    }
+}
+
+/// `chain` is in falling order of rank.
+fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
+    let mut authentication = None;
+    let mut authorization = None;
+    for (rank, policy) in chain.iter().enumerate() {
+        match &policy.blocks {
+            Blocks::Broken(refusal) if authentication.is_none() || authorization.is_none() => {
+                return EffectiveAccess { access: Access::Refused(refusal.clone()), policies: vec![origin(policy)] };
+            }
+            Blocks::Broken(_) => {}
+            Blocks::Settled { authentication: who, authorization: what } => {
+                if let (None, Some(who)) = (&authentication, who) {
+                    authentication = Some((rank, *policy, who.clone()));
+                }
+                if let (None, Some(what)) = (&authorization, what) {
+                    authorization = Some((rank, *policy, what.clone()));
+                }
+            }
+        }
+    }
+    let Some((rank, source, who)) = authentication else {
+        let message = "no ApiPolicy on the rule, its route or its namespace says who may call; attach one \
+                       (authentication: {anonymous: {}} is how one says \"open\")";
+        return refused(RefusalReason::NoPolicy, message, chain);
+    };
+    let mut policies = vec![source];
+    let authorization = match authorization {
+        // A more specific "open" lifts the scopes of less specific policies, for nobody carries a scope.
+        Some((below, _, _)) if who == Authentication::Anonymous && below > rank => Authorization::Anyone,
+        Some((_, above, _)) if who == Authentication::Anonymous => {
+            let message = format!(
+                "ApiPolicy {} says \"open\", but ApiPolicy {} demands scopes and ranks higher",
+                source.name, above.name
+            );
+            return refused(RefusalReason::InvalidPolicy, &message, &[source, above]);
+        }
+        Some((place, policy, what)) => {
+            if policy.name != source.name {
+                policies.insert(usize::from(place > rank), policy);
+            }
+            what
+        }
+        None => Authorization::Anyone,
+    };
+    EffectiveAccess {
+        access: Access::Guarded { authentication: who, authorization },
+        policies: policies.into_iter().map(origin).collect(),
+    }
+}
+
+fn refused(reason: RefusalReason, message: &str, policies: &[&PolicyState]) -> EffectiveAccess {
+    let refusal = Refusal { reason, message: message.to_owned() };
+    EffectiveAccess {
+        access: Access::Refused(refusal),
+        policies: policies.iter().map(|policy| origin(policy)).collect(),
+    }
+}
+
+fn origin(policy: &PolicyState) -> PolicyOrigin {
+    PolicyOrigin { name: policy.name.clone(), generation: policy.generation }
+}

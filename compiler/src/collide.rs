@@ -1,0 +1,71 @@
+//! Two routes of one workload that claim the same requests: the older one keeps them, the other loses that match.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use portreeve_policy::{HostnamePattern, Match, NamespacedName};
+
+use crate::validate::ValidRoute;
+
+/// A match that its route has to give up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Collision {
+    pub(crate) route: NamespacedName,
+    pub(crate) rule: usize,
+    pub(crate) position: usize,
+    /// The route that keeps the requests.
+    pub(crate) holder: NamespacedName,
+}
+
+/// Collisions among routes that share a pod. Equal means: same host pattern, same path match, same headers, and a
+/// method in common; what is merely broader is settled by specificity when a request comes.
+pub(crate) fn collisions(
+    groups: &BTreeSet<Vec<NamespacedName>>,
+    routes: &BTreeMap<NamespacedName, ValidRoute>,
+) -> BTreeSet<Collision> {
+    let mut found = BTreeSet::new();
+    for group in groups.iter().filter(|group| group.len() > 1) {
+        let mut ranked: Vec<_> = group.iter().filter_map(|name| routes.get_key_value(name)).collect();
+        ranked.sort_by_key(|(name, route)| (&route.seniority, *name));
+        let mut claims: BTreeMap<
+            (Option<&HostnamePattern>, &portreeve_policy::PathMatch),
+            Vec<(&NamespacedName, &Match)>,
+        > = BTreeMap::new();
+        for (name, route) in ranked {
+            for (rule, position, clause) in clauses(route) {
+                for host in hosts(route) {
+                    let holders = claims.entry((host, &clause.path)).or_default();
+                    let rival = holders.iter().find(|(holder, other)| *holder != name && overlap(other, clause));
+                    match rival {
+                        Some((holder, _)) => {
+                            let holder = (*holder).clone();
+                            found.insert(Collision { route: name.clone(), rule, position, holder });
+                        }
+                        None => holders.push((name, clause)),
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn clauses(route: &ValidRoute) -> impl Iterator<Item = (usize, usize, &Match)> {
+    let numbered = |(i, rule): (usize, &'_ crate::validate::ValidRule)| -> Vec<(usize, usize)> {
+        (0..rule.matches.len()).map(|position| (i, position)).collect()
+    };
+    route
+        .rules
+        .iter()
+        .enumerate()
+        .flat_map(numbered)
+        .filter_map(|(rule, position)| Some((rule, position, route.rules.get(rule)?.matches.get(position)?)))
+}
+
+fn hosts(route: &ValidRoute) -> Vec<Option<&HostnamePattern>> {
+    if route.hostnames.is_empty() { vec![None] } else { route.hostnames.iter().map(Some).collect() }
+}
+
+fn overlap(a: &Match, b: &Match) -> bool {
+    let methods = a.methods.is_empty() || b.methods.is_empty() || !a.methods.is_disjoint(&b.methods);
+    a.headers == b.headers && methods
+}

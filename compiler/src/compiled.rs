@@ -1,0 +1,422 @@
+//! The compiler itself: the passes in order, and what they leave.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portreeve_crds::{
+    ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
+    v1alpha1::{ApiPolicy, ApiRoute, Precedence, TargetRef},
+};
+use portreeve_policy::{Access, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
+
+use crate::{
+    Diagnostic, Inventory, Options, Severity,
+    attach::{Attachment, Blocks, PolicyIndex, PolicyState},
+    collide::{Collision, collisions},
+    emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
+    resolve::{Services, Unresolved, find_token_service, registration_target, resolve_authentication},
+    validate::{Seniority, Target, ValidRoute, generation, validate_policy, validate_route, validate_token_service},
+};
+
+/// Everything that follows from an inventory.
+#[derive(Clone, Default)]
+pub struct Compiled {
+    /// What each pod shall run. Pods with the same routes share one value.
+    pub snapshots: BTreeMap<NamespacedName, Arc<Snapshot>>,
+    /// Every route as a resource, also those that no pod carries.
+    pub routes: BTreeMap<NamespacedName, Arc<Route>>,
+    /// Which Ready pods are to run a route.
+    pub ready_pods: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
+    /// What is to be told of each object.
+    pub findings: BTreeMap<ObjectRef, Findings>,
+    /// Every finding of every pass, in the order of objects and fields.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What is known of one object before any proxy answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The generation that was compiled.
+    pub generation: u64,
+    /// Why it was not accepted.
+    pub not_accepted: Option<Unresolved>,
+    /// Which reference does not hold.
+    pub unresolved: Option<Unresolved>,
+    /// Why something of it is refused although it is valid itself.
+    pub refusing: Option<Unresolved>,
+    /// The routes whose acknowledgement makes it programmed.
+    pub routes: BTreeSet<NamespacedName>,
+    /// Signing keys in use, for a TokenService.
+    pub keys: Option<usize>,
+}
+
+/// Compiles an inventory. Total and deterministic.
+pub fn compile(inventory: &Inventory, options: Options) -> Compiled {
+    let mut compiler = Compiler { inventory, options, compiled: Compiled::default() };
+    let (services, emitted) = compiler.token_services();
+    let routes = compiler.routes();
+    let policies = compiler.policies(&services);
+    let groups = compiler.group_pods(&routes);
+    let distinct: BTreeSet<_> = groups.values().cloned().collect();
+    let valid: BTreeMap<_, _> = routes.iter().map(|(name, (route, _))| (name.clone(), route.clone())).collect();
+    let collided = collisions(&distinct, &valid);
+    let mut index = PolicyIndex::new(&policies, &valid);
+    for (name, (route, fault)) in &routes {
+        let resource = emit_route(name, route, fault.as_deref(), &collided, &mut index);
+        compiler.compiled.routes.insert(name.clone(), Arc::new(resource));
+    }
+    compiler.report_routes(&collided);
+    compiler.report_policies(index.into_attachments());
+    compiler.registrations();
+    compiler.bypasses(&valid);
+    let mut shared: BTreeMap<Vec<NamespacedName>, Arc<Snapshot>> = BTreeMap::new();
+    for (pod, names) in groups {
+        let make = |names: &Vec<_>| Arc::new(emit_snapshot(names, &compiler.compiled.routes, &emitted));
+        let snapshot = shared.entry(names.clone()).or_insert_with_key(make);
+        compiler.compiled.snapshots.insert(pod, Arc::clone(snapshot));
+    }
+    compiler.compiled.diagnostics.sort();
+    compiler.compiled.diagnostics.dedup();
+    compiler.compiled
+}
+
+struct Compiler<'a> {
+    inventory: &'a Inventory,
+    options: Options,
+    compiled: Compiled,
+}
+
+impl Compiler<'_> {
+    fn findings(&mut self, object: &ObjectRef) -> &mut Findings {
+        self.compiled.findings.entry(object.clone()).or_default()
+    }
+
+    /// Notes the faults of an object; the first one becomes its condition.
+    fn reject(&mut self, object: &ObjectRef, faults: Vec<Diagnostic>) {
+        if let Some(first) = faults.first() {
+            let told = (first.reason, summary(&faults));
+            self.findings(object).not_accepted.get_or_insert(told);
+        }
+        self.compiled.diagnostics.extend(faults);
+    }
+
+    /// Objects of a kind that could not be read, each rejected on the way.
+    fn unreadable(&mut self, kind: ObjectKind) -> Vec<Arc<Unreadable>> {
+        let of_kind = |(_, unreadable): &(&ObjectRef, &Arc<Unreadable>)| unreadable.object.kind == kind;
+        let found: Vec<_> = self.inventory.unreadable.iter().filter(of_kind).map(|(_, u)| Arc::clone(u)).collect();
+        for unreadable in &found {
+            let Unreadable { object, path, message, value, understood: _ } = unreadable.as_ref();
+            let generation = value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0);
+            self.findings(object).generation = generation;
+            let fault = Diagnostic::error(object, path, ConditionReason::UnsupportedField, message);
+            self.reject(object, vec![fault]);
+        }
+        found
+    }
+
+    fn token_services(&mut self) -> (Services, BTreeMap<NamespacedName, EmittedService>) {
+        self.unreadable(ObjectKind::TokenService);
+        let (mut services, mut emitted) = (Services::new(), BTreeMap::new());
+        for (name, service) in &self.inventory.token_services {
+            let object = reference(ObjectKind::TokenService, name);
+            self.findings(&object).generation = generation(&service.metadata);
+            match validate_token_service(&object, service, self.options) {
+                Ok(valid) => {
+                    let resource = emit_token_service(self.inventory, self.options, name, service, &valid);
+                    self.report_token_service(&object, &resource);
+                    emitted.insert(name.clone(), resource);
+                    services.insert(name.clone(), Some(valid));
+                }
+                Err(faults) => {
+                    self.reject(&object, faults);
+                    services.insert(name.clone(), None);
+                }
+            }
+        }
+        (services, emitted)
+    }
+
+    fn report_token_service(&mut self, object: &ObjectRef, emitted: &EmittedService) {
+        let findings = self.findings(object);
+        findings.keys = match &emitted.resource.keys {
+            portreeve_policy::Keys::Known(set) => Some(set.keys().len()),
+            portreeve_policy::Keys::Unavailable => Some(0),
+        };
+        let Some((reason, message)) = emitted.missing.clone() else { return };
+        if matches!(reason, ConditionReason::UnresolvedReference | ConditionReason::Invalid) {
+            findings.unresolved = Some((reason, message.clone()));
+        } else {
+            findings.refusing = Some((reason, message.clone()));
+        }
+        self.compiled.diagnostics.push(Diagnostic::error(object, "", reason, message));
+    }
+
+    /// Every route that can be matched at all, with what is wrong with it.
+    fn routes(&mut self) -> BTreeMap<NamespacedName, (ValidRoute, Option<String>)> {
+        let mut routes = BTreeMap::new();
+        for unreadable in self.unreadable(ObjectKind::ApiRoute) {
+            let (Some(Object::ApiRoute(route)), Some(name)) = (&unreadable.understood, name_of(&unreadable.object))
+            else {
+                continue;
+            };
+            routes.extend(self.route(name, route, Some(unreadable.message.clone())));
+        }
+        for (name, route) in &self.inventory.routes {
+            routes.extend(self.route(name.clone(), route, None));
+        }
+        routes
+    }
+
+    fn route(
+        &mut self,
+        name: NamespacedName,
+        route: &ApiRoute,
+        known_fault: Option<String>,
+    ) -> Option<(NamespacedName, (ValidRoute, Option<String>))> {
+        let object = reference(ObjectKind::ApiRoute, &name);
+        let (valid, faults) = validate_route(&object, route);
+        let fault = known_fault.or_else(|| (!faults.is_empty()).then(|| summary(&faults)));
+        let findings = self.findings(&object);
+        findings.generation = generation(&route.metadata);
+        findings.routes.insert(name.clone());
+        self.reject(&object, faults);
+        valid.map(|valid| (name, (valid, fault)))
+    }
+
+    fn policies(&mut self, services: &Services) -> Vec<PolicyState> {
+        let mut states = Vec::new();
+        for unreadable in self.unreadable(ObjectKind::ApiPolicy) {
+            states.extend(broken_policy(&unreadable));
+        }
+        for (name, policy) in &self.inventory.policies {
+            states.push(self.policy(name, policy, services));
+        }
+        states
+    }
+
+    fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> PolicyState {
+        let object = reference(ObjectKind::ApiPolicy, name);
+        self.findings(&object).generation = generation(&policy.metadata);
+        let (targets, valid) = validate_policy(&object, policy);
+        let broken =
+            |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
+        let blocks = match valid {
+            Err(faults) => {
+                let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
+                self.reject(&object, faults);
+                blocks
+            }
+            Ok(valid) => {
+                let resolve = |draft| resolve_authentication(self.inventory, services, name.namespace(), draft);
+                match valid.authentication.map(resolve).transpose() {
+                    Ok(authentication) => Blocks::Settled { authentication, authorization: valid.authorization },
+                    Err((path, (reason, message))) => {
+                        let findings = self.findings(&object);
+                        if reason == ConditionReason::Invalid {
+                            findings.not_accepted = Some((reason, format!("{path}: {message}")));
+                        } else {
+                            findings.unresolved = Some((reason, format!("{path}: {message}")));
+                        }
+                        let refused = broken(RefusalReason::UnresolvedReference, &message);
+                        self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
+                        refused
+                    }
+                }
+            }
+        };
+        PolicyState {
+            name: name.clone(),
+            generation: generation(&policy.metadata),
+            seniority: Seniority::of(&policy.metadata),
+            precedence: policy.spec.precedence,
+            targets,
+            blocks,
+        }
+    }
+
+    /// Which routes each pod carries.
+    fn group_pods(
+        &mut self,
+        routes: &BTreeMap<NamespacedName, (ValidRoute, Option<String>)>,
+    ) -> BTreeMap<NamespacedName, Vec<NamespacedName>> {
+        let mut by_namespace: BTreeMap<&str, Vec<(&NamespacedName, &ValidRoute)>> = BTreeMap::new();
+        for (name, (route, _)) in routes {
+            by_namespace.entry(name.namespace()).or_default().push((name, route));
+        }
+        let mut by_labels: BTreeMap<(&str, &BTreeMap<String, String>), Vec<NamespacedName>> = BTreeMap::new();
+        let mut groups = BTreeMap::new();
+        for (pod, facts) in &self.inventory.pods {
+            let namespace = pod.namespace();
+            let names = by_labels.entry((namespace, &facts.labels)).or_insert_with(|| {
+                let here = by_namespace.get(namespace).map(Vec::as_slice).unwrap_or_default();
+                here.iter()
+                    .filter(|(_, route)| selects(&route.selector, &facts.labels))
+                    .map(|(n, _)| (*n).clone())
+                    .collect()
+            });
+            if facts.ready {
+                for name in names.iter() {
+                    self.compiled.ready_pods.entry(name.clone()).or_default().insert(pod.clone());
+                }
+            }
+            groups.insert(pod.clone(), names.clone());
+        }
+        groups
+    }
+
+    fn report_routes(&mut self, collided: &BTreeSet<Collision>) {
+        for Collision { route, rule, position, holder } in collided {
+            let object = reference(ObjectKind::ApiRoute, route);
+            let path = format!("spec.rules[{rule}].matches[{position}]");
+            let message = format!(
+                "ApiRoute {holder} is older and has the same host, path and method on the same pods; it keeps them"
+            );
+            let told = (ConditionReason::Conflicted, format!("{path}: {message}"));
+            self.findings(&object).not_accepted.get_or_insert(told);
+            self.compiled.diagnostics.push(Diagnostic::error(&object, path, ConditionReason::Conflicted, message));
+        }
+        for (name, route) in self.compiled.routes.clone() {
+            let object = reference(ObjectKind::ApiRoute, &name);
+            for rule in &route.rules {
+                let Access::Refused(Refusal { reason, message }) = &rule.access else { continue };
+                let reason = match reason {
+                    RefusalReason::InvalidRoute => continue,
+                    RefusalReason::NoPolicy => ConditionReason::NoPolicy,
+                    RefusalReason::InvalidPolicy => ConditionReason::InvalidPolicy,
+                    RefusalReason::UnresolvedReference => ConditionReason::UnresolvedReference,
+                };
+                let told = format!("rule {:?} refuses everything: {message}", rule.name);
+                self.findings(&object).refusing.get_or_insert((reason, told.clone()));
+                let position = self.position_of_rule(&name, &rule.name);
+                self.compiled.diagnostics.push(Diagnostic::error(&object, position, reason, told));
+            }
+        }
+    }
+
+    fn position_of_rule(&self, route: &NamespacedName, rule: &str) -> String {
+        let rules = self.inventory.routes.get(route).map(|route| route.spec.rules.as_slice()).unwrap_or_default();
+        rules.iter().position(|known| known.name == rule).map_or(String::new(), |i| format!("spec.rules[{i}]"))
+    }
+
+    fn report_policies(&mut self, attachments: BTreeMap<NamespacedName, Attachment>) {
+        for (name, Attachment { routes, missing, conflicts }) in attachments {
+            let object = reference(ObjectKind::ApiPolicy, &name);
+            self.findings(&object).routes = routes;
+            let missing = missing.into_iter().map(|(i, message)| (i, ConditionReason::TargetNotFound, message));
+            let conflicts = conflicts.into_iter().map(|(i, holder)| {
+                let message = format!("ApiPolicy {holder} is older and targets the same; it has the say there");
+                (i, ConditionReason::Conflicted, message)
+            });
+            for (position, reason, message) in missing.chain(conflicts) {
+                let path = format!("spec.targetRefs[{position}]");
+                self.findings(&object).not_accepted.get_or_insert((reason, format!("{path}: {message}")));
+                self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
+            }
+        }
+    }
+
+    fn registrations(&mut self) {
+        self.unreadable(ObjectKind::ClientRegistration);
+        for (name, registration) in &self.inventory.registrations {
+            let object = reference(ObjectKind::ClientRegistration, name);
+            let number = generation(&registration.metadata);
+            let found = find_token_service(self.inventory, name.namespace(), &registration.spec.token_service_ref);
+            let findings = self.findings(&object);
+            findings.generation = number;
+            if let Err((reason, message)) = found {
+                let path = "spec.tokenServiceRef";
+                findings.unresolved = Some((reason, format!("{path}: {message}")));
+                self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
+                continue;
+            }
+            let target = registration_target(self.inventory, self.options, registration);
+            if let crate::RegistrationTarget::Unresolved(reason, message) = target {
+                self.findings(&object).unresolved = Some((reason, message.clone()));
+                self.compiled.diagnostics.push(Diagnostic::error(&object, "spec.tokenServiceRef", reason, message));
+            }
+        }
+    }
+
+    /// Services that send traffic past the proxy (O9).
+    fn bypasses(&mut self, routes: &BTreeMap<NamespacedName, ValidRoute>) {
+        for (name, route) in routes {
+            let port = i32::from(route.upstream.port.get());
+            for (service, facts) in &self.inventory.services {
+                let same_pods = service.namespace() == name.namespace()
+                    && !facts.selector.is_empty()
+                    && facts.selector.iter().all(|(key, value)| route.selector.get(key) == Some(value));
+                if same_pods && facts.target_ports.contains(&port) {
+                    let object = reference(ObjectKind::ApiRoute, name);
+                    let message = format!(
+                        "Service {service} sends traffic to port {port} of the application, past the proxy; let its targetPort be the proxy's"
+                    );
+                    let warning = Diagnostic::warning(&object, "spec.upstream.port", ConditionReason::Invalid, message);
+                    self.compiled.diagnostics.push(warning);
+                }
+            }
+        }
+    }
+}
+
+impl Compiled {
+    /// Whether anything is refused because of a fault.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+}
+
+/// A policy that could not be read still governs its targets, by refusing them.
+fn broken_policy(unreadable: &Unreadable) -> Option<PolicyState> {
+    let Unreadable { object, message, understood, value, .. } = unreadable;
+    let name = name_of(object)?;
+    let policy = match understood {
+        Some(Object::ApiPolicy(policy)) => Some(policy),
+        _ => None,
+    };
+    let read = || serde_json::from_value::<Vec<TargetRef>>(value.pointer("/spec/targetRefs")?.clone()).ok();
+    let refs = policy.map(|policy| policy.spec.target_refs.clone()).or_else(read).unwrap_or_default();
+    let target = |target: &TargetRef| match (target.kind.as_str(), &target.section_name) {
+        ("ApiRoute", None) => Target::Route(target.name.clone()),
+        ("ApiRoute", Some(rule)) => Target::Rule(target.name.clone(), rule.clone()),
+        _ => Target::Namespace,
+    };
+    let mut targets: Vec<_> = refs.iter().map(target).collect();
+    if targets.is_empty() {
+        // Nobody can say what it was to protect, so it protects its whole namespace.
+        targets.push(Target::Namespace);
+    }
+    let overrides = value.pointer("/spec/precedence").and_then(serde_json::Value::as_str) == Some("Overrides");
+    Some(PolicyState {
+        generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
+        seniority: policy.map_or_else(|| Seniority::of(&Default::default()), |policy| Seniority::of(&policy.metadata)),
+        precedence: if overrides { Precedence::Overrides } else { Precedence::Defaults },
+        targets,
+        blocks: Blocks::Broken(Refusal {
+            reason: RefusalReason::InvalidPolicy,
+            message: format!("ApiPolicy {name}: {message}"),
+        }),
+        name,
+    })
+}
+
+fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn reference(kind: ObjectKind, name: &NamespacedName) -> ObjectRef {
+    ObjectRef::new(kind, name.namespace(), name.name())
+}
+
+fn name_of(object: &ObjectRef) -> Option<NamespacedName> {
+    NamespacedName::new(&object.namespace, &object.name).ok()
+}
+
+/// All faults of an object in one line.
+fn summary(faults: &[Diagnostic]) -> String {
+    let one = |fault: &Diagnostic| {
+        if fault.path.is_empty() { fault.message.clone() } else { format!("{}: {}", fault.path, fault.message) }
+    };
+    faults.iter().map(one).collect::<Vec<_>>().join("; ")
+}

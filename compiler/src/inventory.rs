@@ -1,0 +1,123 @@
+//! The immutable view of the cluster, or of a folder, that is compiled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use portreeve_crds::{
+    Object, ObjectRef, Unreadable,
+    v1alpha1::{ApiPolicy, ApiRoute, ClientRegistration, TokenService},
+};
+use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret};
+
+/// Every object that has a say. Cheap to clone: what it holds is shared.
+#[derive(Clone, Default)]
+pub struct Inventory {
+    /// TokenServices by name.
+    pub token_services: BTreeMap<NamespacedName, Arc<TokenService>>,
+    /// ApiRoutes by name.
+    pub routes: BTreeMap<NamespacedName, Arc<ApiRoute>>,
+    /// ApiPolicies by name.
+    pub policies: BTreeMap<NamespacedName, Arc<ApiPolicy>>,
+    /// ClientRegistrations by name.
+    pub registrations: BTreeMap<NamespacedName, Arc<ClientRegistration>>,
+    /// Objects of our kinds that are there but not understood.
+    pub unreadable: BTreeMap<ObjectRef, Arc<Unreadable>>,
+    /// Labels of namespaces.
+    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Pods that could carry a proxy.
+    pub pods: BTreeMap<NamespacedName, Pod>,
+    /// Services, to notice one that goes past the proxy.
+    pub services: BTreeMap<NamespacedName, PortService>,
+    /// Secrets that are referred to. A name that is missing here does not exist or may not be read.
+    pub secrets: BTreeMap<NamespacedName, Arc<BTreeMap<String, Secret>>>,
+    /// ConfigMaps that are referred to.
+    pub config_maps: BTreeMap<NamespacedName, Arc<BTreeMap<String, String>>>,
+    /// What was fetched from token services.
+    pub discovered: BTreeMap<NamespacedName, Arc<Discovered>>,
+}
+
+/// A pod, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it is Ready and not on its way out.
+    pub ready: bool,
+    /// Its uid; empty in file mode.
+    pub uid: String,
+}
+
+/// A Service, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortService {
+    /// Pods that it selects.
+    pub selector: BTreeMap<String, String>,
+    /// Numeric target ports.
+    pub target_ports: BTreeSet<i32>,
+}
+
+/// What the operator learned from a token service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Discovered {
+    /// Endpoints of the metadata document.
+    pub endpoints: DiscoveredEndpoints,
+    /// The key set as last read.
+    pub keys: Option<KeySet>,
+    /// What went wrong at the last try, for status; holds nothing of the server's answer.
+    pub fault: Option<String>,
+}
+
+/// Endpoints named by a metadata document (RFC 8414 section 2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiscoveredEndpoints {
+    /// `introspection_endpoint`
+    pub introspection: Option<String>,
+    /// `registration_endpoint`
+    pub registration: Option<String>,
+    /// `token_endpoint`
+    pub token: Option<String>,
+    /// `jwks_uri`
+    pub jwks: Option<String>,
+}
+
+/// Settings of the installation that bear on what is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Whether token services may be reached over http; for development only.
+    pub allow_http: bool,
+    /// Where outbound calls may go.
+    pub addresses: AddressRange,
+}
+
+/// An object whose name Kubernetes would not accept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{object}: {reason}")]
+pub struct SkippedObject {
+    /// The object.
+    pub object: ObjectRef,
+    /// Which rule its name breaks.
+    pub reason: String,
+}
+
+impl Inventory {
+    /// Adds an object of ours under its name, replacing an older form of it.
+    pub fn insert(&mut self, object: Object) -> Result<(), SkippedObject> {
+        let reference = object.reference();
+        let name = NamespacedName::new(&reference.namespace, &reference.name)
+            .map_err(|error| SkippedObject { object: reference, reason: error.to_string() })?;
+        match object {
+            Object::TokenService(object) => drop(self.token_services.insert(name, Arc::new(object))),
+            Object::ApiRoute(object) => drop(self.routes.insert(name, Arc::new(object))),
+            Object::ApiPolicy(object) => drop(self.policies.insert(name, Arc::new(object))),
+            Object::ClientRegistration(object) => drop(self.registrations.insert(name, Arc::new(object))),
+        }
+        Ok(())
+    }
+
+    /// Adds an object that could not be read.
+    pub fn insert_unreadable(&mut self, unreadable: Unreadable) {
+        self.unreadable.insert(unreadable.object.clone(), Arc::new(unreadable));
+    }
+}

@@ -1,0 +1,113 @@
+//! TokenService into [`ValidTokenService`].
+
+use std::num::NonZeroU32;
+
+use portreeve_crds::{
+    ObjectRef,
+    v1alpha1::{Answer, Discovery, IntrospectionSpec, NamespacesFrom, TokenService},
+};
+use portreeve_policy::{Dialect, Millis, TokenCacheLimits};
+use url::Url;
+
+use super::Faults;
+use crate::{Diagnostic, Options, duration::parse_duration};
+
+/// A token service whose every field is understood.
+#[derive(Debug, Clone)]
+pub(crate) struct ValidTokenService {
+    pub(crate) issuer: String,
+    pub(crate) introspection: Option<ValidIntrospection>,
+}
+
+/// How opaque tokens are looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct ValidIntrospection {
+    pub(crate) dialect: Dialect,
+    pub(crate) timeout: Millis,
+    pub(crate) cache: TokenCacheLimits,
+}
+
+/// The token service, or every fault.
+pub(crate) fn validate_token_service(
+    object: &ObjectRef,
+    service: &TokenService,
+    options: Options,
+) -> Result<ValidTokenService, Vec<Diagnostic>> {
+    let mut faults = Faults::new(object);
+    let spec = &service.spec;
+    faults.take("spec.issuer", check_url(&spec.issuer, options));
+    if spec.issuer.contains(['?', '#']) {
+        faults.add("spec.issuer", "an issuer has neither query nor fragment (RFC 8414 section 2)");
+    }
+    let endpoints = spec.endpoints.clone().unwrap_or_default();
+    for (field, endpoint) in [
+        ("introspection", &endpoints.introspection),
+        ("registration", &endpoints.registration),
+        ("token", &endpoints.token),
+        ("jwks", &endpoints.jwks),
+    ] {
+        if let Some(endpoint) = endpoint {
+            faults.take(&format!("spec.endpoints.{field}"), check_url(endpoint, options));
+        }
+    }
+    if spec.discovery == Discovery::None && endpoints.jwks.is_none() && endpoints.introspection.is_none() {
+        faults.add("spec.endpoints", "discovery None needs endpoints.jwks or endpoints.introspection");
+    }
+    if let Some(client) = &spec.client
+        && client.registration_ref.is_some() == client.secret_ref.is_some()
+    {
+        faults.add("spec.client", "say exactly one of registrationRef and secretRef");
+    }
+    if (spec.allowed_namespaces.from == NamespacesFrom::Selector) != spec.allowed_namespaces.match_labels.is_some() {
+        faults.add("spec.allowedNamespaces", "matchLabels goes with from: Selector, and only with it");
+    }
+    let introspection = spec.introspection.as_ref().map(|spec| validate_introspection(&mut faults, spec));
+    if introspection.is_some() && spec.client.is_none() {
+        faults.add("spec.client", "introspection needs client: the gateway has to authenticate at the endpoint");
+    }
+    if !faults.found.is_empty() {
+        return Err(faults.found);
+    }
+    Ok(ValidTokenService { issuer: spec.issuer.clone(), introspection: introspection.flatten() })
+}
+
+fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> Option<ValidIntrospection> {
+    let mut duration = |field: &str, text: &str| {
+        let parsed = parse_duration(text);
+        if parsed.is_none() {
+            faults.add(
+                format!("spec.introspection.{field}"),
+                format!("{text:?} is not a duration such as 60s, above zero"),
+            );
+        }
+        parsed
+    };
+    let timeout = duration("timeout", &spec.timeout);
+    let max_ttl = duration("cache.maxTtl", &spec.cache.max_ttl);
+    let negative_ttl = duration("cache.negativeTtl", &spec.cache.negative_ttl);
+    let max_entries = NonZeroU32::new(spec.cache.max_entries);
+    if max_entries.is_none() {
+        faults.add("spec.introspection.cache.maxEntries", "at least 1");
+    }
+    let dialect = match spec.answer {
+        Answer::Json => Dialect::Json,
+        Answer::JwtBody => Dialect::JwtBody,
+    };
+    let cache = TokenCacheLimits { max_ttl: max_ttl?, negative_ttl: negative_ttl?, max_entries: max_entries? };
+    Some(ValidIntrospection { dialect, timeout: timeout?, cache })
+}
+
+/// Whether a URL may be called at all: absolute, https (http by leave of the installation), no userinfo, no fragment.
+pub(crate) fn check_url(text: &str, options: Options) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if options.allow_http => {}
+        "http" => return Err(format!("{text:?} is not https; for development the operator has --allow-http")),
+        _ => return Err(format!("{text:?} is not https")),
+    }
+    if url.host_str().is_none() || !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(format!("{text:?} needs a host and has neither user information nor fragment"));
+    }
+    Ok(())
+}
