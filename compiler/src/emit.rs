@@ -127,14 +127,7 @@ pub(crate) fn services_of(route: &Route) -> BTreeSet<&NamespacedName> {
         Access::Guarded { authentication: Authentication::AnyOf(list), .. } => Some(list),
         Access::Guarded { authentication: Authentication::Anonymous, .. } | Access::Refused(_) => None,
     });
-    lists
-        .flatten()
-        .filter_map(|authenticator| match authenticator {
-            Authenticator::Anonymous => None,
-            Authenticator::Introspection(rule) => Some(&rule.token_service),
-            Authenticator::Jwt(rule) => Some(&rule.token_service),
-        })
-        .collect()
+    lists.flatten().filter_map(Authenticator::token_service).collect()
 }
 
 /// The snapshot of a pod that carries these routes.

@@ -74,6 +74,19 @@ pub struct Audiences(BTreeSet<String>);
 #[error("at least one audience, and none of them empty")]
 pub struct NoAudience;
 
+// === impl Authenticator ===
+
+impl Authenticator {
+    /// The token service that it asks, if any.
+    pub fn token_service(&self) -> Option<&NamespacedName> {
+        match self {
+            Self::Anonymous => None,
+            Self::Introspection(rule) => Some(&rule.token_service),
+            Self::Jwt(rule) => Some(&rule.token_service),
+        }
+    }
+}
+
 // === impl Audiences ===
 
 impl Audiences {

@@ -1,1 +1,22 @@
-//! placeholder
+//! The policy enforcement point beside every pod. It knows nothing of Kubernetes: its whole world is a snapshot and a
+//! bootstrap of a few environment variables.
+//!
+//! A request goes bytes → [`pipeline::CanonicalRequest`] → matched rule → facts of the caller → [`authz::Permitted`] →
+//! upstream → decision record; any refusal on the way is a [`pipeline::Denial`], answered in one place.
+//!
+//! INVARIANTS
+//! - Nothing reaches the upstream without a [`authz::Permitted`].
+//! - What is matched, decided and forwarded is one value.
+//! - Everything that can fail is built before the swap; a request holds one immutable runtime to its end.
+//! - No snapshot: not ready, and every request is refused.
+
+mod admin;
+pub mod app;
+pub mod authn;
+pub mod authz;
+pub mod bootstrap;
+pub mod clock;
+pub mod pipeline;
+pub mod sync;
+pub mod telemetry;
+pub mod transport;

@@ -1,9 +1,14 @@
 //! From bytes to the policy model. Every fault names its resource, so that the others can go live.
 
-use std::io::Read;
+use std::{
+    collections::BTreeSet,
+    io::Read,
+    num::{NonZeroU16, NonZeroU64},
+};
 
 use portreeve_policy::{
-    InvalidName, NamespacedName, ResourceKind, ResourceName, Route, Secret, SecretName, TokenService,
+    Access, AppProtocol, ForwardedHeaders, InvalidName, Millis, NamespacedName, Refusal, RefusalReason, ResourceKind,
+    ResourceName, Route, Rule, Secret, SecretName, TokenService, Upstream,
 };
 
 use crate::{Digest, MAX_PAYLOAD, proto};
@@ -51,6 +56,35 @@ pub fn decode_resource(name: &ResourceName, resource: &proto::Resource) -> Resul
             DecodedResource::TokenService(name.name.parse()?, serde_json::from_slice(&payload)?)
         }
     })
+}
+
+/// A route that this version cannot read, as far as its hosts and matches can still be told: every rule refuses. So an
+/// older proxy closes what it does not understand, instead of leaving its requests to a broader route.
+pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
+    let value: serde_json::Value = serde_json::from_slice(&decompress(&resource.payload).ok()?).ok()?;
+    let hostnames = serde_json::from_value(value.get("hostnames")?.clone()).ok()?;
+    let refuse = |rule: &serde_json::Value| {
+        let refusal = Refusal {
+            reason: RefusalReason::InvalidRoute,
+            message: "the route is of a newer version than the proxy; upgrade the proxy".to_owned(),
+        };
+        Some(Rule {
+            name: rule.get("name")?.as_str()?.to_owned(),
+            matches: serde_json::from_value(rule.get("matches")?.clone()).ok()?,
+            timeout: Millis::new(1000)?,
+            upgrades: BTreeSet::new(),
+            policies: Vec::new(),
+            access: Access::Refused(refusal),
+        })
+    };
+    let rules = value.get("rules")?.as_array()?.iter().map(refuse).collect::<Option<_>>()?;
+    let upstream = Upstream {
+        port: NonZeroU16::MIN,
+        protocol: AppProtocol::Http1,
+        forwarded: ForwardedHeaders::Forwarded,
+        max_connections: NonZeroU64::MIN,
+    };
+    Some(Route { generation: 0, hostnames, upstream, rules })
 }
 
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, InvalidResource> {

@@ -26,7 +26,7 @@ pub mod proto {
     tonic::include_proto!("portreeve.snapshot.v1");
 }
 
-pub use decode::{DecodedResource, InvalidResource, decode_resource};
+pub use decode::{DecodedResource, InvalidResource, decode_resource, refusing_route};
 pub use digest::{Digest, InvalidDigest, SetDigest, set_digest};
 pub use encode::{EncodedResource, encode_route, encode_secret, encode_token_service};
 pub use update::{InvalidUpdate, ResourceSet, Update};

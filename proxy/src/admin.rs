@@ -1,0 +1,99 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, and to callers on this machine `/snapshot`.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::{
+    pipeline::{Metrics, SharedRuntime},
+    transport::Drain,
+};
+
+/// What the admin port tells of.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) runtime: SharedRuntime,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+}
+
+/// Serves for ever.
+pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
+    let admin = Arc::new(admin);
+    loop {
+        let Ok((stream, peer)) = listener.accept().await else {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            continue;
+        };
+        let admin = Arc::clone(&admin);
+        drop(tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let answer = admin.answer(request.method(), request.uri().path(), peer);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(std::time::Duration::from_secs(5))
+                .serve_connection(TokioIo::new(stream), service);
+            // A prober that hangs up is nobody's concern.
+            drop(connection.await);
+        }));
+    }
+}
+
+impl Admin {
+    fn answer(&self, method: &Method, path: &str, peer: SocketAddr) -> Response<Full<Bytes>> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => {
+                let tokens = i64::try_from(self.runtime.load().cached_tokens()).unwrap_or(i64::MAX);
+                self.metrics.cached_tokens.set(tokens);
+                with_type(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
+            }
+            "/snapshot" if peer.ip().to_canonical().is_loopback() => self.snapshot(),
+            "/snapshot" => text(StatusCode::FORBIDDEN, "/snapshot is told to callers on this machine only\n"),
+            _ => text(StatusCode::NOT_FOUND, "here are /livez /readyz /metrics /snapshot\n"),
+        }
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        if self.drain.borrow().is_some() {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        } else if self.runtime.load().is_ready() {
+            text(StatusCode::OK, "ok\n")
+        } else {
+            text(StatusCode::SERVICE_UNAVAILABLE, "no snapshot from the operator yet\n")
+        }
+    }
+
+    /// Routes and their policies; of token services and secrets the names only.
+    fn snapshot(&self) -> Response<Full<Bytes>> {
+        let runtime = self.runtime.load();
+        let routes: serde_json::Map<_, _> =
+            runtime.routes().iter().map(|(name, route)| (name.to_string(), json!(route))).collect();
+        let services: Vec<_> = runtime.token_services().map(ToString::to_string).collect();
+        let body = json!({ "revision": runtime.revision(), "routes": routes, "tokenServices": services });
+        with_type(StatusCode::OK, "application/json", body.to_string().into_bytes())
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    with_type(status, "text/plain; charset=utf-8", body.as_bytes().to_vec())
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

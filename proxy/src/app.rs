@@ -1,0 +1,241 @@
+//! The process: threads, sockets and signals, wired together here and nowhere else.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::LocalSet,
+    time::Instant,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    admin::{self, Admin},
+    authn::TokenDigester,
+    bootstrap::{Bootstrap, RecordTarget},
+    clock::{SharedClock, SystemClock},
+    pipeline::{
+        BuildContext, DecisionIds, Gate, GateParts, Metrics, Records, Rejection, Runtime, SharedRuntime, build,
+    },
+    sync::{self, OperatorLink, Session, Store, StoreFault},
+    transport::{self, BindError, Drain, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
+};
+
+/// Why the proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken or not allowed.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A file or thread cannot be had.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was to be opened.
+        what: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A metric cannot be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// The listener's certificate is not usable.
+    #[error(transparent)]
+    Tls(#[from] InvalidTls),
+}
+
+/// What every worker shares.
+#[derive(Clone)]
+struct Shared {
+    runtime: SharedRuntime,
+    metrics: Metrics,
+    records: Records,
+    clock: SharedClock,
+    digester: TokenDigester,
+    limits: Limits,
+    tls: Option<TlsAcceptor>,
+    access_log: crate::pipeline::AccessLog,
+    unknown_keys: mpsc::Sender<String>,
+    drain: Drain,
+}
+
+/// Runs until SIGTERM or SIGINT, then drains.
+pub fn run(bootstrap: Bootstrap) -> Result<(), StartError> {
+    // Fails only where one is installed already.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let metrics = Metrics::new()?;
+    let records = Records::start(record_sink(&bootstrap.records)?, metrics.records_dropped.clone());
+    let clock: SharedClock = Arc::new(SystemClock);
+    let tls = bootstrap.tls.clone().map(TlsSource::open).transpose()?;
+    let sockets = transport::bind_all(bootstrap.listen, bootstrap.workers.get())?;
+    let admin_socket = transport::bind_all(bootstrap.admin, 1)?;
+    let (drain_at, drain) = watch::channel(None);
+    let (unknown_keys, reports) = mpsc::channel(16);
+    let mut key = [0; 64];
+    random(&mut key)?;
+    let shared = Shared {
+        runtime: Arc::new(ArcSwap::from_pointee(Runtime::refusing())),
+        records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
+        clock: Arc::clone(&clock),
+        digester: TokenDigester::new(&key),
+        limits: Limits::default(),
+        tls: tls.as_ref().map(|tls| TlsAcceptor::from(tls.server_config())),
+        access_log: bootstrap.access_log,
+        unknown_keys,
+        drain,
+        metrics,
+    };
+    // The last known good is in force before the first connection is taken.
+    let (link, session) = link(&bootstrap, &shared, reports)?;
+    let mut workers = Vec::new();
+    for (number, socket) in sockets.into_iter().enumerate() {
+        workers.push(start_worker(number, socket, shared.clone())?);
+    }
+    let control = runtime::Builder::new_current_thread().enable_all().build();
+    let control = control.map_err(|error| StartError::Io { what: "runtime".to_owned(), error })?;
+    control.block_on(async {
+        for socket in admin_socket {
+            let listener = TcpListener::from_std(socket);
+            let listener = listener.map_err(|error| StartError::Io { what: "admin port".to_owned(), error })?;
+            let admin = Admin {
+                runtime: Arc::clone(&shared.runtime),
+                metrics: shared.metrics.clone(),
+                drain: shared.drain.clone(),
+            };
+            drop(tokio::spawn(admin::serve(listener, admin)));
+        }
+        if let Some(tls) = tls {
+            drop(tokio::spawn(tls.watch()));
+        }
+        drop(tokio::spawn(sync::run(link, session)));
+        tracing::info!(listen = %bootstrap.listen, admin = %bootstrap.admin, workers = workers.len(), "proxy started");
+        stop_signal().await?;
+        tracing::info!(seconds = bootstrap.drain.as_secs(), "draining");
+        drain_at.send_replace(Some(Instant::now() + bootstrap.drain));
+        // The control runtime goes on turning, so that probes are answered while workers finish.
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Ok(())
+    })
+}
+
+/// Builds what is stored before the first stream, so that a restarted container serves at once.
+fn link(
+    bootstrap: &Bootstrap,
+    shared: &Shared,
+    unknown_keys: mpsc::Receiver<String>,
+) -> Result<(OperatorLink, Session), StartError> {
+    let context = BuildContext { clock: Arc::clone(&shared.clock), metrics: shared.metrics.clone() };
+    let (runtime, metrics, clock) = (Arc::clone(&shared.runtime), shared.metrics.clone(), Arc::clone(&shared.clock));
+    let publish = move |session: &Session| -> Vec<Rejection> {
+        let (fresh, rejections) = build(session.snapshot(), session.revision(), &runtime.load(), &context);
+        runtime.store(Arc::new(fresh));
+        metrics.snapshot_revision.set(i64::try_from(session.revision()).unwrap_or(i64::MAX));
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit a double for ages to come")]
+        metrics.snapshot_time.set(clock.now().0 as f64 / 1000.0);
+        rejections
+    };
+    let store = bootstrap.state.as_deref().map(|folder| Store::new(folder, bootstrap.state_max_age));
+    let mut session = Session::default();
+    if let Some(store) = &store {
+        match store.load(shared.clock.now()).map(Session::restore) {
+            Ok(Ok(restored)) => {
+                publish(&restored);
+                tracing::info!(revision = restored.revision(), "serving the last known good");
+                session = restored;
+            }
+            Ok(Err(refused)) => tracing::warn!(reason = %refused, "the stored snapshot is not usable"),
+            Err(StoreFault::Absent) => {}
+            Err(fault) => tracing::warn!(%fault, "the stored snapshot is not usable"),
+        }
+    }
+    let mut seed = [0; 8];
+    random(&mut seed)?;
+    let mut state = u64::from_le_bytes(seed);
+    let random = Box::new(move || {
+        // A step of xorshift: good enough to keep a fleet out of step.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    });
+    let link = OperatorLink {
+        address: bootstrap.operator.clone(),
+        store,
+        publish: Box::new(publish),
+        unknown_keys,
+        metrics: shared.metrics.clone(),
+        clock: Arc::clone(&shared.clock),
+        random,
+    };
+    Ok((link, session))
+}
+
+fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) -> Result<JoinHandle<()>, StartError> {
+    let io = |error| StartError::Io { what: format!("worker {number}"), error };
+    let mut seed = [0; 8];
+    random(&mut seed)?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+    let work = move || {
+        let local = LocalSet::new();
+        local.block_on(&runtime, async move {
+            let listener = match Listener::new(socket) {
+                Ok(listener) => listener,
+                Err(error) => return tracing::error!(%error, number, "worker cannot listen"),
+            };
+            let gate = Gate::new(GateParts {
+                runtime: shared.runtime,
+                dispatch: UpstreamPool::default(),
+                records: shared.records,
+                metrics: shared.metrics.clone(),
+                clock: shared.clock,
+                digester: shared.digester,
+                ids: DecisionIds::new(u64::from_le_bytes(seed)),
+                access_log: shared.access_log,
+                unknown_keys: shared.unknown_keys,
+            });
+            transport::serve(listener, shared.tls, Rc::new(gate), shared.limits, shared.metrics, shared.drain).await;
+        });
+    };
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(io)
+}
+
+async fn stop_signal() -> Result<(), StartError> {
+    let io = |error| StartError::Io { what: "signals".to_owned(), error };
+    let (mut term, mut int) =
+        (signal(SignalKind::terminate()).map_err(io)?, signal(SignalKind::interrupt()).map_err(io)?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+fn record_sink(target: &RecordTarget) -> Result<Box<dyn Write + Send>, StartError> {
+    match target {
+        RecordTarget::Stdout => Ok(Box::new(io::BufWriter::new(io::stdout()))),
+        RecordTarget::File(file) => {
+            let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+            let opened = opened.map_err(|error| StartError::Io { what: file.display().to_string(), error })?;
+            Ok(Box::new(io::BufWriter::new(opened)))
+        }
+    }
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), StartError> {
+    aws_lc_rs::rand::fill(bytes).map_err(|_: aws_lc_rs::error::Unspecified| StartError::Random)
+}

@@ -1,0 +1,231 @@
+//! The one way out of the proxy beside its upstream: calls to endpoints that objects name. Addresses are checked after
+//! resolution and pinned; redirects are not followed; answers are capped (J14, I7).
+
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::Name},
+    },
+    rt::{TokioExecutor, TokioTimer},
+};
+use portreeve_policy::AddressRange;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use tower::Service;
+
+/// Largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Why an endpoint cannot be called at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEndpoint {
+    /// An address that is never called, or only by leave of the installation.
+    #[error("the endpoint is at an address that may not be called")]
+    Address,
+    /// The bundle is not PEM, or holds no certificate.
+    #[error("the certificate authorities are not readable")]
+    Authorities,
+    /// Not an absolute http or https URL.
+    #[error("the endpoint is not an absolute http or https URL")]
+    Url,
+}
+
+/// What went wrong on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallFault {
+    Connect,
+    Timeout,
+    TooLarge,
+}
+
+/// A guarded HTTP client for one endpoint.
+#[derive(Clone)]
+pub(super) struct Outbound {
+    client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
+    endpoint: Uri,
+    timeout: Duration,
+}
+
+/// Resolves names and leaves out what may not be called.
+#[derive(Clone, Copy)]
+struct GuardedResolver(AddressRange);
+
+impl Outbound {
+    pub(super) fn new(
+        endpoint: &str,
+        ca_certificates: &str,
+        addresses: AddressRange,
+        timeout: Duration,
+    ) -> Result<Self, InvalidEndpoint> {
+        let endpoint: Uri = endpoint.parse().map_err(|_: http::uri::InvalidUri| InvalidEndpoint::Url)?;
+        let host = endpoint.host().ok_or(InvalidEndpoint::Url)?;
+        if !matches!(endpoint.scheme_str(), Some("http" | "https")) {
+            return Err(InvalidEndpoint::Url);
+        }
+        // A literal address never passes through the resolver.
+        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if literal.is_ok_and(|address| !may_call(address, addresses)) {
+            return Err(InvalidEndpoint::Address);
+        }
+        let mut http = HttpConnector::new_with_resolver(GuardedResolver(addresses));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(timeout));
+        let tls = ClientConfig::builder().with_root_certificates(roots(ca_certificates)?).with_no_client_auth();
+        let https =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(https);
+        Ok(Self { client, endpoint, timeout })
+    }
+
+    /// Sends a POST to the endpoint and reads the whole answer, within one time limit.
+    pub(super) async fn post(
+        &self,
+        request: http::request::Builder,
+        body: String,
+    ) -> Result<Response<Bytes>, CallFault> {
+        let request = request.method("POST").uri(self.endpoint.clone()).body(Full::from(body));
+        let request: Request<_> = request.map_err(|_: http::Error| CallFault::Connect)?;
+        let exchange = async {
+            let answer = self
+                .client
+                .request(request)
+                .await
+                .map_err(|_: hyper_util::client::legacy::Error| CallFault::Connect)?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|fault| {
+                if fault.is::<http_body_util::LengthLimitError>() { CallFault::TooLarge } else { CallFault::Connect }
+            })?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        tokio::time::timeout(self.timeout, exchange).await.unwrap_or(Err(CallFault::Timeout))
+    }
+}
+
+/// The given authorities, or the machine's when there are none.
+fn roots(pem: &str) -> Result<RootCertStore, InvalidEndpoint> {
+    let mut roots = RootCertStore::empty();
+    if pem.is_empty() {
+        for path in ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"] {
+            let found = CertificateDer::pem_file_iter(path).into_iter().flatten().flatten();
+            roots.add_parsable_certificates(found);
+        }
+        return Ok(roots);
+    }
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|_: rustls_pki_types::pem::Error| InvalidEndpoint::Authorities)?;
+        roots.add(certificate).map_err(|_: rustls::Error| InvalidEndpoint::Authorities)?;
+    }
+    if roots.is_empty() { Err(InvalidEndpoint::Authorities) } else { Ok(roots) }
+}
+
+/// Link-local (where clouds keep their metadata), unspecified and multicast addresses are never called.
+fn may_call(address: IpAddr, range: AddressRange) -> bool {
+    let address = address.to_canonical();
+    let (never, private) = match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let reserved = a == 0 || a >= 240 || (a == 192 && b == 0 && v4.octets()[2] == 0);
+            (
+                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || reserved,
+                v4.is_private() || v4.is_loopback() || shared,
+            )
+        }
+        IpAddr::V6(v6) => {
+            let embeds_v4 = embedded_v4(v6);
+            (
+                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() || embeds_v4,
+                v6.is_unique_local() || v6.is_loopback(),
+            )
+        }
+    };
+    !never && (!private || range == AddressRange::PrivateAndPublic)
+}
+
+/// NAT64 and 6to4 addresses reach IPv4 hosts under another name.
+fn embedded_v4(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    first == 0x2002 || (first == 0x64 && second == 0xff9b)
+}
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, io::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let range = self.0;
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            // One forbidden address spoils the name: a mix is how rebinding looks.
+            if found.is_empty() || !found.iter().all(|address| may_call(address.ip(), range)) {
+                return Err(io::Error::other("no address that may be called"));
+            }
+            Ok(found.into_iter())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_addresses_that_are_nobodys_business_j14() {
+        for (address, public, private) in [
+            ("93.184.216.34", true, true),
+            ("2606:2800:220:1::1", true, true),
+            ("10.1.2.3", false, true),
+            ("127.0.0.1", false, true),
+            ("192.168.1.1", false, true),
+            ("100.64.0.1", false, true),
+            ("::1", false, true),
+            ("fd00::1", false, true),
+            ("::ffff:10.0.0.1", false, true),
+            ("169.254.169.254", false, false),
+            ("::ffff:169.254.169.254", false, false),
+            ("fe80::1", false, false),
+            ("0.0.0.0", false, false),
+            ("::", false, false),
+            ("224.0.0.1", false, false),
+            ("64:ff9b::a9fe:a9fe", false, false),
+            ("2002:a9fe:a9fe::1", false, false),
+            ("255.255.255.255", false, false),
+        ] {
+            let parsed: IpAddr = address.parse().unwrap();
+            assert_eq!(may_call(parsed, AddressRange::Public), public, "{address}");
+            assert_eq!(may_call(parsed, AddressRange::PrivateAndPublic), private, "{address}");
+        }
+    }
+
+    #[test]
+    fn refuses_literal_addresses_broken_urls_and_broken_bundles_m3() {
+        let make = |url, pem| Outbound::new(url, pem, AddressRange::Public, Duration::from_secs(1)).err();
+        assert_eq!(make("https://169.254.169.254/x", ""), Some(InvalidEndpoint::Address));
+        assert_eq!(make("https://[::1]/x", ""), Some(InvalidEndpoint::Address));
+        assert_eq!(make("ftp://host/x", ""), Some(InvalidEndpoint::Url));
+        assert_eq!(make("/x", ""), Some(InvalidEndpoint::Url));
+        assert_eq!(make("https://host/x", "rubbish"), Some(InvalidEndpoint::Authorities));
+    }
+}

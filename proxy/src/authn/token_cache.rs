@@ -1,0 +1,105 @@
+//! What is remembered of tokens. Keys are full keyed digests, so that neither the heap nor a dump holds a token and
+//! no two tokens share an entry (I3, J9). Active and inactive answers have budgets of their own (I10).
+
+use std::{fmt, sync::Arc};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use quick_cache::sync::Cache;
+
+use super::provider::Fact;
+use crate::clock::UnixMillis;
+
+/// Keyed SHA-256 of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+/// The first 64 bits of a digest, to recognise a credential in records without being able to use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 8]);
+
+/// Makes digests; the key is drawn once for the life of the process.
+#[derive(Clone)]
+pub struct TokenDigester(Context);
+
+/// Facts of one token service, client and dialect. Each such triple has tables of its own, so that an answer that was
+/// given to one can never be used for another (I2).
+pub(super) struct TokenCache {
+    active: Cache<TokenDigest, Arc<Fact>>,
+    inactive: Cache<TokenDigest, UnixMillis>,
+}
+
+/// Most inactive answers held.
+const MAX_INACTIVE: usize = 4096;
+
+/// What is known of a token right now.
+pub(super) enum Remembered {
+    Active(Arc<Fact>),
+    Inactive,
+    Nothing,
+}
+
+impl TokenDigester {
+    /// `key` is 64 random bytes: one whole block of SHA-256, so that the prefix is a key and not part of the text.
+    pub fn new(key: &[u8; 64]) -> Self {
+        let mut context = Context::new(&SHA256);
+        context.update(key);
+        Self(context)
+    }
+
+    /// The digest of a token.
+    pub fn digest(&self, token: &str) -> TokenDigest {
+        let mut context = self.0.clone();
+        context.update(token.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(context.finish().as_ref());
+        TokenDigest(bytes)
+    }
+}
+
+impl TokenDigest {
+    /// What records show of it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        Fingerprint(bytes)
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl TokenCache {
+    pub(super) fn new(max_entries: usize) -> Self {
+        Self { active: Cache::new(max_entries), inactive: Cache::new(MAX_INACTIVE) }
+    }
+
+    /// What may be used at this moment; a bound that has passed is as good as nothing.
+    pub(super) fn get(&self, token: &TokenDigest, now: UnixMillis) -> Remembered {
+        if let Some(fact) = self.active.get(token)
+            && now < fact.usable_until()
+        {
+            return Remembered::Active(fact);
+        }
+        match self.inactive.get(token) {
+            Some(until) if now < until => Remembered::Inactive,
+            _ => Remembered::Nothing,
+        }
+    }
+
+    pub(super) fn put_active(&self, token: TokenDigest, fact: Arc<Fact>) {
+        self.active.insert(token, fact);
+    }
+
+    /// The token was found inactive: an older active answer goes at once.
+    pub(super) fn put_inactive(&self, token: TokenDigest, until: UnixMillis) {
+        self.active.remove(&token);
+        self.inactive.insert(token, until);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.active.len()
+    }
+}

@@ -1,0 +1,29 @@
+//! From a request to an answer, in a fixed order of stages: canonical request → route → authenticate → authorize →
+//! credentials → upstream → record. A stage is one file below `stages/`; a refusal on the way is a [`Denial`].
+
+mod access;
+mod body;
+mod build;
+mod canonical;
+mod decision_id;
+mod denial;
+mod forwarded;
+mod hop;
+mod metrics;
+mod record;
+mod respond;
+mod router;
+mod runtime;
+mod service;
+mod stages;
+
+pub use access::{AccessLog, InvalidAccessLog};
+pub use body::{AnswerBody, BodyFault, UpstreamBody};
+pub use build::{BuildContext, Rejection, build};
+pub use canonical::{CanonicalRequest, Connection, InvalidRequest, Scheme};
+pub use decision_id::DecisionIds;
+pub use denial::{Challenge, Denial, TokenFault};
+pub use metrics::{Metrics, RuleMetrics};
+pub use record::{DecisionRecord, Records};
+pub use runtime::{Runtime, SharedRuntime};
+pub use service::{Dispatch, Gate, GateParts, UpstreamFault};

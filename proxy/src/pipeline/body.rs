@@ -1,0 +1,128 @@
+//! Bodies of answers: streamed, never buffered, with the deadline of the whole request.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Body of an answer.
+pub enum AnswerBody {
+    /// Ours, whole.
+    Full(Full<Bytes>),
+    /// The application's, as it comes.
+    Upstream(Box<UpstreamBody>),
+}
+
+/// A body from the application, and what is to happen when it ends.
+pub struct UpstreamBody {
+    incoming: Incoming,
+    deadline: Pin<Box<Sleep>>,
+    bytes: u64,
+    /// Called once with whether the body came to its end: an early end closes the upstream connection.
+    at_end: Option<Box<dyn FnOnce(bool)>>,
+    /// Called once with the bytes of the body and whether it came to its end.
+    observer: Option<Box<dyn FnOnce(u64, bool)>>,
+}
+
+/// Why a body breaks off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    /// The deadline of the rule has passed.
+    #[error("the rule's timeout has passed")]
+    Deadline,
+    /// The application's connection broke.
+    #[error(transparent)]
+    Upstream(#[from] hyper::Error),
+}
+
+impl AnswerBody {
+    /// A body that is known as a whole.
+    pub fn full(bytes: Bytes) -> Self {
+        Self::Full(Full::new(bytes))
+    }
+
+    /// A body from the application.
+    pub fn upstream(incoming: Incoming, deadline: Instant, at_end: Box<dyn FnOnce(bool)>) -> Self {
+        let mut at_end = Some(at_end);
+        if incoming.is_end_stream() {
+            at_end.take().into_iter().for_each(|at_end| at_end(true));
+        }
+        let deadline = Box::pin(tokio::time::sleep_until(deadline));
+        Self::Upstream(Box::new(UpstreamBody { incoming, deadline, bytes: 0, at_end, observer: None }))
+    }
+}
+
+impl AnswerBody {
+    /// Has somebody told how many bytes there were, and whether that was all.
+    pub fn observe(&mut self, observer: Box<dyn FnOnce(u64, bool)>) {
+        match self {
+            Self::Upstream(body) if !body.incoming.is_end_stream() => body.observer = Some(observer),
+            Self::Upstream(_) => observer(0, true),
+            Self::Full(full) => observer(full.size_hint().exact().unwrap_or(0), true),
+        }
+    }
+}
+
+impl UpstreamBody {
+    fn finish(&mut self, whole: bool) {
+        let bytes = self.bytes;
+        self.observer.take().into_iter().for_each(|observer| observer(bytes, whole));
+        self.at_end.take().into_iter().for_each(|at_end| at_end(whole));
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        self.finish(false);
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        match self.get_mut() {
+            Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Self::Upstream(body) => {
+                let polled = Pin::new(&mut body.incoming).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    body.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                match &polled {
+                    Poll::Ready(None) => body.finish(true),
+                    Poll::Ready(Some(Ok(_))) if body.incoming.is_end_stream() => body.finish(true),
+                    Poll::Ready(Some(Err(_))) => body.finish(false),
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Pending if body.deadline.as_mut().poll(cx).is_ready() => {
+                        body.finish(false);
+                        return Poll::Ready(Some(Err(BodyFault::Deadline)));
+                    }
+                    Poll::Pending => {}
+                }
+                polled.map_err(BodyFault::from)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(full) => full.is_end_stream(),
+            Self::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(full) => full.size_hint(),
+            Self::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}

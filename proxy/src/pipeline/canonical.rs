@@ -1,0 +1,171 @@
+//! The one canonical form of a request, built once or refused. Matching, policy and the forwarded request use it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderMap, Method, Uri, Version, header::HOST, request::Parts, uri::Authority};
+use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
+
+/// What the transport knows of the connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Whether TLS was spoken.
+    pub scheme: Scheme,
+    /// Found by the framing guard: the request with this number on the connection must be refused.
+    pub framing: Arc<crate::transport::FramingVerdict>,
+}
+
+/// URI scheme of the request as the client used it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// A request that was understood in one way only.
+#[derive(Debug)]
+pub struct CanonicalRequest {
+    /// Never CONNECT or TRACE.
+    pub method: Method,
+    /// As the client used it.
+    pub scheme: Scheme,
+    /// Host without port.
+    pub host: Hostname,
+    /// Port that the client named.
+    pub port: Option<u16>,
+    /// Path, canonical.
+    pub path: CanonicalPath,
+    /// Query as it came, without the question mark.
+    pub query: Option<Box<str>>,
+    /// Address of the peer.
+    pub client: SocketAddr,
+    /// Version that the client speaks.
+    pub version: Version,
+    /// Header fields, hop-by-hop ones included.
+    pub headers: HeaderMap,
+}
+
+/// Why a request is refused before anything of it is used (RFC 9112, RFC 9113; bug classes P and F).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// CONNECT or TRACE.
+    #[error("the method is never forwarded")]
+    ForbiddenMethod,
+    /// Message framing that two parsers could read in two ways.
+    #[error("ambiguous message framing: {0}")]
+    Framing(&'static str),
+    /// The head is larger than 64 KiB.
+    #[error("the head of the request is too large")]
+    HeadTooLarge,
+    /// No Host, several, or one that is no host.
+    #[error("Host is missing, repeated or malformed (RFC 9112 section 3.2)")]
+    Host,
+    /// The authority of the target is another than Host.
+    #[error("the request target names another authority than Host")]
+    HostMismatch,
+    /// A field name that upstreams could read as another one.
+    #[error("a field name imitates a framing field")]
+    LookAlike,
+    /// See [`InvalidPath`].
+    #[error("the path is refused: {0}")]
+    Path(#[from] InvalidPath),
+    /// A query with characters that no query may hold.
+    #[error("the query holds a character that a query may not hold")]
+    Query,
+}
+
+impl InvalidRequest {
+    /// Whether the bytes that follow on the connection can still be trusted.
+    pub fn spoils_connection(self) -> bool {
+        matches!(self, Self::Framing(_) | Self::HeadTooLarge | Self::LookAlike | Self::Host | Self::HostMismatch)
+    }
+}
+
+impl CanonicalRequest {
+    /// Builds the canonical form; the header map is taken over.
+    pub fn parse(parts: &mut Parts, connection: &Connection) -> Result<Self, InvalidRequest> {
+        if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+            return Err(InvalidRequest::ForbiddenMethod);
+        }
+        if parts.headers.keys().any(imitates_framing) {
+            return Err(InvalidRequest::LookAlike);
+        }
+        let (host, port) = authority(&parts.uri, &parts.headers, parts.version)?;
+        let path = CanonicalPath::parse(parts.uri.path())?;
+        let query = parts.uri.query();
+        if query.is_some_and(|query| !query.bytes().all(legal_in_query)) {
+            return Err(InvalidRequest::Query);
+        }
+        Ok(Self {
+            method: parts.method.clone(),
+            scheme: connection.scheme,
+            host,
+            port,
+            path,
+            query: query.map(Into::into),
+            client: connection.peer,
+            version: parts.version,
+            headers: std::mem::take(&mut parts.headers),
+        })
+    }
+
+    /// `host` or `host:port`, as it goes upstream.
+    pub fn authority(&self) -> String {
+        self.port.map_or_else(|| self.host.to_string(), |port| format!("{}:{port}", self.host))
+    }
+}
+
+/// The authority of the target wins (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1); a Host beside it must agree.
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostname, Option<u16>), InvalidRequest> {
+    let mut lines = headers.get_all(HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(InvalidRequest::Host);
+    }
+    let line =
+        line.map(|line| line.to_str().map_err(|_: http::header::ToStrError| InvalidRequest::Host)).transpose()?;
+    let said = line.map(parse_authority).transpose()?;
+    let targeted = uri.authority().map(|authority: &Authority| parse_authority(authority.as_str())).transpose()?;
+    match (targeted, said) {
+        (Some(targeted), Some(said)) if targeted != said => Err(InvalidRequest::HostMismatch),
+        // HTTP/1.1 demands Host even beside an absolute target.
+        (Some(_), None) if version < Version::HTTP_2 => Err(InvalidRequest::Host),
+        (Some(targeted), _) => Ok(targeted),
+        (None, Some(said)) => Ok(said),
+        (None, None) => Err(InvalidRequest::Host),
+    }
+}
+
+fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), InvalidRequest> {
+    let bad = || InvalidRequest::Host;
+    let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
+    let (_, tail) = text.split_at_checked(after_bracket).ok_or_else(bad)?;
+    let (host, port) = match tail.rfind(':') {
+        None => (text, None),
+        Some(colon) => {
+            let (host, port) = text.split_at_checked(after_bracket + colon).ok_or_else(bad)?;
+            let digits = port.strip_prefix(':').ok_or_else(bad)?;
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(bad());
+            }
+            (host, Some(digits.parse().map_err(|_: std::num::ParseIntError| InvalidRequest::Host)?))
+        }
+    };
+    Ok((Hostname::parse(host).map_err(|_: portreeve_policy::InvalidHostname| InvalidRequest::Host)?, port))
+}
+
+/// Names that differ from a framing field only in `_` for `-` (H2).
+fn imitates_framing(name: &http::HeaderName) -> bool {
+    let text = name.as_str();
+    text.contains('_') && matches!(text.replace('_', "-").as_str(), "transfer-encoding" | "content-length" | "host")
+}
+
+/// RFC 3986 section 3.4, and the few more that browsers send raw.
+fn legal_in_query(b: u8) -> bool {
+    b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'<' | b'>')
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! What the proxy counts. Handles of the request path are resolved when a snapshot is built.
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+/// Every metric of the process.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: IntCounterVec,
+    duration: HistogramVec,
+    /// Decision records that nobody could take.
+    pub records_dropped: IntCounter,
+    /// Revision that runs.
+    pub snapshot_revision: IntGauge,
+    /// When the running snapshot was taken in, in seconds since 1970.
+    pub snapshot_time: Gauge,
+    /// Resources that could not be built, of the last update.
+    pub rejected_resources: IntGauge,
+    /// Whether the stream to the operator is up.
+    pub operator_connected: IntGauge,
+    /// Open connections of clients.
+    pub connections: IntGauge,
+    /// Connections that were refused at the limit.
+    pub connections_refused: IntCounter,
+    /// Tokens whose facts are remembered.
+    pub cached_tokens: IntGauge,
+}
+
+/// Handles of one rule.
+#[derive(Clone)]
+pub struct RuleMetrics {
+    /// Requests that were let through.
+    pub permitted: IntCounter,
+    /// Duration of those that were answered 200.
+    pub ok: Histogram,
+}
+
+/// Bounds of the semantic conventions of OpenTelemetry, in seconds.
+const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+impl Metrics {
+    /// Registers everything anew. The names are fixed and distinct, so that registering cannot fail.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let decisions = IntCounterVec::new(
+            Opts::new("portreeve_decisions_total", "Decisions by route, rule, outcome and reason."),
+            &["route", "rule", "outcome", "reason"],
+        )?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new("http_server_request_duration_seconds", "Time to the head of the answer.")
+                .buckets(BUCKETS.to_vec()),
+            &["http_route", "http_response_status_code"],
+        )?;
+        let snapshot_time =
+            Gauge::new("portreeve_proxy_snapshot_timestamp_seconds", "When the running snapshot was taken in.")?;
+        registry.register(Box::new(decisions.clone()))?;
+        registry.register(Box::new(duration.clone()))?;
+        registry.register(Box::new(snapshot_time.clone()))?;
+        Ok(Self {
+            decisions,
+            duration,
+            records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
+            snapshot_revision: gauge("portreeve_proxy_snapshot_revision", "Revision that runs.")?,
+            snapshot_time,
+            rejected_resources: gauge("portreeve_proxy_rejected_resources", "Resources that cannot run.")?,
+            operator_connected: gauge("portreeve_proxy_operator_connected", "1 while the stream is up.")?,
+            connections: gauge("portreeve_proxy_connections", "Open connections of clients.")?,
+            connections_refused: counter("portreeve_proxy_connections_refused_total", "Refused at the limit.")?,
+            cached_tokens: gauge("portreeve_proxy_cached_tokens", "Tokens whose facts are remembered.")?,
+            registry,
+        })
+    }
+
+    /// Handles of a rule.
+    pub fn rule(&self, route: &str, rule: &str) -> RuleMetrics {
+        RuleMetrics {
+            permitted: self.decisions.with_label_values(&[route, rule, "permit", "permitted"]),
+            ok: self.duration.with_label_values(&[&format!("{route}/{rule}"), "200"]),
+        }
+    }
+
+    /// Counts a refusal; route and rule are empty where none was found.
+    pub fn denied(&self, route: &str, rule: &str, reason: &str) {
+        self.decisions.with_label_values(&[route, rule, "deny", reason]).inc();
+    }
+
+    /// Notes the duration of an answer other than 200.
+    pub fn answered(&self, route: &str, rule: &str, status: u16, seconds: f64) {
+        self.duration.with_label_values(&[&format!("{route}/{rule}"), &status.to_string()]).observe(seconds);
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing into memory fails only for a metric without a name.
+        if TextEncoder::new().encode(&self.registry.gather(), &mut text).is_err() {
+            text.clear();
+        }
+        text
+    }
+}

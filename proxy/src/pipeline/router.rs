@@ -1,0 +1,178 @@
+//! From host and path to the rules that could apply, most specific first. Cost follows the length of the path, not the
+//! number of routes.
+//!
+//! Order: the exact host, then the longest wildcard, then any host. Within a host: Exact, then Template and Prefix by
+//! their segments from the left, a literal before a parameter, a longer path before a shorter one. Within one path: a
+//! match with more headers, then one that names methods, then the older rule.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::HeaderMap;
+use portreeve_policy::{CanonicalPath, Hostname, HostnamePattern, Match, PathMatch, TemplateSegment};
+
+/// Finds rules; `T` says which rule.
+#[derive(Debug)]
+pub(super) struct Router<T> {
+    exact: HashMap<Hostname, Paths<T>>,
+    wildcard: HashMap<Hostname, Paths<T>>,
+    any: Paths<T>,
+}
+
+#[derive(Debug)]
+struct Paths<T>(Node<T>);
+
+#[derive(Debug)]
+struct Node<T> {
+    literals: HashMap<Box<str>, Self>,
+    parameter: Option<Box<Self>>,
+    /// Rules whose path ends here.
+    whole: Vec<Candidate<T>>,
+    /// Rules that cover everything from here on.
+    prefix: Vec<Candidate<T>>,
+}
+
+#[derive(Debug)]
+struct Candidate<T> {
+    clause: Match,
+    target: T,
+}
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Routed<T> {
+    /// This rule.
+    Found(T),
+    /// The path is known, with these methods only.
+    MethodNotAllowed(Vec<String>),
+    /// Nobody claims it.
+    NotFound,
+}
+
+/// The request, as far as rules look at it.
+pub(super) struct Wanted<'a> {
+    pub(super) host: &'a Hostname,
+    pub(super) path: &'a CanonicalPath,
+    pub(super) method: &'a str,
+    pub(super) headers: &'a HeaderMap,
+}
+
+impl<T> Default for Node<T> {
+    fn default() -> Self {
+        Self { literals: HashMap::new(), parameter: None, whole: Vec::new(), prefix: Vec::new() }
+    }
+}
+
+impl<T> Default for Router<T> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths(Node::default()) }
+    }
+}
+
+impl<T: Copy> Router<T> {
+    /// Adds a clause for these hosts; without hosts, for any. Clauses are added in order of age.
+    pub(super) fn insert<'a>(&mut self, hosts: impl Iterator<Item = &'a HostnamePattern>, clause: &Match, target: T) {
+        let mut hosts = hosts.peekable();
+        if hosts.peek().is_none() {
+            self.any.insert(clause, target);
+        }
+        for host in hosts {
+            let (table, name) = match host {
+                HostnamePattern::Exact(name) => (&mut self.exact, name),
+                HostnamePattern::Wildcard(name) => (&mut self.wildcard, name),
+            };
+            table.entry(name.clone()).or_insert_with(|| Paths(Node::default())).insert(clause, target);
+        }
+    }
+
+    /// Finds the rule for a request.
+    pub(super) fn route(&self, wanted: &Wanted<'_>) -> Routed<T> {
+        let mut methods = BTreeMap::new();
+        for paths in self.tables(wanted.host) {
+            if let Some(target) = paths.find(wanted, &mut methods) {
+                return Routed::Found(target);
+            }
+        }
+        if methods.is_empty() { Routed::NotFound } else { Routed::MethodNotAllowed(methods.into_keys().collect()) }
+    }
+
+    fn tables<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Paths<T>> {
+        let parents = std::iter::successors(host.as_str().split_once('.'), |(_, rest)| rest.split_once('.'));
+        let wildcards = parents.filter_map(|(_, parent)| self.wildcard.get(parent));
+        self.exact.get(host).into_iter().chain(wildcards).chain([&self.any])
+    }
+}
+
+impl<T: Copy> Paths<T> {
+    fn insert(&mut self, clause: &Match, target: T) {
+        let mut node = &mut self.0;
+        match &clause.path {
+            PathMatch::Exact(path) => {
+                for segment in path.segments() {
+                    node = node.literals.entry(segment.into()).or_default();
+                }
+            }
+            PathMatch::Prefix(path) => {
+                // The prefix `/` has no segment of its own.
+                for segment in path.segments().filter(|segment| !segment.is_empty()) {
+                    node = node.literals.entry(segment.into()).or_default();
+                }
+            }
+            PathMatch::Template(template) => {
+                for segment in template.segments() {
+                    node = match segment {
+                        TemplateSegment::Literal(text) => node.literals.entry(text.clone()).or_default(),
+                        TemplateSegment::Parameter(_) => node.parameter.get_or_insert_default(),
+                    };
+                }
+            }
+        }
+        let candidate = Candidate { clause: clause.clone(), target };
+        let list = if matches!(clause.path, PathMatch::Prefix(_)) { &mut node.prefix } else { &mut node.whole };
+        list.push(candidate);
+        list.sort_by_key(|held| (std::cmp::Reverse(held.clause.headers.len()), held.clause.methods.is_empty()));
+    }
+
+    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+        self.0.find(wanted.path.as_str().get(1..), wanted, methods)
+    }
+}
+
+impl<T: Copy> Node<T> {
+    /// `rest` is what is left of the path after the slash; `None` when it is used up. The depth is bounded by the
+    /// depth of the table, not by the request.
+    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+        let deeper = match rest {
+            None => first(&self.whole, wanted, methods),
+            Some(rest) => {
+                let (segment, tail) =
+                    rest.split_once('/').map_or((rest, None), |(segment, tail)| (segment, Some(tail)));
+                let literal = self.literals.get(segment).and_then(|node| node.find(tail, wanted, methods));
+                literal.or_else(|| {
+                    let node = self.parameter.as_ref().filter(|_| !segment.is_empty())?;
+                    node.find(tail, wanted, methods)
+                })
+            }
+        };
+        deeper.or_else(|| first(&self.prefix, wanted, methods))
+    }
+}
+
+fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+    for Candidate { clause, target } in list {
+        let headers = clause.headers.iter().all(|header| {
+            let mut lines = wanted.headers.get_all(&header.name).iter();
+            lines.next().is_some_and(|line| line.as_bytes() == header.value.as_bytes()) && lines.next().is_none()
+        });
+        if !headers {
+            continue;
+        }
+        if clause.methods.is_empty() || clause.methods.iter().any(|method| method.as_str() == wanted.method) {
+            return Some(*target);
+        }
+        methods.extend(clause.methods.iter().map(|method| (method.to_string(), ())));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use std::collections::BTreeSet;
+
+use portreeve_policy::{HeaderMatch, Method, PathTemplate};
+
+use super::*;
+
+fn clause(path: &str, methods: &[&str]) -> Match {
+    let parse = |text: &str| CanonicalPath::parse(text).unwrap();
+    let path = match path.split_once(' ').unwrap() {
+        ("exact", path) => PathMatch::Exact(parse(path)),
+        ("prefix", path) => PathMatch::Prefix(parse(path)),
+        (_, path) => PathMatch::Template(PathTemplate::try_from(path.to_owned()).unwrap()),
+    };
+    let methods = methods.iter().map(|method| Method::try_from((*method).to_owned()).unwrap()).collect();
+    Match { path, methods, headers: BTreeSet::new() }
+}
+
+fn hosts(hosts: &[&str]) -> Vec<HostnamePattern> {
+    hosts.iter().map(|host| HostnamePattern::try_from((*host).to_owned()).unwrap()).collect()
+}
+
+fn router(clauses: &[(&[&str], Match, &'static str)]) -> Router<&'static str> {
+    let mut router = Router::default();
+    for (names, clause, target) in clauses {
+        router.insert(hosts(names).iter(), clause, *target);
+    }
+    router
+}
+
+fn route(router: &Router<&'static str>, method: &str, host: &str, path: &str) -> Routed<&'static str> {
+    let (host, path) = (Hostname::parse(host).unwrap(), CanonicalPath::parse(path).unwrap());
+    router.route(&Wanted { host: &host, path: &path, method, headers: &HeaderMap::new() })
+}
+
+#[test]
+fn the_more_specific_path_wins() {
+    let table = router(&[
+        (&[], clause("prefix /", &[]), "root"),
+        (&[], clause("prefix /orders", &[]), "orders"),
+        (&[], clause("template /orders/{id}", &[]), "one"),
+        (&[], clause("exact /orders/new", &[]), "new"),
+        (&[], clause("template /orders/{id}/lines", &[]), "lines"),
+    ]);
+    for (path, target) in [
+        ("/", "root"),
+        ("/orders", "orders"),
+        ("/orders7", "root"),
+        ("/orders/7", "one"),
+        ("/orders/new", "new"),
+        ("/orders/new/lines", "lines"),
+        ("/orders/7/lines", "lines"),
+        ("/orders/7/other", "orders"),
+        ("/orders/", "orders"),
+    ] {
+        assert_eq!(route(&table, "GET", "a.example", path), Routed::Found(target), "{path}");
+    }
+}
+
+#[test]
+fn methods_fall_through_to_a_broader_rule_or_are_named() {
+    let table = router(&[
+        (&[], clause("template /orders/{id}", &["GET", "HEAD"]), "read"),
+        (&[], clause("prefix /orders", &["POST"]), "write"),
+    ]);
+    assert_eq!(route(&table, "GET", "a", "/orders/7"), Routed::Found("read"));
+    assert_eq!(route(&table, "POST", "a", "/orders/7"), Routed::Found("write"));
+    let methods = ["GET", "HEAD", "POST"].map(str::to_owned).to_vec();
+    assert_eq!(route(&table, "DELETE", "a", "/orders/7"), Routed::MethodNotAllowed(methods));
+    assert_eq!(route(&table, "GET", "a", "/stock"), Routed::NotFound);
+}
+
+#[test]
+fn the_more_specific_host_wins_p7() {
+    let table = router(&[
+        (&["orders.example.com"], clause("prefix /", &[]), "exact"),
+        (&["*.example.com"], clause("prefix /", &[]), "wildcard"),
+        (&["*.eu.example.com"], clause("prefix /", &[]), "longer"),
+        (&[], clause("prefix /health", &[]), "any"),
+    ]);
+    for (host, path, found) in [
+        ("orders.example.com", "/", Routed::Found("exact")),
+        ("ORDERS.example.com.", "/", Routed::Found("exact")),
+        ("stock.example.com", "/", Routed::Found("wildcard")),
+        ("a.b.example.com", "/", Routed::Found("wildcard")),
+        ("a.eu.example.com", "/", Routed::Found("longer")),
+        ("example.com", "/", Routed::NotFound),
+        ("evil-example.com", "/", Routed::NotFound),
+        ("elsewhere.test", "/health", Routed::Found("any")),
+    ] {
+        assert_eq!(route(&table, "GET", host, path), found, "{host}{path}");
+    }
+}
+
+#[test]
+fn a_header_match_wants_exactly_one_line_p9() {
+    let mut beta = clause("prefix /", &[]);
+    beta.headers.insert(HeaderMatch { name: "x-channel".to_owned(), value: "beta".to_owned() });
+    let table = router(&[(&[], clause("prefix /", &[]), "plain"), (&[], beta, "beta")]);
+    let (host, path) = (Hostname::parse("a").unwrap(), CanonicalPath::parse("/x").unwrap());
+    for (lines, target) in [
+        (&["beta"][..], "beta"),
+        (&[], "plain"),
+        (&["beta", "beta"], "plain"),
+        (&["beta,beta"], "plain"),
+        (&["Beta"], "plain"),
+    ] {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append("x-channel", line.parse().unwrap());
+        }
+        let wanted = Wanted { host: &host, path: &path, method: "GET", headers: &headers };
+        assert_eq!(table.route(&wanted), Routed::Found(target), "{lines:?}");
+    }
+}

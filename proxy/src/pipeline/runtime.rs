@@ -1,0 +1,77 @@
+//! A snapshot made ready to run. One immutable value for each request; replaced as a whole.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use portreeve_policy::{NamespacedName, Route, Rule};
+
+use super::{metrics::RuleMetrics, router::Router};
+use crate::{authn::Authority, pipeline::Challenge};
+
+/// The runtime that is in force, shared by all workers.
+pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
+
+/// Everything that a request needs to be decided.
+pub struct Runtime {
+    pub(super) revision: u64,
+    pub(super) ready: bool,
+    pub(super) router: Router<usize>,
+    pub(super) rules: Vec<RuleRuntime>,
+    pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
+    pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
+}
+
+/// One rule, ready.
+pub(super) struct RuleRuntime {
+    pub(super) name: NamespacedName,
+    pub(super) label: String,
+    pub(super) route: Arc<Route>,
+    pub(super) index: usize,
+    pub(super) challenge: Challenge,
+    pub(super) metrics: RuleMetrics,
+}
+
+impl Runtime {
+    /// What runs before there is a snapshot: every request is refused.
+    pub fn refusing() -> Self {
+        Self {
+            revision: 0,
+            ready: false,
+            router: Router::default(),
+            rules: Vec::new(),
+            routes: BTreeMap::new(),
+            authorities: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a snapshot is in force.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Revision of the snapshot.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Facts held of tokens.
+    pub fn cached_tokens(&self) -> usize {
+        self.authorities.values().map(|authority| authority.cached_tokens()).sum()
+    }
+
+    /// Names of the token services in force.
+    pub fn token_services(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.authorities.keys()
+    }
+
+    /// The routes in force.
+    pub fn routes(&self) -> &BTreeMap<NamespacedName, Arc<Route>> {
+        &self.routes
+    }
+}
+
+impl RuleRuntime {
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        self.route.rules.get(self.index)
+    }
+}

@@ -1,0 +1,370 @@
+//! One request from beginning to end, and its record.
+
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use portreeve_policy::{Access, Rule, Upstream};
+use tokio::{sync::mpsc::Sender, time::Instant};
+
+use super::{
+    AccessLog, AnswerBody, CanonicalRequest, Connection, DecisionIds, DecisionRecord, Denial, InvalidRequest, Metrics,
+    Records, Runtime, SharedRuntime,
+    access::AccessEntry,
+    hop, record, respond,
+    runtime::RuleRuntime,
+    stages::{
+        authenticate::{Authenticated, authenticate},
+        authorize::authorize,
+        credentials::credentials,
+        route::route,
+        upgrade::{Switch, upgrade},
+    },
+};
+use crate::{
+    authn::{FactFault, Fingerprint, JwtFault, TokenDigester},
+    authz::Permitted,
+    clock::{SharedClock, UnixMillis},
+    pipeline::denial::TokenFault,
+};
+
+/// Sends a permitted request to the application.
+pub trait Dispatch {
+    /// Resolves with the head of the answer; its body is still to come.
+    fn send(
+        &self,
+        upstream: &Upstream,
+        request: Permitted<Request<Incoming>>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, UpstreamFault>>;
+}
+
+/// Why the application gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// Nobody listens, or the connection broke before anything was sent.
+    #[error("no connection to the application")]
+    Connect,
+    /// Every connection that may be opened is in use.
+    #[error("every connection to the application is in use")]
+    Overloaded,
+    /// What came back is no HTTP.
+    #[error("the application's answer is not valid HTTP, or broke off")]
+    Protocol,
+    /// The client's body broke off.
+    #[error("the client's request body broke off")]
+    RequestBody,
+    /// The rule's timeout passed.
+    #[error("the rule's timeout passed before the application answered")]
+    Timeout,
+}
+
+/// What the gate is made of.
+pub struct GateParts<D> {
+    /// Policy in force.
+    pub runtime: SharedRuntime,
+    /// Way to the application.
+    pub dispatch: D,
+    /// Where decisions are written.
+    pub records: Records,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: SharedClock,
+    /// Digests of tokens.
+    pub digester: TokenDigester,
+    /// Identifiers of decisions.
+    pub ids: DecisionIds,
+    /// Which exchanges are logged to their end.
+    pub access_log: AccessLog,
+    /// Where token services with an unknown key are reported.
+    pub unknown_keys: Sender<String>,
+}
+
+/// Decides requests of one worker.
+pub struct Gate<D>(GateParts<D>);
+
+impl UpstreamFault {
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Connect => "upstream_unreachable",
+            Self::Overloaded => "upstream_overloaded",
+            Self::Protocol => "upstream_protocol_error",
+            Self::RequestBody => "incomplete_request_body",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
+}
+
+impl<D: Dispatch> Gate<D> {
+    /// A gate.
+    pub fn new(parts: GateParts<D>) -> Self {
+        Self(parts)
+    }
+
+    /// Answers a request, in any case, and leaves a record, in any case.
+    pub async fn handle(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+        connection: Rc<Connection>,
+    ) -> Response<AnswerBody> {
+        // Held to the end of the request: a swap in between changes nothing for it.
+        let runtime = self.0.runtime.load_full();
+        let mut account = Account::open(Rc::clone(&self), Arc::clone(&runtime), &connection);
+        let outcome = self.decide(&runtime, request, &connection, &mut account).await;
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(denial) => {
+                let response = respond::respond(&denial, &account.id);
+                account.denial = Some(denial);
+                response
+            }
+        };
+        if let Ok(id) = HeaderValue::from_str(&account.id) {
+            response.headers_mut().insert(respond::DECISION_ID, id);
+        }
+        if self.0.access_log.takes(account.id.as_str()) {
+            let entry = account.access_entry(response.status());
+            let records = self.0.records.clone();
+            response.body_mut().observe(Box::new(move |bytes, whole| records.put(&entry.ended(bytes, whole))));
+        }
+        account.close(response.status());
+        response
+    }
+
+    async fn decide(
+        &self,
+        runtime: &Arc<Runtime>,
+        request: Request<Incoming>,
+        connection: &Connection,
+        account: &mut Account<D>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        let (mut parts, body) = request.into_parts();
+        if let Some(fault) = connection.framing.of_next_request() {
+            let too_large = fault == crate::transport::HEAD_TOO_LARGE;
+            let fault = if too_large { InvalidRequest::HeadTooLarge } else { InvalidRequest::Framing(fault) };
+            return Err(Denial::InvalidRequest(fault));
+        }
+        let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
+        account.understood(&request);
+        let target = route(runtime, &request)?;
+        let rule = target.rule().ok_or(Denial::RouteNotFound)?;
+        account.matched(target);
+        let (authentication, authorization) = match &rule.access {
+            Access::Refused(refusal) => {
+                account.detail = Some(refusal.message.clone());
+                return Err(Denial::RuleRefuses(refusal.reason));
+            }
+            Access::Guarded { authentication, authorization } => (authentication, authorization),
+        };
+        let caller = authenticate(runtime, authentication, &target.challenge, &request.headers, &self.0.digester).await;
+        let caller = caller.map_err(|(denial, fingerprint)| self.note_unknown_key(denial, fingerprint, account))?;
+        account.caller(&caller);
+        let permit = authorize(authorization, &caller, &target.challenge)?;
+        let switch = upgrade(&request, &rule.upgrades)?;
+        account.permitted();
+        let upstream = &target.route.upstream;
+        let headers = credentials(&mut request, &caller, upstream.forwarded, switch, &account.id);
+        let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
+        let onward = permit.bind(onward(&request, headers, body)?);
+        let deadline = account.started + rule.timeout.duration();
+        let sent = self.0.dispatch.send(upstream, onward, deadline).await;
+        let response = sent.map_err(Denial::Upstream)?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            connection.framing.switch();
+        }
+        Ok(finish(response, client_side))
+    }
+
+    /// A key that is not in the set may be new: the operator is asked to look, and the token is refused for now.
+    fn note_unknown_key(&self, denial: Denial, fingerprint: Option<Fingerprint>, account: &mut Account<D>) -> Denial {
+        account.fingerprint = fingerprint;
+        let unknown = Denial::InvalidToken(TokenFault::Fact(FactFault::Jwt(JwtFault::UnknownKey)), Default::default());
+        if denial.detail() == unknown.detail()
+            && let Some(rule) = account.rule()
+            && let Access::Guarded { authentication: portreeve_policy::Authentication::AnyOf(list), .. } = &rule.access
+        {
+            for name in list.iter().filter_map(portreeve_policy::Authenticator::token_service) {
+                // With the queue full, enough reports are under way.
+                drop(self.0.unknown_keys.try_send(name.to_string()));
+            }
+        }
+        denial
+    }
+}
+
+/// The request as it goes upstream: the canonical one, nothing else.
+fn onward(request: &CanonicalRequest, headers: HeaderMap, body: Incoming) -> Result<Request<Incoming>, Denial> {
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.to_string(),
+    };
+    // A canonical path and a checked query always make a target.
+    let target =
+        Uri::try_from(target).map_err(|_: http::uri::InvalidUri| Denial::InvalidRequest(InvalidRequest::Query))?;
+    let mut onward = Request::new(body);
+    *onward.method_mut() = request.method.clone();
+    *onward.uri_mut() = target;
+    *onward.headers_mut() = headers;
+    Ok(onward)
+}
+
+/// The answer as it goes to the client; after 101, both sides are joined.
+fn finish(
+    mut response: Response<AnswerBody>,
+    client_side: Option<(Switch, Option<OnUpgrade>)>,
+) -> Response<AnswerBody> {
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    hop::strip(response.headers_mut());
+    response.headers_mut().append(VIA, HeaderValue::from_static("1.1 portreeve"));
+    if let (true, Some((switch, Some(client)))) = (switching, client_side) {
+        switch.announce(response.headers_mut());
+        if let Some(upstream) = response.extensions_mut().remove::<OnUpgrade>() {
+            drop(tokio::task::spawn_local(join(client, upstream)));
+        }
+    }
+    response
+}
+
+async fn join(client: OnUpgrade, upstream: OnUpgrade) {
+    // Either side may leave at any time; then the other one is closed with it.
+    if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
+        drop(tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await);
+    }
+}
+
+/// What is to be written about a request; written when dropped, so that a client who leaves leaves a record too.
+struct Account<D: Dispatch> {
+    gate: Rc<Gate<D>>,
+    runtime: Arc<Runtime>,
+    id: String,
+    taken_in: UnixMillis,
+    started: Instant,
+    client: String,
+    asked: Option<(String, String, String)>,
+    target: Option<usize>,
+    issuer: Option<String>,
+    subject: Option<String>,
+    client_id: Option<String>,
+    fingerprint: Option<Fingerprint>,
+    cache: Option<crate::authn::CacheState>,
+    permitted: bool,
+    denial: Option<Denial>,
+    detail: Option<String>,
+    status: Option<StatusCode>,
+}
+
+impl<D: Dispatch> Account<D> {
+    fn open(gate: Rc<Gate<D>>, runtime: Arc<Runtime>, connection: &Connection) -> Self {
+        Self {
+            id: gate.0.ids.draw(),
+            taken_in: gate.0.clock.now(),
+            started: Instant::now(),
+            client: connection.peer.ip().to_canonical().to_string(),
+            gate,
+            runtime,
+            asked: None,
+            target: None,
+            issuer: None,
+            subject: None,
+            client_id: None,
+            fingerprint: None,
+            cache: None,
+            permitted: false,
+            denial: None,
+            detail: None,
+            status: None,
+        }
+    }
+
+    fn understood(&mut self, request: &CanonicalRequest) {
+        self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
+    }
+
+    fn matched(&mut self, target: &RuleRuntime) {
+        self.target = self.runtime.rules.iter().position(|rule| std::ptr::eq(rule, target));
+    }
+
+    fn rule(&self) -> Option<&Rule> {
+        self.target.and_then(|target| self.runtime.rules.get(target)).and_then(RuleRuntime::rule)
+    }
+
+    fn caller(&mut self, caller: &Authenticated) {
+        let claims = caller.fact.as_ref().map(|fact| fact.claims());
+        self.issuer = caller.issuer.as_ref().map(|authority| authority.issuer().to_owned());
+        self.subject = claims.and_then(|claims| claims.subject()).map(str::to_owned);
+        self.client_id = claims.and_then(|claims| claims.client_id()).map(str::to_owned);
+        self.fingerprint = caller.fingerprint;
+        self.cache = caller.cache;
+    }
+
+    fn permitted(&mut self) {
+        self.permitted = true;
+    }
+
+    fn access_entry(&self, status: StatusCode) -> AccessEntry {
+        let asked = self.asked.clone().unwrap_or_default();
+        AccessEntry::new(self.taken_in, self.started, self.id.clone(), asked, status.as_u16())
+    }
+
+    fn close(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    fn outcome(&self) -> (&'static str, &'static str) {
+        match (&self.denial, self.status) {
+            (_, None) => ("abandoned", "client_left"),
+            // The decision was made; what failed after it is the reason.
+            (Some(denial), _) if self.permitted => ("permit", denial.reason()),
+            (Some(denial), _) => ("deny", denial.reason()),
+            (None, Some(_)) => ("permit", "permitted"),
+        }
+    }
+}
+
+impl<D: Dispatch> Drop for Account<D> {
+    fn drop(&mut self) {
+        let target = self.target.and_then(|target| self.runtime.rules.get(target));
+        let rule = target.and_then(RuleRuntime::rule);
+        let (outcome, reason) = self.outcome();
+        let (route_label, rule_label) = (target.map_or("", |t| t.label.as_str()), rule.map_or("", |r| r.name.as_str()));
+        let elapsed: Duration = self.started.elapsed();
+        let parts = &self.gate.0;
+        match (outcome, target) {
+            ("permit", Some(target)) => target.metrics.permitted.inc(),
+            _ => parts.metrics.denied(route_label, rule_label, reason),
+        }
+        match (self.status, target) {
+            (Some(StatusCode::OK), Some(target)) => target.metrics.ok.observe(elapsed.as_secs_f64()),
+            (Some(status), _) => {
+                parts.metrics.answered(route_label, rule_label, status.as_u16(), elapsed.as_secs_f64());
+            }
+            (None, _) => {}
+        }
+        let detail = self.detail.take().or_else(|| self.denial.as_ref().and_then(Denial::detail));
+        parts.records.put(&DecisionRecord {
+            log: "decision",
+            time: record::rfc3339(self.taken_in),
+            decision_id: &self.id,
+            client_address: std::mem::take(&mut self.client),
+            method: self.asked.as_ref().map(|(method, ..)| method.as_str()),
+            host: self.asked.as_ref().map(|(_, host, _)| host.as_str()),
+            path: self.asked.as_ref().map(|(.., path)| path.as_str()),
+            route: target.map(|target| target.name.to_string()),
+            rule: rule.map(|rule| rule.name.as_str()),
+            policies: rule.map(|rule| rule.policies.as_slice()).unwrap_or_default(),
+            revision: self.runtime.revision(),
+            outcome,
+            reason,
+            detail,
+            status: self.status.map(|status| status.as_u16()),
+            issuer: self.issuer.take(),
+            subject: self.subject.take(),
+            client_id: self.client_id.take(),
+            credential_fingerprint: self.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            token_cache: self.cache,
+            duration_ms: elapsed.as_secs_f64() * 1000.0,
+        });
+    }
+}

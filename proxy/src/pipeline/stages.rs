@@ -1,0 +1,7 @@
+//! The stages in their fixed order, one file each.
+
+pub(super) mod authenticate;
+pub(super) mod authorize;
+pub(super) mod credentials;
+pub(super) mod route;
+pub(super) mod upgrade;

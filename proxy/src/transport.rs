@@ -1,0 +1,14 @@
+//! Sockets: listening, TLS, framing, serving, the way to the application, drain.
+
+mod executor;
+mod framing;
+mod listen;
+mod serve;
+mod tls;
+mod upstream;
+
+pub use framing::{FramingVerdict, HEAD_TOO_LARGE};
+pub use listen::{BindError, Limits, Listener, bind_all};
+pub use serve::{Drain, serve};
+pub use tls::{InvalidTls, TlsFiles, TlsSource};
+pub use upstream::UpstreamPool;

@@ -1,0 +1,97 @@
+//! Chunked bodies (RFC 9112 section 7.1).
+
+/// Longest chunk-size line with its extensions, in bytes.
+const MAX_SIZE_LINE: usize = 256;
+
+/// Longest trailer section, in bytes.
+const MAX_TRAILERS: usize = 8 * 1024;
+
+/// Fields that never stand in a trailer, for somebody might merge them into the head (RFC 9110 section 6.5.1, H6).
+const NEVER_TRAILERS: [&[u8]; 6] =
+    [b"authorization", b"content-length", b"transfer-encoding", b"host", b"cookie", b"forwarded"];
+
+/// Progress within one chunked body.
+#[derive(Debug, Default)]
+pub(super) struct Chunked {
+    state: State,
+    line: Vec<u8>,
+    trailers: usize,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// CR and LF behind the data of a chunk.
+    AfterData,
+    Data(u64),
+    #[default]
+    Size,
+    Trailers,
+}
+
+impl Chunked {
+    /// How many bytes belong to the body, and whether it ends with them.
+    pub(super) fn look(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
+        let mut taken = 0;
+        while let Some(byte) = bytes.get(taken) {
+            if let State::Data(left) = &mut self.state {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - taken);
+                *left -= here as u64;
+                taken += here;
+                if *left == 0 {
+                    self.state = State::AfterData;
+                }
+                continue;
+            }
+            taken += 1;
+            self.line.push(*byte);
+            if *byte != b'\n' {
+                let limit = if matches!(self.state, State::Trailers) { MAX_TRAILERS } else { MAX_SIZE_LINE };
+                if self.line.len() > limit {
+                    return Err("a chunk-size line or trailer section is too long");
+                }
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            let line = line.strip_suffix(b"\r\n").ok_or("a line of the chunked body ends in a bare LF")?;
+            if self.end_of_line(line)? {
+                return Ok((taken, true));
+            }
+        }
+        Ok((taken, false))
+    }
+
+    fn end_of_line(&mut self, line: &[u8]) -> Result<bool, &'static str> {
+        if line.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+            return Err("a control character in the framing of a chunked body");
+        }
+        match self.state {
+            State::AfterData if line.is_empty() => self.state = State::Size,
+            State::AfterData | State::Data(_) => return Err("chunk data is longer than its size"),
+            State::Size => {
+                let size = chunk_size(line)?;
+                self.state = if size == 0 { State::Trailers } else { State::Data(size) };
+            }
+            State::Trailers if line.is_empty() => return Ok(true),
+            State::Trailers => {
+                self.trailers += line.len();
+                let name = line.split(|b| *b == b':').next().unwrap_or_default();
+                if self.trailers > MAX_TRAILERS || NEVER_TRAILERS.iter().any(|never| name.eq_ignore_ascii_case(never)) {
+                    return Err("a trailer that is too long or must not be one");
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Hex digits, then nothing or an extension behind a semicolon.
+fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
+    let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+    let (number, rest) = line.split_at(digits);
+    let rest = rest.trim_ascii_start();
+    if !(1..=15).contains(&digits) || !(rest.is_empty() || rest.starts_with(b";")) {
+        return Err("a chunk size that is no hexadecimal number");
+    }
+    let text = str::from_utf8(number).unwrap_or_default();
+    u64::from_str_radix(text, 16).map_err(|_: std::num::ParseIntError| "a chunk size that is no hexadecimal number")
+}

@@ -1,0 +1,137 @@
+//! Serving connections: HTTP/1.1 and HTTP/2, in clear text or TLS, until drain.
+
+use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::Instant,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{FramingVerdict, Limits, Listener, executor::LocalExecutor, framing::Guarded, listen::OpenConnection};
+use crate::pipeline::{Connection, Dispatch, Gate, Metrics, Scheme};
+
+/// Tells workers to stop: accept nothing new, finish what runs, be gone by the deadline.
+pub type Drain = watch::Receiver<Option<Instant>>;
+
+/// Serves one listener of one worker until drain is over.
+pub async fn serve<D: Dispatch + 'static>(
+    listener: Listener,
+    tls: Option<TlsAcceptor>,
+    gate: Rc<Gate<D>>,
+    limits: Limits,
+    metrics: Metrics,
+    mut drain: Drain,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = drain.wait_for(Option::is_some) => break,
+            accepted = listener.socket.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: give others a moment to close theirs.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let Some(open) = limits.enter() else {
+            metrics.connections_refused.inc();
+            continue;
+        };
+        drop(stream.set_nodelay(true));
+        let worker = Worker { tls: tls.clone(), gate: Rc::clone(&gate), limits: limits.clone(), drain: drain.clone() };
+        drop(tokio::task::spawn_local(worker.connection(stream, peer, open)));
+    }
+    drop(listener);
+    let deadline = drain.borrow().unwrap_or_else(Instant::now);
+    while limits.open() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+struct Worker<D> {
+    tls: Option<TlsAcceptor>,
+    gate: Rc<Gate<D>>,
+    limits: Limits,
+    drain: Drain,
+}
+
+impl<D: Dispatch + 'static> Worker<D> {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, open: OpenConnection) {
+        match self.tls.clone() {
+            None => self.speak(stream, peer, Scheme::Http).await,
+            Some(tls) => {
+                // Boxed, so that plain connections do not pay for the size of a handshake.
+                let handshake = Box::pin(tokio::time::timeout(self.limits.handshake, tls.accept(stream)));
+                match handshake.await {
+                    Ok(Ok(stream)) => Box::pin(self.speak(stream, peer, Scheme::Https)).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                }
+            }
+        }
+        drop(open);
+    }
+
+    async fn speak<S>(mut self, stream: S, peer: SocketAddr, scheme: Scheme)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let framing = Arc::new(FramingVerdict::default());
+        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing)));
+        let connection = Rc::new(Connection { peer, scheme, framing });
+        let gate = Rc::clone(&self.gate);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));
+            async move { Ok::<_, Infallible>(gate.handle(request, connection).await) }
+        });
+        let builder = builder(&self.limits);
+        let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let result = tokio::select! {
+            result = serving.as_mut() => result,
+            _ = self.drain.wait_for(Option::is_some) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+}
+
+/// Every limit of the parsers, set by us and not left to their defaults.
+fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(128 * 1024)
+        .max_headers(100)
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_header_list_size(64 * 1024)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}

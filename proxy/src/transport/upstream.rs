@@ -1,0 +1,241 @@
+//! The way to the application: a pool of connections of one worker, without a lock.
+//!
+//! A connection is used again only after its answer was read to the end. One retry on a fresh connection, and only
+//! when the old one gave the request back unsent.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    net::{Ipv4Addr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode, Uri, Version};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use portreeve_policy::{AppProtocol, Upstream};
+use tokio::{net::TcpStream, time::Instant};
+
+use super::executor::LocalExecutor;
+use crate::{
+    authz::Permitted,
+    pipeline::{AnswerBody, Dispatch, UpstreamFault},
+};
+
+/// Connections of one worker, by port.
+#[derive(Clone, Default)]
+pub struct UpstreamPool {
+    ports: Rc<RefCell<BTreeMap<(u16, AppProtocol), Port>>>,
+}
+
+#[derive(Default)]
+struct Port {
+    idle: VecDeque<(Instant, http1::SendRequest<Incoming>)>,
+    shared: Option<http2::SendRequest<Incoming>>,
+    /// HTTP/1 connections that are open or being opened.
+    open: u64,
+}
+
+/// Idle connections are closed after this time, before most applications close them.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Time to connect on loopback.
+const CONNECT: Duration = Duration::from_secs(2);
+
+type Key = (u16, AppProtocol);
+
+/// Counts an open connection down, whatever becomes of it.
+struct Lease {
+    pool: UpstreamPool,
+    key: Key,
+    sender: Option<http1::SendRequest<Incoming>>,
+}
+
+impl Dispatch for UpstreamPool {
+    async fn send(
+        &self,
+        upstream: &Upstream,
+        request: Permitted<Request<Incoming>>,
+        deadline: Instant,
+    ) -> Result<Response<AnswerBody>, UpstreamFault> {
+        let key = (upstream.port.get(), upstream.protocol);
+        let request = request.into_inner();
+        let exchange = async {
+            match upstream.protocol {
+                AppProtocol::Http1 => self.send_h1(key, upstream.max_connections.get(), request, deadline).await,
+                AppProtocol::Http2 => self.send_h2(key, request, deadline).await,
+            }
+        };
+        tokio::time::timeout_at(deadline, exchange).await.unwrap_or(Err(UpstreamFault::Timeout))
+    }
+}
+
+impl UpstreamPool {
+    async fn send_h1(
+        &self,
+        key: Key,
+        most: u64,
+        mut request: Request<Incoming>,
+        deadline: Instant,
+    ) -> Result<Response<AnswerBody>, UpstreamFault> {
+        let mut lease = match self.idle(key) {
+            Some(lease) => lease,
+            None => self.open_h1(key, most).await?,
+        };
+        let mut retried = false;
+        loop {
+            let Some(sender) = &mut lease.sender else { return Err(UpstreamFault::Connect) };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(lease.answer(response, deadline)),
+                Err(mut fault) => match fault.take_message() {
+                    // Never sent: the application had closed the connection in between.
+                    Some(unsent) if !retried => {
+                        retried = true;
+                        request = unsent;
+                        drop(lease);
+                        lease = self.open_h1(key, most).await?;
+                    }
+                    _ => return Err(fault_of(&fault.into_error())),
+                },
+            }
+        }
+    }
+
+    fn idle(&self, key: Key) -> Option<Lease> {
+        let mut ports = self.ports.borrow_mut();
+        let port = ports.get_mut(&key)?;
+        while let Some((since, sender)) = port.idle.pop_back() {
+            if sender.is_ready() && since.elapsed() < IDLE {
+                return Some(Lease { pool: self.clone(), key, sender: Some(sender) });
+            }
+            port.open = port.open.saturating_sub(1);
+        }
+        None
+    }
+
+    async fn open_h1(&self, key: Key, most: u64) -> Result<Lease, UpstreamFault> {
+        {
+            let mut ports = self.ports.borrow_mut();
+            let port = ports.entry(key).or_default();
+            if port.open >= most {
+                return Err(UpstreamFault::Overloaded);
+            }
+            port.open += 1;
+        }
+        let mut lease = Lease { pool: self.clone(), key, sender: None };
+        let io = connect(key.0).await?;
+        let handshake = http1::Builder::new().max_headers(128).handshake(io).await;
+        let (sender, connection) = handshake.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        drop(tokio::task::spawn_local(connection.with_upgrades()));
+        lease.sender = Some(sender);
+        Ok(lease)
+    }
+
+    async fn send_h2(
+        &self,
+        key: Key,
+        mut request: Request<Incoming>,
+        deadline: Instant,
+    ) -> Result<Response<AnswerBody>, UpstreamFault> {
+        let held = self.ports.borrow().get(&key).and_then(|port| port.shared.clone());
+        let mut sender = match held.filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => self.open_h2(key).await?,
+        };
+        // HTTP/2 carries scheme and authority in the target (RFC 9113 section 8.3.1); Host would say the same again.
+        let authority = request.headers_mut().remove(http::header::HOST);
+        let authority = authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let target = format!("http://{authority}{}", request.uri());
+        *request.uri_mut() = Uri::try_from(target).map_err(|_: http::uri::InvalidUri| UpstreamFault::Protocol)?;
+        *request.version_mut() = Version::HTTP_2;
+        sender.ready().await.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        let response = sender.send_request(request).await.map_err(|fault| fault_of(&fault))?;
+        Ok(response.map(|body| AnswerBody::upstream(body, deadline, Box::new(|_| {}))))
+    }
+
+    async fn open_h2(&self, key: Key) -> Result<http2::SendRequest<Incoming>, UpstreamFault> {
+        let io = connect(key.0).await?;
+        let handshake = http2::Builder::new(LocalExecutor)
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .handshake(io)
+            .await;
+        let (sender, connection) = handshake.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        drop(tokio::task::spawn_local(connection));
+        self.ports.borrow_mut().entry(key).or_default().shared = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+impl Lease {
+    /// Gives the connection back when the answer has been read to its end.
+    fn answer(mut self, mut response: Response<Incoming>, deadline: Instant) -> Response<AnswerBody> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // The connection belongs to the new protocol now.
+            let upgrade = hyper::upgrade::on(&mut response);
+            response.extensions_mut().insert(upgrade);
+        }
+        response.map(|body| {
+            let give_back = Box::new(move |whole: bool| {
+                if let (true, Some(sender)) = (whole, self.sender.take()) {
+                    self.park(sender);
+                }
+            });
+            AnswerBody::upstream(body, deadline, give_back)
+        })
+    }
+
+    /// The connection is ready again only after its own task has run once more.
+    fn park(&self, mut sender: http1::SendRequest<Incoming>) {
+        let (ports, key) = (Rc::clone(&self.pool.ports), self.key);
+        if let Some(port) = ports.borrow_mut().get_mut(&key) {
+            // Stays counted while it is parked; the lease counts down as it is dropped.
+            port.open += 1;
+        }
+        if sender.is_ready() {
+            if let Some(port) = ports.borrow_mut().get_mut(&key) {
+                port.idle.push_back((Instant::now(), sender));
+            }
+            return;
+        }
+        drop(tokio::task::spawn_local(async move {
+            let ready = sender.ready().await.is_ok();
+            if let Some(port) = ports.borrow_mut().get_mut(&key) {
+                if ready {
+                    port.idle.push_back((Instant::now(), sender));
+                } else {
+                    port.open = port.open.saturating_sub(1);
+                }
+            }
+        }));
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(port) = self.pool.ports.borrow_mut().get_mut(&self.key) {
+            port.open = port.open.saturating_sub(1);
+        }
+    }
+}
+
+async fn connect(port: u16) -> Result<TokioIo<TcpStream>, UpstreamFault> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    let stream = connecting.map_err(|_: tokio::time::error::Elapsed| UpstreamFault::Connect)?;
+    let stream = stream.map_err(|_: std::io::Error| UpstreamFault::Connect)?;
+    // Without it small answers wait for the other side's delayed acknowledgement.
+    drop(stream.set_nodelay(true));
+    Ok(TokioIo::new(stream))
+}
+
+/// Whose fault it was: a body error comes from the client's side, all else from the application.
+fn fault_of(fault: &hyper::Error) -> UpstreamFault {
+    let from_client = std::error::Error::source(fault).is_some_and(|cause| cause.is::<hyper::Error>());
+    if fault.is_user() || from_client { UpstreamFault::RequestBody } else { UpstreamFault::Protocol }
+}

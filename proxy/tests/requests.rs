@@ -1,0 +1,228 @@
+//! The proxy as a process, over sockets. Its policy comes from a stored snapshot, so that every test starts from the
+//! last known good and no operator is needed; the application behind it logs every byte that reaches it.
+
+#[path = "requests/bed.rs"]
+mod bed;
+
+use std::time::Duration;
+
+use bed::{Bed, Reply, open_rule};
+use serde_json::json;
+
+#[test]
+fn serves_from_the_last_known_good_and_says_ready() {
+    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    assert_eq!(bed.admin("/readyz").status, 200);
+    let reply = bed.send("GET /orders/7?x=1 HTTP/1.1\r\nHost: orders.example.com\r\n\r\n");
+    assert_eq!((reply.status, reply.body.as_str()), (200, "hello"));
+    let seen = bed.app_log().pop().unwrap();
+    assert!(seen.starts_with("GET /orders/7?x=1 HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.contains("forwarded: for=127.0.0.1;host=orders.example.com;proto=http\r\n"), "{seen}");
+    assert!(seen.contains("via: 1.1 portreeve\r\n"), "{seen}");
+    let record = bed.record("permitted");
+    assert_eq!((record["route"].as_str(), record["rule"].as_str()), (Some("default/orders"), Some("all")));
+    assert_eq!(reply.header("portreeve-decision-id"), record["decision_id"].as_str().unwrap());
+}
+
+#[test]
+fn without_any_snapshot_it_is_not_ready_and_refuses_everything() {
+    let bed = Bed::start_empty();
+    assert_eq!((bed.admin("/readyz").status, bed.admin("/livez").status), (503, 200));
+    let reply = bed.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("not_ready")));
+    assert!(bed.app_log().is_empty());
+}
+
+#[test]
+fn ambiguous_requests_get_400_and_never_reach_the_application() {
+    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: \r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer_Encoding: chunked\r\n\r\n", 400),
+        ("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        ("GET /a/../b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /%2e%2e/b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a%2fb HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET //a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a;x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /\\a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/1.1\nHost: a\n\n", 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
+    ] {
+        println!("{request:?}");
+        let reply = bed.send(request);
+        assert_eq!(reply.status, status, "{request:?} {}", reply.body);
+    }
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(70_000));
+    assert_eq!(bed.send(&large).status, 431);
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(200));
+    assert_eq!(bed.send(&many).status, 431);
+    assert_eq!(bed.app_log(), Vec::<String>::new());
+}
+
+#[test]
+fn a_smuggled_second_request_is_never_seen_f1_f2() {
+    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    let reply = bed.send(
+        "GET /first HTTP/1.1\r\nHost: a\r\n\r\n\
+         POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /secret HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    assert_eq!(reply.status, 200);
+    assert!(reply.rest.contains("400 Bad Request") && reply.rest.contains("connection: close"), "{}", reply.rest);
+    let log = bed.app_log();
+    assert!(log.len() == 1 && log[0].starts_with("GET /first "), "{log:?}");
+}
+
+#[test]
+fn trust_headers_and_hop_by_hop_fields_of_the_client_do_not_pass_h1_h2() {
+    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    let reply = bed.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-private, close\r\nX-Private: 1\r\nForwarded: for=6.6.6.6\r\n\
+         X-Forwarded-For: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nAuthorization: Bearer abc\r\nTE: gzip\r\n\
+         Portreeve-Subject: root\r\nX-Kept: 1\r\n\r\n",
+    );
+    assert_eq!(reply.status, 200);
+    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    for gone in ["x-private", "6.6.6.6", "authorization", "te:", "portreeve-subject", "connection"] {
+        assert!(!seen.contains(gone), "{gone}: {seen}");
+    }
+    assert!(seen.contains("x-kept: 1"));
+}
+
+#[test]
+fn a_rule_without_policy_refuses_and_its_neighbour_does_not() {
+    let refused = json!({"refused": {"reason": "NoPolicy", "message": "nobody says"}});
+    let mut closed = open_rule("closed", "/closed");
+    closed["access"] = refused;
+    let bed = Bed::start(&json!([open_rule("all", "/open"), closed]));
+    assert_eq!(bed.get("/open").status, 200);
+    let reply = bed.get("/closed/x");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("no_policy")));
+    assert!(!reply.body.contains("nobody says"), "internals stay inside");
+    assert_eq!(bed.get("/elsewhere").status, 404);
+    assert_eq!(bed.app_log().len(), 1);
+}
+
+#[test]
+fn methods_outside_the_rule_are_named() {
+    let mut rule = open_rule("read", "/");
+    rule["matches"][0]["methods"] = json!(["GET", "HEAD"]);
+    let bed = Bed::start(&json!([rule]));
+    let reply = bed.send("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((reply.status, reply.header("allow")), (405, "GET, HEAD"));
+}
+
+#[test]
+fn faults_of_the_application_have_their_own_answers() {
+    let mut slow = open_rule("slow", "/slow");
+    slow["timeout"] = json!(300);
+    let bed = Bed::start(&json!([open_rule("all", "/"), slow]));
+    for (path, status, reason) in [
+        ("/slow", 504, "upstream_timeout"),
+        ("/garbage", 502, "upstream_protocol_error"),
+        ("/hangup", 502, "upstream_protocol_error"),
+    ] {
+        let reply = bed.get(path);
+        assert_eq!((reply.status, reply.json()["reason"].clone()), (status, json!(reason)), "{path}");
+    }
+    bed.stop_app();
+    let reply = bed.get("/gone");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("upstream_unreachable")));
+}
+
+#[test]
+fn bodies_stream_both_ways_without_waiting_for_their_end() {
+    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    let mut client = bed.connect();
+    client.write("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    let head = client.read_until("first");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    client.write("6\r\nsecond\r\n0\r\n\r\n");
+    client.read_until("second");
+}
+
+#[test]
+fn a_switch_of_protocols_needs_a_rule_that_allows_it_f3() {
+    let mut live = open_rule("live", "/live");
+    live["upgrades"] = json!(["WebSocket"]);
+    let bed = Bed::start(&json!([open_rule("all", "/"), live]));
+    let ask = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+    };
+    let refused = bed.send(&ask("/ws"));
+    assert_eq!((refused.status, refused.json()["reason"].clone()), (403, json!("upgrade_not_allowed")));
+    let mut client = bed.connect();
+    client.write(&ask("/live/ws"));
+    let head = client.read_until("\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 101") && head.contains("upgrade: websocket"), "{head}");
+    client.write("not http at all\n\0\x01");
+    client.read_until("not http at all\n\0\x01");
+}
+
+#[test]
+fn tokens_are_verified_and_scopes_compared() {
+    let keys = bed::Signer::new();
+    let mut rule = open_rule("read", "/");
+    rule["access"] = bed::jwt_access("orders:read");
+    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let ask = |token: &str| bed.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let none = bed.get("/");
+    assert_eq!(none.header("www-authenticate"), r#"Bearer realm="portreeve", scope="orders:read""#);
+    assert_eq!((none.status, ask(&keys.token("orders:read", "orders")).status), (401, 200));
+    let lacking = ask(&keys.token("orders:write", "orders"));
+    assert_eq!(lacking.status, 403);
+    assert!(lacking.header("www-authenticate").contains(r#"error="insufficient_scope""#));
+    assert_eq!(ask(&keys.token("orders:read", "stock")).status, 401);
+    assert_eq!(ask("opaque").status, 401);
+    assert_eq!(ask(&bed::Signer::new_other().token("orders:read", "orders")).status, 401);
+    let twice = bed.send("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n");
+    assert_eq!(twice.status, 400);
+    assert_eq!(bed.app_log().len(), 1);
+    // Facts are remembered, verdicts are not (I1): the same token again, then a stricter look at it.
+    let token = keys.token("orders:read", "orders");
+    assert_eq!((ask(&token).status, ask(&token).status), (200, 200));
+    assert_eq!(bed.record_where("token_cache", "hit")["outcome"], "permit");
+}
+
+#[test]
+fn drains_what_runs_and_ends_in_time() {
+    let mut bed = Bed::start(&json!([open_rule("all", "/")]));
+    let mut client = bed.connect();
+    client.write("GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+    bed.wait_for_app(1);
+    bed.terminate();
+    assert_eq!(bed.admin("/readyz").status, 503);
+    let reply = Reply::parse(&client.read_until("hello"));
+    assert_eq!(reply.status, 200);
+    assert!(bed.ended_within(Duration::from_secs(5)));
+}
+
+#[test]
+fn snapshots_are_told_without_secrets_and_metrics_are_prometheus_text() {
+    let keys = bed::Signer::new();
+    let mut rule = open_rule("read", "/");
+    rule["access"] = bed::jwt_access("orders:read");
+    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    bed.get("/");
+    let snapshot = bed.admin("/snapshot");
+    assert_eq!(snapshot.json()["routes"]["default/orders"]["rules"][0]["name"], "read");
+    assert!(!snapshot.body.contains("c4n4ry"));
+    let metrics = bed.admin("/metrics").body;
+    let line =
+        r#"portreeve_decisions_total{outcome="deny",reason="no_credentials",route="default/orders",rule="read"} 1"#;
+    assert!(metrics.contains(line), "{metrics}");
+}

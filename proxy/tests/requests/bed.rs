@@ -1,0 +1,372 @@
+//! A proxy process, an application behind it, and a client that says exactly what a test wants said.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use portreeve_policy::{KeySet, NamespacedName, Secret, SecretName, Snapshot};
+use portreeve_wire::{ResourceSet, proto};
+use prost::Message;
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that a test starts; ended when dropped.
+pub(crate) struct Bed {
+    proxy: Child,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    folder: PathBuf,
+    app: Arc<App>,
+}
+
+#[derive(Default)]
+struct App {
+    log: Mutex<Vec<String>>,
+    stopped: AtomicBool,
+    port: u16,
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: String,
+    /// What came behind it on the connection.
+    pub(crate) rest: String,
+}
+
+/// A connection on which anything can be said.
+pub(crate) struct Client(TcpStream);
+
+/// Signs tokens with a key of its own.
+pub(crate) struct Signer(Ed25519KeyPair);
+
+/// A rule that asks nobody, below a prefix.
+pub(crate) fn open_rule(name: &str, prefix: &str) -> Value {
+    json!({
+        "name": name, "matches": [{"path": {"prefix": prefix}, "methods": [], "headers": []}], "timeout": 5000,
+        "upgrades": [], "policies": [],
+        "access": {"guarded": {"authentication": "anonymous", "authorization": "anyone"}},
+    })
+}
+
+/// Access by a signed token of audience `orders` with this scope.
+pub(crate) fn jwt_access(scope: &str) -> Value {
+    let rule = json!({"tokenService": "default/login", "audiences": ["orders"], "upstreamToken": "original"});
+    json!({"guarded": {
+        "authentication": {"anyOf": [{"jwt": rule}]},
+        "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
+    }})
+}
+
+impl Signer {
+    pub(crate) fn new() -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap())
+    }
+
+    pub(crate) fn new_other() -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap())
+    }
+
+    pub(crate) fn token(&self, scope: &str, audience: &str) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
+        let claims = json!({"iss": "https://login.example.com", "aud": audience, "exp": now + 60, "scope": scope});
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()).as_ref()))
+    }
+
+    fn key_set(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref());
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]})
+    }
+}
+
+impl Bed {
+    /// A proxy that runs these rules.
+    pub(crate) fn start(rules: &Value) -> Self {
+        Self::start_with(rules, None)
+    }
+
+    /// The same, with a token service of these keys.
+    pub(crate) fn start_with(rules: &Value, keys: Option<&Signer>) -> Self {
+        let app = App::start();
+        let route = json!({
+            "generation": 1, "hostnames": [], "rules": rules,
+            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
+        });
+        let mut snapshot = Snapshot::default();
+        let name: NamespacedName = "default/orders".parse().unwrap();
+        snapshot.routes.insert(name, Arc::new(serde_json::from_value(route).unwrap()));
+        if let Some(keys) = keys {
+            let name: NamespacedName = "default/login".parse().unwrap();
+            let (set, _) = KeySet::parse(keys.key_set().to_string().as_bytes()).unwrap();
+            let service = json!({
+                "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
+            });
+            snapshot.token_services.insert(name.clone(), Arc::new(serde_json::from_value(service).unwrap()));
+            snapshot.secrets.insert(SecretName::new(name, "canary").unwrap(), Secret::new(b"c4n4ry".to_vec()));
+        }
+        let set = ResourceSet::new(&snapshot, &mut Arc::new);
+        Self::run(app, Some(set.delta(&Default::default(), 1).upserts))
+    }
+
+    /// A proxy that has no policy and no operator.
+    pub(crate) fn start_empty() -> Self {
+        Self::run(App::start(), None)
+    }
+
+    fn run(app: Arc<App>, resources: Option<Vec<proto::Resource>>) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("portreeve-proxy-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        if let Some(resources) = resources {
+            let saved_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            let stored = proto::StoredSnapshot { revision: 1, saved_at, resources };
+            fs::write(folder.join("snapshot.pb"), stored.encode_to_vec()).unwrap();
+        }
+        let (listen, admin) = (free_port(), free_port());
+        let proxy = Command::new(env!("CARGO_BIN_EXE_portreeve-proxy"))
+            .env_clear()
+            .env("PORTREEVE_LISTEN", listen.to_string())
+            .env("PORTREEVE_ADMIN", admin.to_string())
+            .env("PORTREEVE_OPERATOR", format!("unix:{}", folder.join("nobody.sock").display()))
+            .env("PORTREEVE_WORKLOAD", "default/orders")
+            .env("PORTREEVE_STATE", &folder)
+            .env("PORTREEVE_WORKERS", "1")
+            .env("PORTREEVE_DRAIN_SECONDS", "3")
+            .env("PORTREEVE_RECORDS", folder.join("records.log"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let bed = Self { proxy, listen, admin, folder, app };
+        eventually("the proxy listens", || {
+            TcpStream::connect(bed.admin).is_ok() && TcpStream::connect(bed.listen).is_ok()
+        });
+        bed
+    }
+
+    /// Says exactly this on a fresh connection and takes the answer apart.
+    pub(crate) fn send(&self, request: &str) -> Reply {
+        let mut client = self.connect();
+        client.write(request);
+        client.reply()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.listen)
+    }
+
+    pub(crate) fn admin(&self, path: &str) -> Reply {
+        let mut client = Client::connect(self.admin);
+        client.write(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.reply()
+    }
+
+    /// Heads of all requests that reached the application.
+    pub(crate) fn app_log(&self) -> Vec<String> {
+        self.app.log.lock().unwrap().clone()
+    }
+
+    pub(crate) fn wait_for_app(&self, requests: usize) {
+        eventually("the application was asked", || self.app_log().len() >= requests);
+    }
+
+    pub(crate) fn stop_app(&self) {
+        self.app.stopped.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.app.port)));
+        eventually("the application stopped", || TcpStream::connect(("127.0.0.1", self.app.port)).is_err());
+    }
+
+    /// The first decision record with this reason.
+    pub(crate) fn record(&self, reason: &str) -> Value {
+        self.record_where("reason", reason)
+    }
+
+    pub(crate) fn record_where(&self, member: &str, value: &str) -> Value {
+        let mut found = Value::Null;
+        eventually("the record is written", || {
+            let text = fs::read_to_string(self.folder.join("records.log")).unwrap_or_default();
+            let mut records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            found = records.find(|record| record[member] == value).unwrap_or_default();
+            !found.is_null()
+        });
+        found
+    }
+
+    pub(crate) fn terminate(&self) {
+        Command::new("kill").arg(self.proxy.id().to_string()).status().unwrap();
+        eventually("the drain began", || self.admin("/readyz").status == 503);
+    }
+
+    pub(crate) fn ended_within(&mut self, time: Duration) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            if let Some(status) = self.proxy.try_wait().unwrap() {
+                return status.success();
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        false
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        drop(self.proxy.kill());
+        drop(self.proxy.wait());
+        drop(fs::remove_dir_all(&self.folder));
+        self.app.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(stream)
+    }
+
+    pub(crate) fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads until this text has come.
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let count = self.0.read(&mut buffer).unwrap();
+            assert!(count > 0, "closed before {text:?}: {}", String::from_utf8_lossy(&seen));
+            seen.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    /// Reads one answer and, for a moment, whatever comes behind it.
+    fn reply(&mut self) -> Reply {
+        let mut text = self.read_until("\r\n\r\n");
+        let length: usize = Reply::parse(&text).header("content-length").parse().unwrap_or(0);
+        let end = text.find("\r\n\r\n").unwrap() + 4 + length;
+        self.0.set_read_timeout(Some(Duration::from_millis(if text.len() < end { 5000 } else { 60 }))).unwrap();
+        let mut buffer = [0; 65536];
+        while let Ok(count) = self.0.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            self.0.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+        }
+        Reply::parse(&text)
+    }
+}
+
+impl Reply {
+    pub(crate) fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let mut reply = Self { status, head: head.to_owned(), body: String::new(), rest: String::new() };
+        let length = reply.header("content-length").parse().unwrap_or(body.len()).min(body.len());
+        let (body, rest) = body.split_at(length);
+        (reply.body, reply.rest) = (body.to_owned(), rest.to_owned());
+        reply
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = |line: &'_ str| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
+        self.head.lines().find(|line| value(line)).map_or("", |line| line[name.len() + 1..].trim())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{}", self.body))
+    }
+}
+
+impl App {
+    fn start() -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let app = Arc::new(Self { port: listener.local_addr().unwrap().port(), ..Self::default() });
+        let serving = Arc::clone(&app);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if serving.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let app = Arc::clone(&serving);
+                std::thread::spawn(move || drop(app.serve(stream.unwrap())));
+            }
+        });
+        app
+    }
+
+    /// Answers request after request, each by its path; it trusts the framing, as many applications do.
+    fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut held = Vec::new();
+        loop {
+            let Some(end) = held.windows(4).position(|four| four == b"\r\n\r\n") else {
+                let mut buffer = [0; 4096];
+                let count = stream.read(&mut buffer)?;
+                if count == 0 || self.stopped.load(Ordering::SeqCst) {
+                    return Ok(());
+                }
+                held.extend_from_slice(&buffer[..count]);
+                continue;
+            };
+            let head = String::from_utf8_lossy(&held[..end + 4]).into_owned();
+            held.drain(..end + 4);
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            self.log.lock().unwrap().push(head);
+            match path.as_str() {
+                "/slow" => std::thread::park_timeout(Duration::from_secs(2)),
+                "/later" => {
+                    std::thread::park_timeout(Duration::from_millis(500));
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;
+                }
+                "/garbage" => return stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n"),
+                "/hangup" => return Ok(()),
+                "/live/ws" => {
+                    stream.write_all(
+                        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+                    )?;
+                    return std::io::copy(&mut stream.try_clone()?, &mut stream).map(drop);
+                }
+                "/echo" => {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+                    stream.write_all(&held)?;
+                    return std::io::copy(&mut stream.try_clone()?, &mut stream).map(drop);
+                }
+                _ => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?,
+            }
+        }
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "gave up waiting: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
