@@ -1,1 +1,10 @@
-fn main() {}
+//! `portreeve`: the compiler at the command line, and decisions explained. Also `kubectl-portreeve`.
+
+mod args;
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    args::run()
+}

@@ -1,0 +1,6 @@
+//! One file a command.
+
+pub(crate) mod compile;
+pub(crate) mod explain;
+mod read;
+pub(crate) mod validate;

@@ -1,0 +1,136 @@
+//! `portreeve explain`.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Write, stdin},
+    path::Path,
+};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::args::Outcome;
+
+/// Finds a decision and says in words what was decided, by whom, and why.
+pub(crate) fn run(id: &str, records: &Path, out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let lines: Box<dyn BufRead> = if records == Path::new("-") {
+        Box::new(BufReader::new(stdin()))
+    } else {
+        let file = File::open(records).with_context(|| records.display().to_string())?;
+        Box::new(BufReader::new(file))
+    };
+    for line in lines.lines() {
+        let line = line.with_context(|| records.display().to_string())?;
+        // Other lines may stand between, such as those of the application in a shared log.
+        let Ok(record) = serde_json::from_str::<Value>(&line) else { continue };
+        if record.get("log").and_then(Value::as_str) == Some("decision") && text(&record, "decision_id") == Some(id) {
+            write!(out, "{}", explain(&record))?;
+            return Ok(Outcome::Clean);
+        }
+    }
+    writeln!(out, "no decision {id} in {}", records.display())?;
+    Ok(Outcome::Findings)
+}
+
+fn text<'a>(record: &'a Value, member: &str) -> Option<&'a str> {
+    record.get(member).and_then(Value::as_str)
+}
+
+fn explain(record: &Value) -> String {
+    let get = |member: &str| text(record, member).unwrap_or("-");
+    let number = |member: &str| record.get(member).map_or_else(|| "-".to_owned(), Value::to_string);
+    let mut story = format!(
+        "decision   {} at {}\nrequest    {} {}{} from {}\n",
+        get("decision_id"),
+        get("time"),
+        get("method"),
+        get("host"),
+        get("path"),
+        get("client_address"),
+    );
+    story.push_str(&match (text(record, "route"), text(record, "rule")) {
+        (Some(route), Some(rule)) => format!("matched    rule {rule} of ApiRoute {route}\n"),
+        _ => "matched    no rule of any route\n".to_owned(),
+    });
+    let policies = record.get("policies").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for policy in policies {
+        let generation = policy.get("generation").map_or_else(|| "-".to_owned(), Value::to_string);
+        let name = text(policy, "name").unwrap_or("-");
+        story.push_str(&format!("policy     ApiPolicy {name}, generation {generation}\n"));
+    }
+    story.push_str(&format!("snapshot   revision {}\n", number("revision")));
+    if let Some(issuer) = text(record, "issuer") {
+        let cache = match text(record, "token_cache") {
+            Some("hit") => "remembered",
+            _ => "looked up for this request",
+        };
+        story.push_str(&format!(
+            "caller     subject {}, client {}, token of {issuer} ({cache})\n",
+            get("subject"),
+            get("client_id"),
+        ));
+    } else if text(record, "credential_fingerprint").is_some() {
+        story.push_str("caller     a token was shown, but not accepted\n");
+    } else {
+        story.push_str("caller     nobody: no token was accepted or needed\n");
+    }
+    story.push_str(&format!("outcome    {}: {}", get("outcome"), in_words(get("reason"))));
+    if let Some(detail) = text(record, "detail") {
+        story.push_str(&format!(" ({detail})"));
+    }
+    story.push_str(&format!("\nanswer     {} after {} ms\n", number("status"), number("duration_ms")));
+    story
+}
+
+/// The reasons of a decision record; docs/decisions.md has the same list.
+fn in_words(reason: &str) -> &str {
+    match reason {
+        "permitted" => "authentication and authorization let it through",
+        "no_credentials" => "the rule needs a token and none was shown",
+        "broken_credentials" => "the Authorization header is malformed",
+        "invalid_token" => "the token is not valid",
+        "wrong_audience" => "the token was made for another API",
+        "insufficient_scope" => "the token lacks a scope that the rule demands",
+        "no_upstream_token" => "the token service gave no JWT for the application",
+        "token_service_unavailable" => "the token service could not be asked",
+        "route_not_found" => "no route claims this host and path",
+        "method_not_allowed" => "the path is known, the method is not allowed",
+        "not_ready" => "the proxy had no snapshot yet",
+        "no_policy" => "no ApiPolicy says who may call the rule",
+        "invalid_policy" => "an ApiPolicy that governs the rule is broken",
+        "invalid_route" => "the ApiRoute itself is broken",
+        "unresolved_reference" => "something that the policy refers to is missing",
+        "upgrade_not_allowed" => "the rule does not allow to switch protocols",
+        "upstream_timeout" => "the application did not answer within the rule's timeout",
+        "upstream_unreachable" => "no connection to the application",
+        "upstream_protocol_error" => "the application's answer was no valid HTTP",
+        "upstream_overloaded" => "every connection to the application was in use",
+        "incomplete_request_body" => "the client's body broke off",
+        "client_left" => "the client left before there was an answer",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tells_the_story_of_a_denial() {
+        let record = json!({
+            "log": "decision", "decision_id": "d1", "time": "t", "method": "GET", "host": "orders.example.com",
+            "path": "/orders/7", "client_address": "192.0.2.1", "route": "default/orders", "rule": "read",
+            "policies": [{"name": "default/orders", "generation": 3}], "revision": 9, "outcome": "deny",
+            "reason": "insufficient_scope", "detail": "the rule demands scope orders:read", "status": 403,
+            "credential_fingerprint": "00ff", "duration_ms": 0.2,
+        });
+        let story = explain(&record);
+        for part in
+            ["rule read of ApiRoute default/orders", "generation 3", "deny: the token lacks a scope", "answer     403"]
+        {
+            assert!(story.contains(part), "{part}: {story}");
+        }
+    }
+}
