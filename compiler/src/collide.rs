@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_policy::{HostnamePattern, Match, NamespacedName};
+use portreeve_policy::{HostnamePattern, Match, NamespacedName, PathMatch};
 
 use crate::validate::ValidRoute;
 
@@ -16,6 +16,9 @@ pub(crate) struct Collision {
     pub(crate) holder: NamespacedName,
 }
 
+/// Who claims a host and path, and with which clause.
+type Claims<'a> = BTreeMap<(Option<&'a HostnamePattern>, &'a PathMatch), Vec<(&'a NamespacedName, &'a Match)>>;
+
 /// Collisions among routes that share a pod. Equal means: same host pattern, same path match, same headers, and a
 /// method in common; what is merely broader is settled by specificity when a request comes.
 pub(crate) fn collisions(
@@ -26,10 +29,7 @@ pub(crate) fn collisions(
     for group in groups.iter().filter(|group| group.len() > 1) {
         let mut ranked: Vec<_> = group.iter().filter_map(|name| routes.get_key_value(name)).collect();
         ranked.sort_by_key(|(name, route)| (&route.seniority, *name));
-        let mut claims: BTreeMap<
-            (Option<&HostnamePattern>, &portreeve_policy::PathMatch),
-            Vec<(&NamespacedName, &Match)>,
-        > = BTreeMap::new();
+        let mut claims: Claims<'_> = BTreeMap::new();
         for (name, route) in ranked {
             for (rule, position, clause) in clauses(route) {
                 for host in hosts(route) {

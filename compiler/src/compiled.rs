@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
     v1alpha1::{ApiPolicy, ApiRoute, Precedence, TargetRef},
@@ -288,7 +289,7 @@ impl Compiler<'_> {
                     RefusalReason::UnresolvedReference => ConditionReason::UnresolvedReference,
                 };
                 let told = format!("rule {:?} refuses everything: {message}", rule.name);
-                self.findings(&object).refusing.get_or_insert((reason, told.clone()));
+                self.findings(&object).refusing.get_or_insert_with(|| (reason, told.clone()));
                 let position = self.position_of_rule(&name, &rule.name);
                 self.compiled.diagnostics.push(Diagnostic::error(&object, position, reason, told));
             }
@@ -311,7 +312,7 @@ impl Compiler<'_> {
             });
             for (position, reason, message) in missing.chain(conflicts) {
                 let path = format!("spec.targetRefs[{position}]");
-                self.findings(&object).not_accepted.get_or_insert((reason, format!("{path}: {message}")));
+                self.findings(&object).not_accepted.get_or_insert_with(|| (reason, format!("{path}: {message}")));
                 self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
             }
         }
@@ -390,7 +391,8 @@ fn broken_policy(unreadable: &Unreadable) -> Option<PolicyState> {
     let overrides = value.pointer("/spec/precedence").and_then(serde_json::Value::as_str) == Some("Overrides");
     Some(PolicyState {
         generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
-        seniority: policy.map_or_else(|| Seniority::of(&Default::default()), |policy| Seniority::of(&policy.metadata)),
+        seniority: policy
+            .map_or_else(|| Seniority::of(&ObjectMeta::default()), |policy| Seniority::of(&policy.metadata)),
         precedence: if overrides { Precedence::Overrides } else { Precedence::Defaults },
         targets,
         blocks: Blocks::Broken(Refusal {

@@ -57,7 +57,8 @@ pub(crate) fn find_token_service<'a>(
             format!("TokenService {namespace}/{} does not exist; create it or correct the name", reference.name);
         (ConditionReason::UnresolvedReference, message)
     };
-    let name = NamespacedName::new(namespace, &reference.name).map_err(|_: portreeve_policy::InvalidName| missing())?;
+    let name =
+        NamespacedName::new(namespace, &reference.name).map_err(|_ignored: portreeve_policy::InvalidName| missing())?;
     let service = inventory.token_services.get(&name).ok_or_else(missing)?;
     if allows(inventory, service, namespace, from) {
         return Ok((name, service));
@@ -182,7 +183,7 @@ fn registered_credentials(
         return Err(unresolved(format!("ClientRegistration {name} does not exist; create it or correct the name")));
     };
     let reference = &found.spec.token_service_ref;
-    let at = reference.namespace.as_deref().unwrap_or(name.namespace());
+    let at = reference.namespace.as_deref().unwrap_or_else(|| name.namespace());
     if at != service.namespace() || reference.name != service.name() {
         return Err(unresolved(format!("ClientRegistration {name} is registered at another TokenService")));
     }

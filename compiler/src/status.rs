@@ -134,7 +134,7 @@ fn progress(findings: &Findings, compiled: &Compiled, fleet: &FleetView) -> Prog
             let current = view.is_some_and(|view| view.current.contains(route));
             *wanted.entry(pod).or_insert(true) &= current;
             let reason = view.and_then(|view| view.rejected.get(route));
-            rejection = rejection.or(reason.map(|reason| (pod, route, reason)));
+            rejection = rejection.or_else(|| reason.map(|reason| (pod, route, reason)));
         }
     }
     let have = wanted.values().filter(|current| **current).count();

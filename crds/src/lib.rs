@@ -6,6 +6,11 @@
 //! INVARIANT: no reference to a Secret or ConfigMap names a namespace.
 
 #![expect(unreachable_pub, reason = "the schema derive writes helper types into function bodies")]
+#![expect(
+    clippy::duplicated_attributes,
+    clippy::derive_partial_eq_without_eq,
+    reason = "the words of the resource derive"
+)]
 
 mod conditions;
 mod object;

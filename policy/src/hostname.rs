@@ -34,8 +34,9 @@ impl Hostname {
             return Err(InvalidHostname("it has 1 to 253 characters"));
         }
         if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            let address: std::net::Ipv6Addr =
-                inner.parse().map_err(|_: std::net::AddrParseError| InvalidHostname("bad IPv6 address in brackets"))?;
+            let address: std::net::Ipv6Addr = inner
+                .parse()
+                .map_err(|_ignored: std::net::AddrParseError| InvalidHostname("bad IPv6 address in brackets"))?;
             return Ok(Self(format!("[{address}]")));
         }
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';

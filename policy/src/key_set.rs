@@ -107,7 +107,7 @@ const MAX_KEYS: usize = 64;
 impl KeySet {
     /// Reads a JWKS document.
     pub fn parse(document: &[u8]) -> Result<(Self, Vec<KeyFault>), InvalidKeySet> {
-        let raw: RawKeySet = serde_json::from_slice(document).map_err(|_: serde_json::Error| InvalidKeySet)?;
+        let raw: RawKeySet = serde_json::from_slice(document).map_err(|_ignored: serde_json::Error| InvalidKeySet)?;
         let mut keys: Vec<Jwk> = Vec::new();
         let mut faults = Vec::new();
         for (position, value) in raw.keys.into_iter().enumerate() {
@@ -150,7 +150,8 @@ impl SignatureAlgorithm {
 }
 
 fn read_key(value: serde_json::Value) -> Result<Jwk, &'static str> {
-    let raw: RawJwk = serde_json::from_value(value).map_err(|_: serde_json::Error| "not a JWK (RFC 7517 section 4)")?;
+    let raw: RawJwk =
+        serde_json::from_value(value).map_err(|_ignored: serde_json::Error| "not a JWK (RFC 7517 section 4)")?;
     if raw.d.is_some() {
         return Err("it holds a private key");
     }
@@ -211,7 +212,7 @@ fn rsa(kid: Option<String>, alg: Option<&str>, n: Option<String>, e: Option<Stri
 }
 
 fn octets(text: &str) -> Result<Vec<u8>, &'static str> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_: base64::DecodeError| "not base64url")
+    URL_SAFE_NO_PAD.decode(text).map_err(|_ignored: base64::DecodeError| "not base64url")
 }
 
 #[cfg(test)]

@@ -246,7 +246,7 @@ fn decode(text: &str) -> Result<String, InvalidPath> {
         }
         octets.push(octet);
     }
-    str::from_utf8(&octets).map_err(|_: std::str::Utf8Error| InvalidPath::NotUtf8)?;
+    str::from_utf8(&octets).map_err(|_ignored: std::str::Utf8Error| InvalidPath::NotUtf8)?;
     Ok(canonical)
 }
 

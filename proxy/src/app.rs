@@ -73,7 +73,7 @@ struct Shared {
 }
 
 /// Runs until SIGTERM or SIGINT, then drains.
-pub fn run(bootstrap: Bootstrap) -> Result<(), StartError> {
+pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     // Fails only where one is installed already.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let metrics = Metrics::new()?;
@@ -99,7 +99,7 @@ pub fn run(bootstrap: Bootstrap) -> Result<(), StartError> {
         metrics,
     };
     // The last known good is in force before the first connection is taken.
-    let (link, session) = link(&bootstrap, &shared, reports)?;
+    let (link, session) = link(bootstrap, &shared, reports)?;
     let mut workers = Vec::new();
     for (number, socket) in sockets.into_iter().enumerate() {
         workers.push(start_worker(number, socket, shared.clone())?);
@@ -237,5 +237,5 @@ fn record_sink(target: &RecordTarget) -> Result<Box<dyn Write + Send>, StartErro
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), StartError> {
-    aws_lc_rs::rand::fill(bytes).map_err(|_: aws_lc_rs::error::Unspecified| StartError::Random)
+    aws_lc_rs::rand::fill(bytes).map_err(|_ignored: aws_lc_rs::error::Unspecified| StartError::Random)
 }

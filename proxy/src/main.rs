@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
     };
     telemetry::start(&bootstrap.log);
-    match app::run(bootstrap) {
+    match app::run(&bootstrap) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             drop(writeln!(stderr(), "{fault}"));

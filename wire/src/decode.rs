@@ -16,7 +16,6 @@ use crate::{Digest, MAX_PAYLOAD, proto};
 /// A resource as the proxy uses it.
 #[derive(Clone)]
 #[expect(missing_docs, reason = "one variant a kind")]
-#[expect(clippy::large_enum_variant, reason = "lives for one loop turn")]
 pub enum DecodedResource {
     Route(NamespacedName, Route),
     Secret(SecretName, Secret),
@@ -90,7 +89,7 @@ pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, InvalidResource> {
     let mut plain = Vec::new();
     let limit = u64::try_from(MAX_PAYLOAD).unwrap_or(u64::MAX).saturating_add(1);
-    let decoder = zstd::Decoder::new(payload).map_err(|_: std::io::Error| InvalidResource::NotCompressed)?;
-    decoder.take(limit).read_to_end(&mut plain).map_err(|_: std::io::Error| InvalidResource::NotCompressed)?;
+    let decoder = zstd::Decoder::new(payload).map_err(|_ignored: std::io::Error| InvalidResource::NotCompressed)?;
+    decoder.take(limit).read_to_end(&mut plain).map_err(|_ignored: std::io::Error| InvalidResource::NotCompressed)?;
     if plain.len() > MAX_PAYLOAD { Err(InvalidResource::TooLarge) } else { Ok(plain) }
 }

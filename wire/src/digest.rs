@@ -55,7 +55,7 @@ impl TryFrom<&[u8]> for Digest {
     type Error = InvalidDigest;
 
     fn try_from(bytes: &[u8]) -> Result<Self, InvalidDigest> {
-        bytes.try_into().map(Self).map_err(|_: std::array::TryFromSliceError| InvalidDigest)
+        bytes.try_into().map(Self).map_err(|_ignored: std::array::TryFromSliceError| InvalidDigest)
     }
 }
 
@@ -63,7 +63,7 @@ impl TryFrom<&[u8]> for SetDigest {
     type Error = InvalidDigest;
 
     fn try_from(bytes: &[u8]) -> Result<Self, InvalidDigest> {
-        bytes.try_into().map(Self).map_err(|_: std::array::TryFromSliceError| InvalidDigest)
+        bytes.try_into().map(Self).map_err(|_ignored: std::array::TryFromSliceError| InvalidDigest)
     }
 }
 

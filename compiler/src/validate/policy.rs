@@ -111,9 +111,9 @@ fn validate_authentication(faults: &mut Faults<'_>, spec: &AuthenticationSpec) -
         (None, Some(list)) if !list.is_empty() => {
             let read = |(i, one)| validate_authenticator(faults, &format!("{path}.anyOf[{i}]"), one);
             let drafts: Vec<_> = list.iter().enumerate().filter_map(read).collect();
-            let last = drafts.len().saturating_sub(1);
+            let end = drafts.len().saturating_sub(1);
             let early =
-                |(i, draft): (usize, &AuthenticatorDraft)| matches!(draft, AuthenticatorDraft::Anonymous) && i != last;
+                |(i, draft): (usize, &AuthenticatorDraft)| matches!(draft, AuthenticatorDraft::Anonymous) && i != end;
             if drafts.iter().enumerate().any(early) {
                 faults.add(
                     format!("{path}.anyOf"),

@@ -77,7 +77,7 @@ fn read_json(body: &[u8], issuer: &str, now: UnixMillis) -> Result<Answer, Answe
     if members.get("active") != Some(&Value::Bool(true)) {
         return Ok(Answer::Inactive);
     }
-    let claims = Claims::read(&members).map_err(|_: super::claims::WrongType| AnswerFault::Malformed)?;
+    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
     if claims.issuer().is_some_and(|named| named != issuer) {
         return Err(AnswerFault::Malformed);
     }
@@ -95,12 +95,12 @@ fn read_json(body: &[u8], issuer: &str, now: UnixMillis) -> Result<Answer, Answe
 }
 
 fn read_jwt(body: &[u8], issuer: &str, keys: Option<&KeyRing>, now: UnixMillis) -> Result<Answer, AnswerFault> {
-    let text = str::from_utf8(body).map_err(|_: std::str::Utf8Error| AnswerFault::Malformed)?.trim_ascii();
+    let text = str::from_utf8(body).map_err(|_ignored: std::str::Utf8Error| AnswerFault::Malformed)?.trim_ascii();
     let keys = keys.ok_or(AnswerFault::Token(JwtFault::UnknownKey))?;
     match jwt::verify(text, TokenType::AnswerToken, issuer, keys, now) {
         Ok(claims) => {
             let mut value = HeaderValue::try_from(format!("Bearer {text}"))
-                .map_err(|_: http::header::InvalidHeaderValue| AnswerFault::Malformed)?;
+                .map_err(|_ignored: http::header::InvalidHeaderValue| AnswerFault::Malformed)?;
             value.set_sensitive(true);
             Ok(Answer::Active(claims, Some(value)))
         }

@@ -37,7 +37,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Bearer<'_>, CredentialFault> {
     if lines.next().is_some() {
         return Err(CredentialFault::Repeated);
     }
-    let line = line.to_str().map_err(|_: http::header::ToStrError| CredentialFault::Malformed)?;
+    let line = line.to_str().map_err(|_ignored: http::header::ToStrError| CredentialFault::Malformed)?;
     let (scheme, rest) = line.split_once(' ').unwrap_or((line, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Bearer::OtherScheme);
@@ -60,12 +60,12 @@ fn is_b64token(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn headers(lines: &[&str]) -> HeaderMap {
+        lines.iter().map(|line| (AUTHORIZATION, line.parse().unwrap())).collect()
+    }
+
     fn read(lines: &[&str]) -> Result<String, CredentialFault> {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(AUTHORIZATION, line.parse().unwrap());
-        }
-        bearer(&headers).map(|found| format!("{found:?}"))
+        bearer(&headers(lines)).map(|found| format!("{found:?}"))
     }
 
     #[test]

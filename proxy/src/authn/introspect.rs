@@ -62,8 +62,8 @@ impl Introspector {
             ClientAuthenticationMethod::ClientSecretBasic => {
                 let pair = zeroize::Zeroizing::new(format!("{}:{}", *id, *secret));
                 let line = zeroize::Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-                let mut value =
-                    HeaderValue::from_str(&line).map_err(|_: http::header::InvalidHeaderValue| InvalidEndpoint::Url)?;
+                let mut value = HeaderValue::from_str(&line)
+                    .map_err(|_ignored: http::header::InvalidHeaderValue| InvalidEndpoint::Url)?;
                 value.set_sensitive(true);
                 authorization = Some(value);
             }

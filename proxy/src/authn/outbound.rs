@@ -70,7 +70,7 @@ impl Outbound {
         addresses: AddressRange,
         timeout: Duration,
     ) -> Result<Self, InvalidEndpoint> {
-        let endpoint: Uri = endpoint.parse().map_err(|_: http::uri::InvalidUri| InvalidEndpoint::Url)?;
+        let endpoint: Uri = endpoint.parse().map_err(|_ignored: http::uri::InvalidUri| InvalidEndpoint::Url)?;
         let host = endpoint.host().ok_or(InvalidEndpoint::Url)?;
         if !matches!(endpoint.scheme_str(), Some("http" | "https")) {
             return Err(InvalidEndpoint::Url);
@@ -101,13 +101,13 @@ impl Outbound {
         body: String,
     ) -> Result<Response<Bytes>, CallFault> {
         let request = request.method("POST").uri(self.endpoint.clone()).body(Full::from(body));
-        let request: Request<_> = request.map_err(|_: http::Error| CallFault::Connect)?;
+        let request: Request<_> = request.map_err(|_ignored: http::Error| CallFault::Connect)?;
         let exchange = async {
             let answer = self
                 .client
                 .request(request)
                 .await
-                .map_err(|_: hyper_util::client::legacy::Error| CallFault::Connect)?;
+                .map_err(|_ignored: hyper_util::client::legacy::Error| CallFault::Connect)?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|fault| {
                 if fault.is::<http_body_util::LengthLimitError>() { CallFault::TooLarge } else { CallFault::Connect }
@@ -129,8 +129,8 @@ fn roots(pem: &str) -> Result<RootCertStore, InvalidEndpoint> {
         return Ok(roots);
     }
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|_: rustls_pki_types::pem::Error| InvalidEndpoint::Authorities)?;
-        roots.add(certificate).map_err(|_: rustls::Error| InvalidEndpoint::Authorities)?;
+        let certificate = certificate.map_err(|_ignored: rustls_pki_types::pem::Error| InvalidEndpoint::Authorities)?;
+        roots.add(certificate).map_err(|_ignored: rustls::Error| InvalidEndpoint::Authorities)?;
     }
     if roots.is_empty() { Err(InvalidEndpoint::Authorities) } else { Ok(roots) }
 }

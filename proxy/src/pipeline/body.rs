@@ -100,12 +100,11 @@ impl Body for AnswerBody {
                     Poll::Ready(None) => body.finish(true),
                     Poll::Ready(Some(Ok(_))) if body.incoming.is_end_stream() => body.finish(true),
                     Poll::Ready(Some(Err(_))) => body.finish(false),
-                    Poll::Ready(Some(Ok(_))) => {}
                     Poll::Pending if body.deadline.as_mut().poll(cx).is_ready() => {
                         body.finish(false);
                         return Poll::Ready(Some(Err(BodyFault::Deadline)));
                     }
-                    Poll::Pending => {}
+                    Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
                 }
                 polled.map_err(BodyFault::from)
             }

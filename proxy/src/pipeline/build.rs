@@ -91,10 +91,10 @@ fn authority(
 }
 
 /// Older routes come first, by name: the order in which the compiler settles collisions.
-fn routes(routes: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) -> (Router<usize>, Vec<RuleRuntime>) {
+fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) -> (Router<usize>, Vec<RuleRuntime>) {
     let mut router = Router::default();
     let mut rules = Vec::new();
-    for (name, route) in routes {
+    for (name, route) in named {
         for (index, rule) in route.rules.iter().enumerate() {
             let label = name.to_string();
             let target = rules.len();

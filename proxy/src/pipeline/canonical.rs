@@ -124,8 +124,9 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostna
     if lines.next().is_some() {
         return Err(InvalidRequest::Host);
     }
-    let line =
-        line.map(|line| line.to_str().map_err(|_: http::header::ToStrError| InvalidRequest::Host)).transpose()?;
+    let line = line
+        .map(|line| line.to_str().map_err(|_ignored: http::header::ToStrError| InvalidRequest::Host))
+        .transpose()?;
     let said = line.map(parse_authority).transpose()?;
     let targeted = uri.authority().map(|authority: &Authority| parse_authority(authority.as_str())).transpose()?;
     match (targeted, said) {
@@ -150,10 +151,10 @@ fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), InvalidRequest
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(bad());
             }
-            (host, Some(digits.parse().map_err(|_: std::num::ParseIntError| InvalidRequest::Host)?))
+            (host, Some(digits.parse().map_err(|_ignored: std::num::ParseIntError| InvalidRequest::Host)?))
         }
     };
-    Ok((Hostname::parse(host).map_err(|_: portreeve_policy::InvalidHostname| InvalidRequest::Host)?, port))
+    Ok((Hostname::parse(host).map_err(|_ignored: portreeve_policy::InvalidHostname| InvalidRequest::Host)?, port))
 }
 
 /// Names that differ from a framing field only in `_` for `-` (H2).

@@ -6,7 +6,7 @@ use super::{InvalidRequest, UpstreamFault};
 use crate::authn::{CredentialFault, FactFault};
 
 /// A refusal, as a value. Answered in `respond`, by a match without a catch-all.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// The credential is broken, or there are two of them.
     BrokenCredentials(CredentialFault, Challenge),

@@ -8,7 +8,6 @@ use http::{
 
 use super::denial::TokenFault;
 use super::{AnswerBody, Challenge, Denial, InvalidRequest, UpstreamFault};
-use crate::authn::FactFault;
 
 /// Name of the header that carries the decision id.
 pub(super) const DECISION_ID: &str = "portreeve-decision-id";
@@ -99,8 +98,7 @@ fn answer(denial: &Denial) -> Answer {
         Denial::RuleRefuses(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed until its policy is mended")
         }
-        Denial::TokenServiceUnavailable(FactFault::Inactive | FactFault::Jwt(_))
-        | Denial::TokenServiceUnavailable(FactFault::KeysUnavailable | FactFault::Lookup(_)) => {
+        Denial::TokenServiceUnavailable(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The token cannot be checked at the moment")
         }
         Denial::UpgradeNotAllowed => plain(StatusCode::FORBIDDEN, "The protocol switch is not allowed here"),
@@ -151,7 +149,7 @@ mod tests {
         for (denial, status, line) in [
             (Denial::NoCredentials(challenge.clone()), 401, r#"Bearer realm="portreeve", scope="orders:read""#),
             (
-                Denial::InsufficientScope(challenge.clone()),
+                Denial::InsufficientScope(challenge),
                 403,
                 r#"Bearer realm="portreeve", error="insufficient_scope", scope="orders:read""#,
             ),

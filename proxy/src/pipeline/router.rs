@@ -5,7 +5,7 @@
 //! their segments from the left, a literal before a parameter, a longer path before a shorter one. Within one path: a
 //! match with more headers, then one that names methods, then the older rule.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use http::HeaderMap;
 use portreeve_policy::{CanonicalPath, Hostname, HostnamePattern, Match, PathMatch, TemplateSegment};
@@ -86,13 +86,13 @@ impl<T: Copy> Router<T> {
 
     /// Finds the rule for a request.
     pub(super) fn route(&self, wanted: &Wanted<'_>) -> Routed<T> {
-        let mut methods = BTreeMap::new();
+        let mut methods = BTreeSet::new();
         for paths in self.tables(wanted.host) {
             if let Some(target) = paths.find(wanted, &mut methods) {
                 return Routed::Found(target);
             }
         }
-        if methods.is_empty() { Routed::NotFound } else { Routed::MethodNotAllowed(methods.into_keys().collect()) }
+        if methods.is_empty() { Routed::NotFound } else { Routed::MethodNotAllowed(methods.into_iter().collect()) }
     }
 
     fn tables<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Paths<T>> {
@@ -132,7 +132,7 @@ impl<T: Copy> Paths<T> {
         list.sort_by_key(|held| (std::cmp::Reverse(held.clause.headers.len()), held.clause.methods.is_empty()));
     }
 
-    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
         self.0.find(wanted.path.as_str().get(1..), wanted, methods)
     }
 }
@@ -140,7 +140,7 @@ impl<T: Copy> Paths<T> {
 impl<T: Copy> Node<T> {
     /// `rest` is what is left of the path after the slash; `None` when it is used up. The depth is bounded by the
     /// depth of the table, not by the request.
-    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
         let deeper = match rest {
             None => first(&self.whole, wanted, methods),
             Some(rest) => {
@@ -157,7 +157,7 @@ impl<T: Copy> Node<T> {
     }
 }
 
-fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTreeMap<String, ()>) -> Option<T> {
+fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
     for Candidate { clause, target } in list {
         let headers = clause.headers.iter().all(|header| {
             let mut lines = wanted.headers.get_all(&header.name).iter();
@@ -169,7 +169,7 @@ fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTre
         if clause.methods.is_empty() || clause.methods.iter().any(|method| method.as_str() == wanted.method) {
             return Some(*target);
         }
-        methods.extend(clause.methods.iter().map(|method| (method.to_string(), ())));
+        methods.extend(clause.methods.iter().map(ToString::to_string));
     }
     None
 }

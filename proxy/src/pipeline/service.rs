@@ -5,7 +5,7 @@ use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use portreeve_policy::{Access, Rule, Upstream};
+use portreeve_policy::{Access, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     hop, record, respond,
     runtime::RuleRuntime,
     stages::{
-        authenticate::{Authenticated, authenticate},
+        authenticate::{Authenticated, Refused, authenticate},
         authorize::authorize,
         credentials::credentials,
         route::route,
@@ -23,10 +23,9 @@ use super::{
     },
 };
 use crate::{
-    authn::{FactFault, Fingerprint, JwtFault, TokenDigester},
+    authn::{Fingerprint, TokenDigester},
     authz::Permitted,
     clock::{SharedClock, UnixMillis},
-    pipeline::denial::TokenFault,
 };
 
 /// Sends a permitted request to the application.
@@ -148,9 +147,9 @@ impl<D: Dispatch> Gate<D> {
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
-        let target = route(runtime, &request)?;
+        let (position, target) = route(runtime, &request)?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
-        account.matched(target);
+        account.target = Some(position);
         let (authentication, authorization) = match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
@@ -159,7 +158,7 @@ impl<D: Dispatch> Gate<D> {
             Access::Guarded { authentication, authorization } => (authentication, authorization),
         };
         let caller = authenticate(runtime, authentication, &target.challenge, &request.headers, &self.0.digester).await;
-        let caller = caller.map_err(|(denial, fingerprint)| self.note_unknown_key(denial, fingerprint, account))?;
+        let caller = caller.map_err(|refused| self.refused(refused, account))?;
         account.caller(&caller);
         let permit = authorize(authorization, &caller, &target.challenge)?;
         let switch = upgrade(&request, &rule.upgrades)?;
@@ -178,19 +177,13 @@ impl<D: Dispatch> Gate<D> {
     }
 
     /// A key that is not in the set may be new: the operator is asked to look, and the token is refused for now.
-    fn note_unknown_key(&self, denial: Denial, fingerprint: Option<Fingerprint>, account: &mut Account<D>) -> Denial {
-        account.fingerprint = fingerprint;
-        let unknown = Denial::InvalidToken(TokenFault::Fact(FactFault::Jwt(JwtFault::UnknownKey)), Default::default());
-        if denial.detail() == unknown.detail()
-            && let Some(rule) = account.rule()
-            && let Access::Guarded { authentication: portreeve_policy::Authentication::AnyOf(list), .. } = &rule.access
-        {
-            for name in list.iter().filter_map(portreeve_policy::Authenticator::token_service) {
-                // With the queue full, enough reports are under way.
-                drop(self.0.unknown_keys.try_send(name.to_string()));
-            }
+    fn refused(&self, refused: Refused, account: &mut Account<D>) -> Denial {
+        account.fingerprint = refused.fingerprint;
+        if let Some(name) = refused.unknown_key_at {
+            // With the queue full, enough reports are under way.
+            drop(self.0.unknown_keys.try_send(name.to_string()));
         }
-        denial
+        refused.denial
     }
 }
 
@@ -201,8 +194,8 @@ fn onward(request: &CanonicalRequest, headers: HeaderMap, body: Incoming) -> Res
         None => request.path.to_string(),
     };
     // A canonical path and a checked query always make a target.
-    let target =
-        Uri::try_from(target).map_err(|_: http::uri::InvalidUri| Denial::InvalidRequest(InvalidRequest::Query))?;
+    let target = Uri::try_from(target)
+        .map_err(|_ignored: http::uri::InvalidUri| Denial::InvalidRequest(InvalidRequest::Query))?;
     let mut onward = Request::new(body);
     *onward.method_mut() = request.method.clone();
     *onward.uri_mut() = target;
@@ -280,14 +273,6 @@ impl<D: Dispatch> Account<D> {
 
     fn understood(&mut self, request: &CanonicalRequest) {
         self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
-    }
-
-    fn matched(&mut self, target: &RuleRuntime) {
-        self.target = self.runtime.rules.iter().position(|rule| std::ptr::eq(rule, target));
-    }
-
-    fn rule(&self) -> Option<&Rule> {
-        self.target.and_then(|target| self.runtime.rules.get(target)).and_then(RuleRuntime::rule)
     }
 
     fn caller(&mut self, caller: &Authenticated) {

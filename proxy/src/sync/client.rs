@@ -116,7 +116,7 @@ impl OperatorLink {
         let (outgoing, messages) = mpsc::channel(8);
         let mut token = self.token()?;
         let hello = proto::ProxyMessage { message: Some(Message::Hello(self.hello(session))) };
-        outgoing.send(hello).await.map_err(|_: mpsc::error::SendError<_>| LinkFault::Closed)?;
+        outgoing.send(hello).await.map_err(|_ignored: mpsc::error::SendError<_>| LinkFault::Closed)?;
         let mut request = Request::new(ReceiverStream::new(messages));
         if let (Some(token), OperatorAddress::Tls { token_file, .. }) = (&token, &self.address) {
             let unusable = |_: tonic::metadata::errors::InvalidMetadataValue| LinkFault::Token(token_file.clone());
@@ -142,7 +142,7 @@ impl OperatorLink {
             };
             if let Some(message) = message {
                 let message = proto::ProxyMessage { message: Some(message) };
-                outgoing.send(message).await.map_err(|_: mpsc::error::SendError<_>| LinkFault::Closed)?;
+                outgoing.send(message).await.map_err(|_ignored: mpsc::error::SendError<_>| LinkFault::Closed)?;
             }
         }
     }
@@ -223,7 +223,7 @@ impl OperatorLink {
             OperatorAddress::Unix { .. } => Ok(None),
             OperatorAddress::Tls { token_file, .. } => {
                 let text = String::from_utf8(read(token_file)?);
-                let text = text.map_err(|_: std::string::FromUtf8Error| LinkFault::Token(token_file.clone()))?;
+                let text = text.map_err(|_ignored: std::string::FromUtf8Error| LinkFault::Token(token_file.clone()))?;
                 Ok(Some(text.trim().to_owned()))
             }
         }

@@ -56,10 +56,10 @@ impl Store {
             Err(error) => return Err(StoreFault::Io { file: self.file.clone(), error }),
         };
         let stored = StoredSnapshot::decode(bytes.as_slice())
-            .map_err(|_: prost::DecodeError| StoreFault::Damaged(self.file.clone()))?;
+            .map_err(|_ignored: prost::DecodeError| StoreFault::Damaged(self.file.clone()))?;
         let saved = UnixMillis(stored.saved_at.saturating_mul(1000));
         // A file from the future says that the clock stepped back: its age cannot be told, so it is too old.
-        if saved > now.plus(Duration::from_secs(60)) || now.since(saved) > self.max_age {
+        if saved > now.plus(Duration::from_mins(1)) || now.since(saved) > self.max_age {
             return Err(StoreFault::TooOld(self.max_age));
         }
         Ok(stored)

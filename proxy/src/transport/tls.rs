@@ -105,7 +105,7 @@ fn read(files: &TlsFiles) -> Result<CertifiedKey, InvalidTls> {
     let chain = CertificateDer::pem_file_iter(&files.certificate).map_err(unreadable)?;
     let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(unreadable)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|_: rustls_pki_types::pem::Error| InvalidTls::Key(files.key.clone()))?;
+        .map_err(|_ignored: rustls_pki_types::pem::Error| InvalidTls::Key(files.key.clone()))?;
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
     let pair = CertifiedKey::new(chain, key);
     pair.keys_match()?;

@@ -129,7 +129,7 @@ impl UpstreamPool {
         let mut lease = Lease { pool: self.clone(), key, sender: None };
         let io = connect(key.0).await?;
         let handshake = http1::Builder::new().max_headers(128).handshake(io).await;
-        let (sender, connection) = handshake.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        let (sender, connection) = handshake.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         drop(tokio::task::spawn_local(connection.with_upgrades()));
         lease.sender = Some(sender);
         Ok(lease)
@@ -150,9 +150,10 @@ impl UpstreamPool {
         let authority = request.headers_mut().remove(http::header::HOST);
         let authority = authority.as_ref().and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         let target = format!("http://{authority}{}", request.uri());
-        *request.uri_mut() = Uri::try_from(target).map_err(|_: http::uri::InvalidUri| UpstreamFault::Protocol)?;
+        *request.uri_mut() =
+            Uri::try_from(target).map_err(|_ignored: http::uri::InvalidUri| UpstreamFault::Protocol)?;
         *request.version_mut() = Version::HTTP_2;
-        sender.ready().await.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        sender.ready().await.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         let response = sender.send_request(request).await.map_err(|fault| fault_of(&fault))?;
         Ok(response.map(|body| AnswerBody::upstream(body, deadline, Box::new(|_| {}))))
     }
@@ -165,7 +166,7 @@ impl UpstreamPool {
             .initial_connection_window_size(1024 * 1024)
             .handshake(io)
             .await;
-        let (sender, connection) = handshake.map_err(|_: hyper::Error| UpstreamFault::Connect)?;
+        let (sender, connection) = handshake.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         drop(tokio::task::spawn_local(connection));
         self.ports.borrow_mut().entry(key).or_default().shared = Some(sender.clone());
         Ok(sender)
@@ -227,8 +228,8 @@ impl Drop for Lease {
 async fn connect(port: u16) -> Result<TokioIo<TcpStream>, UpstreamFault> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
-    let stream = connecting.map_err(|_: tokio::time::error::Elapsed| UpstreamFault::Connect)?;
-    let stream = stream.map_err(|_: std::io::Error| UpstreamFault::Connect)?;
+    let stream = connecting.map_err(|_ignored: tokio::time::error::Elapsed| UpstreamFault::Connect)?;
+    let stream = stream.map_err(|_ignored: std::io::Error| UpstreamFault::Connect)?;
     // Without it small answers wait for the other side's delayed acknowledgement.
     drop(stream.set_nodelay(true));
     Ok(TokioIo::new(stream))
@@ -236,6 +237,6 @@ async fn connect(port: u16) -> Result<TokioIo<TcpStream>, UpstreamFault> {
 
 /// Whose fault it was: a body error comes from the client's side, all else from the application.
 fn fault_of(fault: &hyper::Error) -> UpstreamFault {
-    let from_client = std::error::Error::source(fault).is_some_and(|cause| cause.is::<hyper::Error>());
+    let from_client = std::error::Error::source(fault).is_some_and(<dyn std::error::Error>::is::<hyper::Error>);
     if fault.is_user() || from_client { UpstreamFault::RequestBody } else { UpstreamFault::Protocol }
 }

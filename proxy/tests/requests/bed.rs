@@ -1,5 +1,14 @@
 //! A proxy process, an application behind it, and a client that says exactly what a test wants said.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
+
 use std::{
     fs,
     io::{Read, Write},
@@ -121,7 +130,7 @@ impl Bed {
             snapshot.secrets.insert(SecretName::new(name, "canary").unwrap(), Secret::new(b"c4n4ry".to_vec()));
         }
         let set = ResourceSet::new(&snapshot, &mut Arc::new);
-        Self::run(app, Some(set.delta(&Default::default(), 1).upserts))
+        Self::run(app, Some(set.delta(&std::collections::BTreeMap::default(), 1).upserts))
     }
 
     /// A proxy that has no policy and no operator.
@@ -267,7 +276,7 @@ impl Client {
         let length: usize = Reply::parse(&text).header("content-length").parse().unwrap_or(0);
         let end = text.find("\r\n\r\n").unwrap() + 4 + length;
         self.0.set_read_timeout(Some(Duration::from_millis(if text.len() < end { 5000 } else { 60 }))).unwrap();
-        let mut buffer = [0; 65536];
+        let mut buffer = [0; 8192];
         while let Ok(count) = self.0.read(&mut buffer) {
             if count == 0 {
                 break;
@@ -317,23 +326,27 @@ impl App {
         app
     }
 
+    fn note(&self, head: String) {
+        self.log.lock().unwrap().push(head);
+    }
+
     /// Answers request after request, each by its path; it trusts the framing, as many applications do.
     fn serve(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut held = Vec::new();
+        let mut bytes = Vec::new();
         loop {
-            let Some(end) = held.windows(4).position(|four| four == b"\r\n\r\n") else {
+            let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
                 let mut buffer = [0; 4096];
                 let count = stream.read(&mut buffer)?;
                 if count == 0 || self.stopped.load(Ordering::SeqCst) {
                     return Ok(());
                 }
-                held.extend_from_slice(&buffer[..count]);
+                bytes.extend_from_slice(&buffer[..count]);
                 continue;
             };
-            let head = String::from_utf8_lossy(&held[..end + 4]).into_owned();
-            held.drain(..end + 4);
+            let head = String::from_utf8_lossy(&bytes[..end + 4]).into_owned();
+            bytes.drain(..end + 4);
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            self.log.lock().unwrap().push(head);
+            self.note(head);
             match path.as_str() {
                 "/slow" => std::thread::park_timeout(Duration::from_secs(2)),
                 "/later" => {
@@ -350,7 +363,7 @@ impl App {
                 }
                 "/echo" => {
                     stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-                    stream.write_all(&held)?;
+                    stream.write_all(&bytes)?;
                     return std::io::copy(&mut stream.try_clone()?, &mut stream).map(drop);
                 }
                 _ => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?,

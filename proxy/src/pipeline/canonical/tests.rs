@@ -2,14 +2,18 @@ use http::Request;
 
 use super::*;
 
-fn parse(target: &str, version: Version, headers: &[(&str, &str)]) -> Result<String, InvalidRequest> {
+fn parts(target: &str, version: Version, headers: &[(&str, &str)]) -> (Parts, Connection) {
     let mut request = Request::builder().uri(target).version(version);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    let connection =
-        Connection { peer: "192.0.2.7:4711".parse().unwrap(), scheme: Scheme::Http, framing: Arc::default() };
+    let peer = "192.0.2.7:4711".parse().unwrap();
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    (parts, Connection { peer, scheme: Scheme::Http, framing: Arc::default() })
+}
+
+fn parse(target: &str, version: Version, headers: &[(&str, &str)]) -> Result<String, InvalidRequest> {
+    let (mut parts, connection) = parts(target, version, headers);
     let request = CanonicalRequest::parse(&mut parts, &connection)?;
     Ok(format!("{} {}{}", request.authority(), request.path, request.query.map_or(String::new(), |q| format!("?{q}"))))
 }

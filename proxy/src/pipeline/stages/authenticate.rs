@@ -7,8 +7,8 @@ use portreeve_policy::{Audiences, Authentication, Authenticator, NamespacedName,
 
 use crate::{
     authn::{
-        Authority, Bearer, CacheState, Fact, FactFault, Fingerprint, JwtFault, LookupFault, TokenDigest, TokenDigester,
-        TokenShape, bearer, shape,
+        AnswerFault, Authority, Bearer, CacheState, Fact, FactFault, Fingerprint, JwtFault, LookupFault, TokenDigest,
+        TokenDigester, TokenShape, bearer, shape,
     },
     pipeline::{Challenge, Denial, Runtime, denial::TokenFault},
 };
@@ -22,6 +22,20 @@ pub(in crate::pipeline) struct Authenticated {
     pub(in crate::pipeline) fingerprint: Option<Fingerprint>,
     pub(in crate::pipeline) cache: Option<CacheState>,
     pub(in crate::pipeline) upstream_token: Option<UpstreamToken>,
+}
+
+/// Why there is no caller.
+pub(in crate::pipeline) struct Refused {
+    pub(in crate::pipeline) denial: Denial,
+    pub(in crate::pipeline) fingerprint: Option<Fingerprint>,
+    /// The token service whose key set lacks the token's key.
+    pub(in crate::pipeline) unknown_key_at: Option<NamespacedName>,
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        Self { denial, fingerprint: None, unknown_key_at: None }
+    }
 }
 
 /// What the two kinds of bearer token have in common.
@@ -43,22 +57,29 @@ pub(in crate::pipeline) async fn authenticate(
     challenge: &Challenge,
     headers: &HeaderMap,
     digester: &TokenDigester,
-) -> Result<Authenticated, (Denial, Option<Fingerprint>)> {
+) -> Result<Authenticated, Refused> {
     let list = match authentication {
         Authentication::Anonymous => return Ok(Authenticated::default()),
         Authentication::AnyOf(list) => list,
     };
     let token = match bearer(headers) {
-        Err(fault) => return Err((Denial::BrokenCredentials(fault, challenge.clone()), None)),
+        Err(fault) => return Err(Denial::BrokenCredentials(fault, challenge.clone()).into()),
         Ok(Bearer::Absent) if list.contains(&Authenticator::Anonymous) => return Ok(Authenticated::default()),
-        Ok(Bearer::Absent | Bearer::OtherScheme) => return Err((Denial::NoCredentials(challenge.clone()), None)),
+        Ok(Bearer::Absent | Bearer::OtherScheme) => return Err(Denial::NoCredentials(challenge.clone()).into()),
         Ok(Bearer::Token(token)) => token,
     };
     let digest = digester.digest(token);
-    let refuse = |denial| (denial, Some(digest.fingerprint()));
+    let refuse = |denial| Refused { denial, fingerprint: Some(digest.fingerprint()), unknown_key_at: None };
     let asked = choose(runtime, list, token).map_err(|fault| refuse(Denial::InvalidToken(fault, challenge.clone())))?;
     let (rule, found) = look_up(runtime, asked, token, digest).await;
-    let (fact, cache, authority) = found.map_err(|fault| refuse(denial_of(fault, challenge)))?;
+    let (fact, cache, authority) = found.map_err(|fault| {
+        let unknown = matches!(
+            fault,
+            FactFault::Jwt(JwtFault::UnknownKey)
+                | FactFault::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
+        );
+        Refused { unknown_key_at: unknown.then(|| rule.name.clone()), ..refuse(denial_of(fault, challenge)) }
+    })?;
     // The verdict is made anew on every use of a fact (I1).
     if !rule.audiences.accept(fact.claims().audiences()) {
         return Err(refuse(Denial::InvalidToken(TokenFault::Audience, challenge.clone())));

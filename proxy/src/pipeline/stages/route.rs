@@ -10,14 +10,14 @@ use crate::pipeline::{
 pub(in crate::pipeline) fn route<'a>(
     runtime: &'a Runtime,
     request: &CanonicalRequest,
-) -> Result<&'a RuleRuntime, Denial> {
+) -> Result<(usize, &'a RuleRuntime), Denial> {
     if !runtime.is_ready() {
         return Err(Denial::NotReady);
     }
     let wanted =
         Wanted { host: &request.host, path: &request.path, method: request.method.as_str(), headers: &request.headers };
     match runtime.router.route(&wanted) {
-        Routed::Found(target) => runtime.rules.get(target).ok_or(Denial::RouteNotFound),
+        Routed::Found(target) => runtime.rules.get(target).map(|rule| (target, rule)).ok_or(Denial::RouteNotFound),
         Routed::MethodNotAllowed(methods) => Err(Denial::MethodNotAllowed(methods.join(", "))),
         Routed::NotFound => Err(Denial::RouteNotFound),
     }

@@ -93,5 +93,6 @@ fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
         return Err("a chunk size that is no hexadecimal number");
     }
     let text = str::from_utf8(number).unwrap_or_default();
-    u64::from_str_radix(text, 16).map_err(|_: std::num::ParseIntError| "a chunk size that is no hexadecimal number")
+    u64::from_str_radix(text, 16)
+        .map_err(|_ignored: std::num::ParseIntError| "a chunk size that is no hexadecimal number")
 }

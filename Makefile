@@ -1,0 +1,42 @@
+# Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
+PYTHON ?= python3
+
+.PHONY: help demo test check fmt lint crds golden layering e2e figures deny
+
+help: ## what there is
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+demo: ## the whole flow on this machine, without a cluster; ARGS=--check runs once and ends
+	@$(PYTHON) e2e/demo/run $(ARGS)
+
+test: ## everything, cheap parts first; what CI runs
+	@$(PYTHON) e2e/test
+
+check: ## format, lint, unit, golden and layering tests
+	@$(PYTHON) e2e/test --quick
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## warnings are errors
+	cargo clippy --workspace --all-targets -- -D warnings
+
+crds: ## write the CustomResourceDefinitions anew
+	cargo run -q -p portreeve-crds --example crdgen
+	@mkdir -p charts/portreeve/files/crds && cp crds/*.yaml charts/portreeve/files/crds/
+
+golden: ## write the golden outputs anew; read the diff
+	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-compiler --test golden
+	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-e2e --test samples
+
+layering: ## the iron rules of the architecture
+	cargo test -q -p portreeve-e2e --test layering
+
+e2e: ## a real node, the chart, real pods; KUBECONFIG names another cluster
+	@e2e/run
+
+figures: ## measure what the README states, in release mode
+	@$(PYTHON) bench/figures
+
+deny: ## licences, bans and sources, with cargo-deny
+	cargo deny check licenses bans sources
