@@ -3,6 +3,8 @@
 
 #[path = "requests/bed.rs"]
 mod bed;
+#[path = "requests/http2.rs"]
+mod http2;
 
 use std::time::Duration;
 

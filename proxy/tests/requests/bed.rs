@@ -130,15 +130,38 @@ impl Bed {
             snapshot.secrets.insert(SecretName::new(name, "canary").unwrap(), Secret::new(b"c4n4ry".to_vec()));
         }
         let set = ResourceSet::new(&snapshot, &mut Arc::new);
-        Self::run(app, Some(set.delta(&std::collections::BTreeMap::default(), 1).upserts))
+        Self::run(app, &[], Some(set.delta(&std::collections::BTreeMap::default(), 1).upserts))
     }
 
     /// A proxy that has no policy and no operator.
     pub(crate) fn start_empty() -> Self {
-        Self::run(App::start(), None)
+        Self::run(App::start(), &[], None)
     }
 
-    fn run(app: Arc<App>, resources: Option<Vec<proto::Resource>>) -> Self {
+    /// A proxy in front of another application, with more settings.
+    pub(crate) fn start_before(port: u16, protocol: &str, settings: &[(&str, &str)]) -> Self {
+        let route = json!({
+            "generation": 1, "hostnames": [], "rules": [open_rule("all", "/")],
+            "upstream": {"port": port, "protocol": protocol, "forwarded": "ForwardedAndXForwarded", "maxConnections": 64},
+        });
+        let mut snapshot = Snapshot::default();
+        let name: NamespacedName = "default/orders".parse().unwrap();
+        snapshot.routes.insert(name, Arc::new(serde_json::from_value(route).unwrap()));
+        let set = ResourceSet::new(&snapshot, &mut Arc::new);
+        let upserts = set.delta(&std::collections::BTreeMap::default(), 1).upserts;
+        Self::run(App::start(), settings, Some(upserts))
+    }
+
+    /// Port of an application that answers like the others.
+    pub(crate) fn app_port(&self) -> u16 {
+        self.app.port
+    }
+
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    fn run(app: Arc<App>, settings: &[(&str, &str)], resources: Option<Vec<proto::Resource>>) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("portreeve-proxy-test-{}-{number}", std::process::id()));
@@ -159,6 +182,7 @@ impl Bed {
             .env("PORTREEVE_WORKERS", "1")
             .env("PORTREEVE_DRAIN_SECONDS", "3")
             .env("PORTREEVE_RECORDS", folder.join("records.log"))
+            .envs(settings.iter().copied())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

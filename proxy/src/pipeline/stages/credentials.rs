@@ -3,7 +3,7 @@
 
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_LENGTH, HOST, VIA},
+    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, VIA},
 };
 use portreeve_policy::{ForwardedHeaders, UpstreamToken};
 
@@ -21,6 +21,7 @@ pub(in crate::pipeline) fn credentials(
     let mut headers = std::mem::take(&mut request.headers);
     hop::strip(&mut headers);
     hop::strip_ours(&mut headers);
+    join_cookies(&mut headers);
     match caller.upstream_token {
         Some(UpstreamToken::Original) => {}
         Some(UpstreamToken::Jwt) => {
@@ -44,6 +45,16 @@ pub(in crate::pipeline) fn credentials(
         headers.remove(CONTENT_LENGTH);
     }
     headers
+}
+
+/// HTTP/2 may split a cookie into crumbs; HTTP/1 knows one line only (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 fn via(request: &CanonicalRequest) -> String {

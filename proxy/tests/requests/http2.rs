@@ -1,0 +1,145 @@
+//! HTTP/2 on both sides, and TLS with a certificate that changes.
+
+use std::{convert::Infallible, fs, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::{
+    body::Incoming,
+    client::conn::http2::{SendRequest, handshake},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::bed::Bed;
+
+type Sender = SendRequest<Empty<Bytes>>;
+
+async fn speak(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Sender {
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(io)).await.unwrap();
+    drop(tokio::spawn(connection));
+    sender
+}
+
+async fn ask(sender: &mut Sender, target: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let mut request = Request::get(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// An application that speaks HTTP/2 only and says what it was asked.
+async fn h2_app() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let text = format!("{:?} {} {:?}", request.version(), request.uri(), request.headers());
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            drop(tokio::spawn(connection.serve_connection(TokioIo::new(stream), service)));
+        }
+    }));
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_with_prior_knowledge_reaches_an_http1_application() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[]);
+    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")];
+    assert_eq!(ask(&mut sender, "http://orders.example.com/x", &crumbs).await, (200, "hello".to_owned()));
+    let seen = back.app_log().pop().unwrap();
+    for line in ["GET /x HTTP/1.1", "host: orders.example.com", "cookie: a=1; b=2", "via: 2.0 portreeve"] {
+        assert!(seen.contains(line), "{line}: {seen}");
+    }
+    // A Host beside another authority is refused (RFC 9113 section 8.3.1).
+    let (status, _) = ask(&mut sender, "http://orders.example.com/x", &[("host", "evil.example.com")]).await;
+    assert_eq!((status, back.app_log().len()), (400, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_application_gets_http2() {
+    let app = h2_app().await;
+    let bed = Bed::start_before(app.port(), "Http2", &[]);
+    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let (status, seen) = ask(&mut sender, "http://orders.example.com:8080/x?y=1", &[]).await;
+    assert_eq!(status, 200);
+    assert!(seen.starts_with(&format!("{:?} http://orders.example.com:8080/x?y=1", Version::HTTP_2)), "{seen}");
+    assert!(seen.contains("x-forwarded-host") && seen.contains("x-forwarded-port"), "{seen}");
+    let reply = bed.get("/from-http1");
+    assert!(reply.status == 200 && reply.body.starts_with("HTTP/2.0 http://a/from-http1"), "{}", reply.body);
+}
+
+fn certificate(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// The certificate that the listener shows, and the protocol that was agreed.
+async fn shake(address: SocketAddr, pem: &str, name: &'static str) -> Option<Vec<u8>> {
+    use rustls_pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name.try_into().unwrap(), stream).await.ok()?;
+    let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    let mut sender = speak(stream).await;
+    let (status, _) = ask(&mut sender, "https://orders.example.com/tls", &[]).await;
+    assert_eq!(status, 200);
+    agreed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_agrees_on_http2_and_takes_up_a_new_certificate() {
+    let folder = std::env::temp_dir().join(format!("portreeve-tls-test-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (cert_file, key_file) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let (first, key) = certificate("orders.example.com");
+    fs::write(&cert_file, &first).unwrap();
+    fs::write(&key_file, key).unwrap();
+    let back = Bed::start_empty();
+    let settings =
+        [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap())];
+    let bed = Bed::start_before(back.app_port(), "Http1", &settings);
+    assert_eq!(shake(bed.listen(), &first, "orders.example.com").await.as_deref(), Some(&b"h2"[..]));
+    assert!(back.app_log().pop().unwrap().contains("forwarded: for=127.0.0.1;host=orders.example.com;proto=https"));
+
+    // A broken new certificate changes nothing (M3).
+    fs::write(&cert_file, "rubbish").unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(shake(bed.listen(), &first, "orders.example.com").await.is_some());
+
+    let (second, key) = certificate("orders.example.com");
+    fs::write(&key_file, key).unwrap();
+    fs::write(&cert_file, &second).unwrap();
+    let mut taken_up = false;
+    for _ in 0..50 {
+        taken_up = shake(bed.listen(), &second, "orders.example.com").await.is_some();
+        if taken_up {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(taken_up, "the new certificate was not taken up");
+    drop(fs::remove_dir_all(&folder));
+}
