@@ -201,6 +201,23 @@ fn tokens_are_verified_and_scopes_compared() {
 }
 
 #[test]
+fn the_access_log_is_sampled_and_tells_bytes_at_the_end() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_ACCESS_LOG", "1/2")]);
+    for number in 0..4 {
+        assert_eq!(bed.get(&format!("/{number}")).status, 200);
+    }
+    let logged = bed.record_where("path", "/2");
+    assert_eq!(logged["log"], "decision");
+    let entry = bed.record_where("log", "access");
+    assert_eq!(
+        (entry["bytes"].as_u64(), entry["whole"].as_bool(), entry["status"].as_u64()),
+        (Some(5), Some(true), Some(200))
+    );
+    assert_eq!(bed.count_records("log", "access"), 2);
+}
+
+#[test]
 fn drains_what_runs_and_ends_in_time() {
     let mut bed = Bed::start(&json!([open_rule("all", "/")]));
     let mut client = bed.connect();

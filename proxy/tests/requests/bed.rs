@@ -245,6 +245,12 @@ impl Bed {
         found
     }
 
+    /// Lines that say this, once every request so far has left its record.
+    pub(crate) fn count_records(&self, member: &str, value: &str) -> usize {
+        let text = fs::read_to_string(self.folder.join("records.log")).unwrap_or_default();
+        text.lines().filter(|line| serde_json::from_str::<Value>(line).unwrap()[member] == value).count()
+    }
+
     pub(crate) fn terminate(&self) {
         Command::new("kill").arg(self.proxy.id().to_string()).status().unwrap();
         eventually("the drain began", || self.admin("/readyz").status == 503);

@@ -1,5 +1,7 @@
 //! HTTP/2 on both sides, and TLS with a certificate that changes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so by panicking")]
+
 use std::{convert::Infallible, fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
