@@ -5,6 +5,7 @@
 //!
 //! INVARIANT: no field that decides about access is an `Option` whose absence would mean "allow".
 
+mod address;
 mod authentication;
 mod authorization;
 mod duration;
@@ -19,6 +20,7 @@ mod secret;
 mod snapshot;
 mod token_service;
 
+pub use address::AddressRange;
 pub use authentication::{
     Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
 };
@@ -36,6 +38,5 @@ pub use route::{
 pub use secret::Secret;
 pub use snapshot::{ResourceKind, ResourceName, Snapshot};
 pub use token_service::{
-    AddressRange, ClientAuthentication, ClientAuthenticationMethod, Dialect, Introspection, Keys, TokenCacheLimits,
-    TokenService,
+    ClientAuthentication, ClientAuthenticationMethod, Dialect, Introspection, Keys, TokenCacheLimits, TokenService,
 };

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KeySet, Millis, SecretName};
+use crate::{AddressRange, KeySet, Millis, SecretName};
 
 /// One authorization server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,15 +83,6 @@ pub enum ClientAuthenticationMethod {
     ClientSecretBasic,
     /// In the form body.
     ClientSecretPost,
-}
-
-/// Addresses that an outbound call may go to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum AddressRange {
-    /// Loopback, private and cluster addresses too; link-local and metadata addresses never.
-    PrivateAndPublic,
-    /// Globally routable addresses only.
-    Public,
 }
 
 /// Bounds of the token cache.

@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn canonical_form_is_a_fixed_point(text in "(/(%[0-9a-fA-F]{2}|[a-z.;%~]){0,6}){1,4}") {
         if let Ok(once) = canonical(&text) {
-            prop_assert_eq!(canonical(&once), Ok(once.clone()));
+            prop_assert_eq!(canonical(&once), Ok(once));
         }
     }
 

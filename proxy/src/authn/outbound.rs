@@ -4,7 +4,7 @@
 use std::{
     future::Future,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -77,7 +77,7 @@ impl Outbound {
         }
         // A literal address never passes through the resolver.
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if literal.is_ok_and(|address| !may_call(address, addresses)) {
+        if literal.is_ok_and(|address| !addresses.admits(address)) {
             return Err(InvalidEndpoint::Address);
         }
         let mut http = HttpConnector::new_with_resolver(GuardedResolver(addresses));
@@ -135,36 +135,6 @@ fn roots(pem: &str) -> Result<RootCertStore, InvalidEndpoint> {
     if roots.is_empty() { Err(InvalidEndpoint::Authorities) } else { Ok(roots) }
 }
 
-/// Link-local (where clouds keep their metadata), unspecified and multicast addresses are never called.
-fn may_call(address: IpAddr, range: AddressRange) -> bool {
-    let address = address.to_canonical();
-    let (never, private) = match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let reserved = a == 0 || a >= 240 || (a == 192 && b == 0 && v4.octets()[2] == 0);
-            (
-                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || reserved,
-                v4.is_private() || v4.is_loopback() || shared,
-            )
-        }
-        IpAddr::V6(v6) => {
-            let embeds_v4 = embedded_v4(v6);
-            (
-                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() || embeds_v4,
-                v6.is_unique_local() || v6.is_loopback(),
-            )
-        }
-    };
-    !never && (!private || range == AddressRange::PrivateAndPublic)
-}
-
-/// NAT64 and 6to4 addresses reach IPv4 hosts under another name.
-fn embedded_v4(address: Ipv6Addr) -> bool {
-    let [first, second, ..] = address.segments();
-    first == 0x2002 || (first == 0x64 && second == 0xff9b)
-}
-
 impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
@@ -179,7 +149,7 @@ impl Service<Name> for GuardedResolver {
         Box::pin(async move {
             let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             // One forbidden address spoils the name: a mix is how rebinding looks.
-            if found.is_empty() || !found.iter().all(|address| may_call(address.ip(), range)) {
+            if found.is_empty() || !found.iter().all(|address| range.admits(address.ip())) {
                 return Err(io::Error::other("no address that may be called"));
             }
             Ok(found.into_iter())
@@ -190,34 +160,6 @@ impl Service<Name> for GuardedResolver {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refuses_addresses_that_are_nobodys_business_j14() {
-        for (address, public, private) in [
-            ("93.184.216.34", true, true),
-            ("2606:2800:220:1::1", true, true),
-            ("10.1.2.3", false, true),
-            ("127.0.0.1", false, true),
-            ("192.168.1.1", false, true),
-            ("100.64.0.1", false, true),
-            ("::1", false, true),
-            ("fd00::1", false, true),
-            ("::ffff:10.0.0.1", false, true),
-            ("169.254.169.254", false, false),
-            ("::ffff:169.254.169.254", false, false),
-            ("fe80::1", false, false),
-            ("0.0.0.0", false, false),
-            ("::", false, false),
-            ("224.0.0.1", false, false),
-            ("64:ff9b::a9fe:a9fe", false, false),
-            ("2002:a9fe:a9fe::1", false, false),
-            ("255.255.255.255", false, false),
-        ] {
-            let parsed: IpAddr = address.parse().unwrap();
-            assert_eq!(may_call(parsed, AddressRange::Public), public, "{address}");
-            assert_eq!(may_call(parsed, AddressRange::PrivateAndPublic), private, "{address}");
-        }
-    }
 
     #[test]
     fn refuses_literal_addresses_broken_urls_and_broken_bundles_m3() {
