@@ -30,7 +30,7 @@ pub enum Keys {
 
 /// How the proxy asks about opaque tokens (RFC 7662).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Introspection {
     /// Not offered; no rule of this snapshot asks for it.
     Disabled,

@@ -5,6 +5,8 @@
 mod bed;
 #[path = "requests/http2.rs"]
 mod http2;
+#[path = "requests/introspection.rs"]
+mod introspection;
 
 use std::time::Duration;
 

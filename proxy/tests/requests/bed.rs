@@ -91,9 +91,18 @@ impl Signer {
     }
 
     pub(crate) fn token(&self, scope: &str, audience: &str) -> String {
+        self.sign("https://login.example.com", scope, audience)
+    }
+
+    /// A token of another issuer.
+    pub(crate) fn token_of(&self, issuer: &str) -> String {
+        self.sign(issuer, "orders:read", "orders")
+    }
+
+    fn sign(&self, issuer: &str, scope: &str, audience: &str) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
         let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
-        let claims = json!({"iss": "https://login.example.com", "aud": audience, "exp": now + 60, "scope": scope});
+        let claims = json!({"iss": issuer, "aud": audience, "exp": now + 60, "scope": scope});
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()).as_ref()))
     }
@@ -131,6 +140,34 @@ impl Bed {
         }
         let set = ResourceSet::new(&snapshot, &mut Arc::new);
         Self::run(app, &[], Some(set.delta(&std::collections::BTreeMap::default(), 1).upserts))
+    }
+
+    /// A proxy whose opaque tokens are looked up at this endpoint.
+    pub(crate) fn start_asking(rules: &Value, endpoint: &str, max_ttl: u64) -> Self {
+        let app = App::start();
+        let route = json!({
+            "generation": 1, "hostnames": [], "rules": rules,
+            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
+        });
+        let name: NamespacedName = "default/login".parse().unwrap();
+        let service = json!({
+            "issuer": "https://login.example.com", "keys": "unavailable",
+            "introspection": {"enabled": {
+                "endpoint": endpoint, "dialect": "Json", "caCertificates": "", "addresses": "PrivateAndPublic",
+                "client": {
+                    "clientId": "gate way", "clientSecret": "default/login#secret", "method": "ClientSecretBasic",
+                },
+                "timeout": 700, "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100},
+            }},
+        });
+        let mut snapshot = Snapshot::default();
+        let orders: NamespacedName = "default/orders".parse().unwrap();
+        snapshot.routes.insert(orders, Arc::new(serde_json::from_value(route).unwrap()));
+        snapshot.token_services.insert(name.clone(), Arc::new(serde_json::from_value(service).unwrap()));
+        snapshot.secrets.insert(SecretName::new(name, "secret").unwrap(), Secret::new(b"c4n4ry&=".to_vec()));
+        let set = ResourceSet::new(&snapshot, &mut Arc::new);
+        let upserts = set.delta(&std::collections::BTreeMap::default(), 1).upserts;
+        Self::run(app, &[], Some(upserts))
     }
 
     /// A proxy that has no policy and no operator.

@@ -1,0 +1,210 @@
+//! Opaque tokens and a token service that misbehaves in every way that the outage table names.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
+
+use std::{
+    io::{Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, Reply, open_rule};
+
+/// An endpoint that answers as it is told to, and remembers what it was asked.
+struct Endpoint {
+    port: u16,
+    mode: Arc<Mutex<&'static str>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+const ACTIVE: &str = r#"{"active":true,"aud":"orders","scope":"orders:read","client_id":"shop","sub":"alice"}"#;
+
+impl Endpoint {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Self {
+            port: listener.local_addr().unwrap().port(),
+            mode: Arc::new(Mutex::new("active")),
+            asked: Arc::default(),
+        };
+        let (mode, asked) = (Arc::clone(&endpoint.mode), Arc::clone(&endpoint.asked));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mode, asked) = (Arc::clone(&mode), Arc::clone(&asked));
+                std::thread::spawn(move || drop(serve(stream.unwrap(), &mode, &asked)));
+            }
+        });
+        endpoint
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/introspect", self.port)
+    }
+
+    fn set(&self, mode: &'static str) {
+        *self.mode.lock().unwrap() = mode;
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// One request on one connection, answered by mode.
+fn serve(
+    mut stream: std::net::TcpStream,
+    mode: &Mutex<&'static str>,
+    asked: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains("\r\n\r\n") || !text.contains("token=") {
+        let count = stream.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    note(asked, text);
+    let now = current(mode);
+    let (status, kind, body) = match now {
+        "inactive" => ("200 OK", "application/json", r#"{"active":false}"#.to_owned()),
+        "error" => ("500 Oops", "application/json", r#"{"active":true}"#.to_owned()),
+        "credentials" => ("401 No", "application/json", r#"{"error":"invalid_client"}"#.to_owned()),
+        "html" => ("200 OK", "text/html", "<html>active: true</html>".to_owned()),
+        "huge" => ("200 OK", "application/json", format!("{}{ACTIVE}", " ".repeat(1_000_000))),
+        "truncated" => ("200 OK", "application/json", r#"{"active":tr"#.to_owned()),
+        "redirect" => ("302 Found", "application/json", ACTIVE.to_owned()),
+        _ => ("200 OK", "application/json", ACTIVE.to_owned()),
+    };
+    match now {
+        "hang" => std::thread::park_timeout(Duration::from_secs(3)),
+        "slow" => std::thread::park_timeout(Duration::from_millis(150)),
+        _ => {}
+    }
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\n{body}"
+    )
+}
+
+fn note(asked: &Mutex<Vec<String>>, text: String) {
+    asked.lock().unwrap().push(text);
+}
+
+fn current(mode: &Mutex<&'static str>) -> &'static str {
+    *mode.lock().unwrap()
+}
+
+fn rules() -> Value {
+    let guarded = |name: &str, prefix: &str, scope: &str| {
+        let rule = json!({"tokenService": "default/login", "audiences": ["orders"], "upstreamToken": "none"});
+        let mut open = open_rule(name, prefix);
+        open["access"] = json!({"guarded": {
+            "authentication": {"anyOf": [{"introspection": rule}]},
+            "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
+        }});
+        open
+    };
+    json!([guarded("read", "/read", "orders:read"), guarded("write", "/write", "orders:write")])
+}
+
+fn ask(bed: &Bed, path: &str, token: &str) -> Reply {
+    bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
+}
+
+#[test]
+fn an_outage_closes_says_why_and_leaves_nothing_behind_i7_i8() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    for (number, mode) in
+        ["error", "credentials", "html", "huge", "truncated", "redirect", "hang"].into_iter().enumerate()
+    {
+        endpoint.set(mode);
+        let token = format!("token-{number}");
+        let began = Instant::now();
+        let reply = ask(&bed, "/read", &token);
+        assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("token_service_unavailable")), "{mode}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{mode} took {:?}", began.elapsed());
+        assert!(!reply.body.contains("invalid_client"), "the server's words stay inside");
+        // Nothing of the fault is remembered.
+        endpoint.set("active");
+        assert_eq!(ask(&bed, "/read", &token).status, 200, "after {mode}");
+    }
+    // What is remembered is served through the outage; what is not is refused.
+    endpoint.set("error");
+    assert_eq!((ask(&bed, "/read", "token-0").status, ask(&bed, "/read", "another").status), (200, 503));
+}
+
+#[test]
+fn facts_are_shared_between_rules_and_verdicts_are_not_i1() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!((ask(&bed, "/read", "t").status, ask(&bed, "/write", "t").status), (200, 403));
+    assert_eq!(endpoint.asked().len(), 1);
+    let record = bed.record("insufficient_scope");
+    assert_eq!((record["token_cache"].as_str(), record["subject"].as_str()), (Some("hit"), Some("alice")));
+}
+
+#[test]
+fn the_question_is_encoded_and_authenticated() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!(ask(&bed, "/read", "a+b/c==").status, 200);
+    let asked = endpoint.asked().pop().unwrap().to_ascii_lowercase();
+    // "gate+way:c4n4ry%26%3D" in base64: both parts are form-encoded first (RFC 6749 section 2.3.1).
+    assert!(asked.contains("authorization: basic z2f0zst3yxk6yzrunhj5jti2jtne\r\n"), "{asked}");
+    assert!(asked.contains("token=a%2bb%2fc%3d%3d&token_type_hint=access_token"), "{asked}");
+    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    assert!(!seen.contains("authorization"), "{seen}");
+}
+
+#[test]
+fn a_revocation_takes_effect_within_the_bound_and_inactive_is_remembered_shortly() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 400);
+    assert_eq!(ask(&bed, "/read", "t").status, 200);
+    endpoint.set("inactive");
+    let revoked = Instant::now();
+    while ask(&bed, "/read", "t").status == 200 {
+        assert!(revoked.elapsed() < Duration::from_secs(1), "still served after {:?}", revoked.elapsed());
+    }
+    let asked = endpoint.asked().len();
+    assert_eq!(
+        (ask(&bed, "/read", "t").status, endpoint.asked().len()),
+        (401, asked),
+        "an inactive answer is remembered"
+    );
+    endpoint.set("active");
+    std::thread::park_timeout(Duration::from_millis(400));
+    assert_eq!(ask(&bed, "/read", "t").status, 200, "but shortly");
+}
+
+#[test]
+fn sixty_four_callers_of_a_new_token_make_one_question() {
+    let endpoint = Endpoint::start();
+    endpoint.set("slow");
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    let statuses: Vec<_> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| ask(&bed, "/read", "new").status)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    assert_eq!((statuses, endpoint.asked().len()), (vec![200; 64], 1));
+}
+
+#[test]
+fn a_structured_token_of_a_stranger_is_never_shown_to_the_token_service() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!(ask(&bed, "/read", &crate::bed::Signer::new().token_of("https://other.example.com")).status, 401);
+    assert_eq!(endpoint.asked(), Vec::<String>::new());
+}
