@@ -116,12 +116,12 @@ def until(holds, seconds=5):
 def policy_edit(stage, told, token):
     told.heading("A policy is edited in its file and live a moment later; no request is lost meanwhile")
     with Traffic(stage, token, "/orders/7", {200, 403}) as traffic:
-        saved = edit(stage, "orders.yaml", "allOf: [orders:read]", "allOf: [orders:audit]")
+        saved = edit(stage, "orders.yaml", '["orders:read"]', '["orders:audit"]')
         live = until(lambda: stage.get("/orders/7", token).status == 403)
         told.check("the stricter policy is live", live is not None)
         if live:
             told.say(f"   live {1000 * (live - saved):.0f} ms after the file was written")
-        edit(stage, "orders.yaml", "allOf: [orders:audit]", "allOf: [orders:read]")
+        edit(stage, "orders.yaml", '["orders:audit"]', '["orders:read"]')
         told.check("and back again", until(lambda: stage.get("/orders/7", token).status == 200) is not None)
     told.check(f"0 of {traffic.asked} requests failed meanwhile", not traffic.wrong and traffic.asked > 0, traffic.wrong[:5])
 

@@ -83,6 +83,8 @@ class Stage:
         })
         self.wait("the proxy is ready", self.proxy_is_ready)
         self.wait("the sample application is registered", lambda: self.secret_file("shop-oauth").exists())
+        # 401 says that the token service was asked; before the gateway's own client is registered it is 503.
+        self.wait("tokens can be looked up", lambda: self.get("/orders/7", "not-a-token").status == 401)
 
     def start_token_service(self):
         environment = {"PORT": str(PORTS["token service"]), "ACCESS_TOKEN_TTL": "300"}
@@ -159,7 +161,7 @@ class Stage:
 
     def credentials(self):
         text = self.secret_file("shop-oauth").read_text()
-        value = lambda key: re.search(rf"^\s*{key}:\s*[\"']?([^\"'\s]+)", text, re.M)[1]  # noqa: E731
+        value = lambda key: re.search(rf"^\s*{key}:\s*(?:>-\s*)?[\"']?([^\"'\s]+)", text, re.M)[1]  # noqa: E731
         return value("client_id"), value("client_secret")
 
     def token(self, scope):
