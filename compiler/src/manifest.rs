@@ -6,7 +6,7 @@
 mod kubernetes;
 mod node;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use portreeve_crds::{API_VERSION, GROUP, ObjectKind, ObjectRef, read_object};
 use serde_json::Value;
@@ -31,8 +31,23 @@ pub struct Manifests {
     pub inventory: Inventory,
     /// Everything that could not be taken.
     pub faults: Vec<ManifestFault>,
-    sources: BTreeMap<ObjectRef, (String, Node)>,
+    sources: BTreeMap<ObjectRef, Source>,
     seen: BTreeMap<String, Place>,
+}
+
+/// Where an object was read: enough to find the place of a field again, which is rarely asked for.
+struct Source {
+    file: Arc<str>,
+    text: Arc<str>,
+    document: usize,
+}
+
+/// A document on its way in.
+struct Document<'a> {
+    file: &'a Arc<str>,
+    text: &'a Arc<str>,
+    number: usize,
+    root: Node,
 }
 
 impl fmt::Display for ManifestFault {
@@ -51,23 +66,27 @@ impl Manifests {
                 return false;
             }
         };
-        for document in documents {
-            self.document(file, document);
+        let (file, text): (Arc<str>, Arc<str>) = (file.into(), text.into());
+        for (number, root) in documents.into_iter().enumerate() {
+            self.document(&Document { file: &file, text: &text, number, root });
         }
         true
     }
 
     /// Where a diagnostic points to.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<Place> {
-        let (file, root) = self.sources.get(&diagnostic.object)?;
-        Some(Place { file: file.clone(), position: root.locate(&diagnostic.path) })
+        let Source { file, text, document } = self.sources.get(&diagnostic.object)?;
+        let documents = node::parse(text).ok()?;
+        let position = documents.get(*document)?.locate(&diagnostic.path);
+        Some(Place { file: file.to_string(), position })
     }
 
     fn fault(&mut self, file: &str, position: Position, message: String) {
         self.faults.push(ManifestFault { place: Place { file: file.to_owned(), position }, message });
     }
 
-    fn document(&mut self, file: &str, root: Node) {
+    fn document(&mut self, document: &Document<'_>) {
+        let Document { file, root, .. } = document;
         let mut value = root.to_value();
         if value.is_null() {
             return;
@@ -89,7 +108,7 @@ impl Manifests {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.insert("namespace".to_owned(), namespace.clone().into());
         }
-        let place = Place { file: file.to_owned(), position: root.locate("metadata.name") };
+        let place = Place { file: file.to_string(), position: root.locate("metadata.name") };
         let key = format!("{version} {kind} {namespace}/{name}");
         if let Some(first) = self.seen.get(&key) {
             let message = format!(
@@ -100,14 +119,16 @@ impl Manifests {
         }
         self.seen.insert(key, place.clone());
         if ours {
-            self.own(file, root, value, &version, &kind);
+            self.own(document, value, &version, &kind);
         } else if let Err(message) = kubernetes::read(&mut self.inventory, &kind, &namespace, &name, &value) {
             self.faults.push(ManifestFault { place, message });
         }
     }
 
     /// An object of our own group.
-    fn own(&mut self, file: &str, root: Node, value: Value, version: &str, kind: &str) {
+    fn own(&mut self, document: &Document<'_>, value: Value, version: &str, kind: &str) {
+        let Document { file, text, number, root } = document;
+        let source = || Source { file: Arc::clone(file), text: Arc::clone(text), document: *number };
         if version != API_VERSION {
             let message = format!("apiVersion {version} is unknown; this version of Portreeve reads {API_VERSION}");
             self.fault(file, root.locate("apiVersion"), message);
@@ -122,14 +143,14 @@ impl Manifests {
             Some(Ok(object)) => {
                 let reference = object.reference();
                 match self.inventory.insert(object) {
-                    Ok(()) => drop(self.sources.insert(reference, (file.to_owned(), root))),
+                    Ok(()) => drop(self.sources.insert(reference, source())),
                     Err(skipped) => self.fault(file, root.locate("metadata.name"), skipped.to_string()),
                 }
             }
             Some(Err(unreadable)) => {
                 let position = root.locate(&unreadable.path);
                 self.fault(file, position, unreadable.to_string());
-                self.sources.insert(unreadable.object.clone(), (file.to_owned(), root));
+                self.sources.insert(unreadable.object.clone(), source());
                 self.inventory.insert_unreadable(*unreadable);
             }
         }

@@ -4,6 +4,8 @@
 //! Beside objects a test may hold two kinds of its own: `Discovered`, what was fetched from a token service, and
 //! `Fleet`, what proxies did not acknowledge; all others did.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
+
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use portreeve_compiler::{

@@ -1,5 +1,7 @@
 //! The checked-in definitions: fresh, taught in every field, bounded.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
+
 use std::{fs, path::Path};
 
 use serde_json::Value;

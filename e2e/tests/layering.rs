@@ -1,6 +1,8 @@
 //! The iron rules of docs/architecture.md, over `cargo metadata` and the sources: who may use whom, which crates stay
 //! out, how long a file may be.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -135,12 +137,27 @@ fn tonic_kube_clap_and_anyhow_stay_where_they_belong() {
 #[test]
 fn versions_with_known_faults_and_unkept_crates_stay_out() {
     let built = built();
-    for banned in ["ring", "rsa", "openssl-sys", "native-tls", "serde_yaml", "serde_yml", "backoff", "bincode", "rustls-pemfile", "josekit"] {
+    for banned in [
+        "ring",
+        "rsa",
+        "openssl-sys",
+        "native-tls",
+        "serde_yaml",
+        "serde_yml",
+        "backoff",
+        "bincode",
+        "rustls-pemfile",
+        "josekit",
+    ] {
         assert!(!built.contains_key(banned), "{banned} is in the tree");
     }
-    for (name, floor) in
-        [("h2", [0, 4, 16]), ("rustls-webpki", [0, 103, 13]), ("jsonwebtoken", [10, 3, 0]), ("regex", [1, 5, 5]), ("time", [0, 3, 47])]
-    {
+    for (name, floor) in [
+        ("h2", [0, 4, 16]),
+        ("rustls-webpki", [0, 103, 13]),
+        ("jsonwebtoken", [10, 3, 0]),
+        ("regex", [1, 5, 5]),
+        ("time", [0, 3, 47]),
+    ] {
         for version in built.get(name).into_iter().flatten() {
             let parts: Vec<u32> = version.split(['.', '-', '+']).take(3).map(|part| part.parse().unwrap()).collect();
             assert!(parts.as_slice() >= floor.as_slice(), "{name} {version} is below {floor:?}");
@@ -186,7 +203,8 @@ fn generated_messages_stop_at_the_two_ends_of_the_stream() {
     let mut strays = Vec::new();
     for path in sources() {
         let name = path.strip_prefix(root()).unwrap().display().to_string();
-        let outside = !["wire/", "proxy/src/sync", "operator/src/distribute"].iter().any(|place| name.starts_with(place));
+        let outside =
+            !["wire/", "proxy/src/sync", "operator/src/distribute"].iter().any(|place| name.starts_with(place));
         if outside && fs::read_to_string(&path).unwrap().contains("portreeve_wire::proto") {
             strays.push(name);
         }
