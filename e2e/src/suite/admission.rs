@@ -1,0 +1,91 @@
+//! Bad objects are refused at the door, with a message that helps.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+
+use super::bed::{Bed, OTHER, TEAM};
+use crate::report::Report;
+
+const POLICY: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: ApiPolicy
+metadata: {name: bad, namespace: default}
+spec:
+  targetRefs: [TARGET]
+  BODY
+";
+const ROUTE_TARGET: &str = "{group: portreeve.dev, kind: ApiRoute, name: orders}";
+const SERVICE: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: TokenService
+metadata: {name: bad, namespace: default}
+spec: {issuer: ISSUER, BODY}
+";
+const ROUTE: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: ApiRoute
+metadata: {name: bad, namespace: default}
+spec:
+  workloadSelector: {matchLabels: {app: orders}}
+  upstream: {port: 9420}
+  rules: [{name: all, matches: [{path: {type: Prefix, value: /a}, METHODS}]}]
+";
+
+pub(super) async fn stage(bed: &Bed, report: &mut Report) {
+    report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(bed)).await;
+    let policy = |target: &str, body: &str| POLICY.replace("TARGET", target).replace("BODY", body);
+    let service = |issuer: &str, body: &str| SERVICE.replace("ISSUER", issuer).replace("BODY", body);
+    let open = "authentication: {anonymous: {}}";
+    let jwt = "jwt: {tokenServiceRef: {name: login}, audiences: [a]}";
+    let cases = [
+        (
+            "a policy that is open and is not",
+            policy(ROUTE_TARGET, &format!("authentication: {{anonymous: {{}}, anyOf: [{{{jwt}}}]}}")),
+            "exactly one of anonymous and anyOf",
+        ),
+        ("a policy that says nothing", policy(ROUTE_TARGET, ""), "at least one of authentication and authorization"),
+        (
+            "a rule of a namespace",
+            policy("{group: \"\", kind: Namespace, name: default, sectionName: read}", open),
+            "sectionName goes with an ApiRoute",
+        ),
+        (
+            "a rule without a name",
+            policy("{group: portreeve.dev, kind: ApiRoute, name: orders, sectionName: \"\"}", open),
+            "sectionName",
+        ),
+        ("a field that does not exist", policy(ROUTE_TARGET, "autentication: {anonymous: {}}"), "autentication"),
+        ("a method that is never forwarded", ROUTE.replace("METHODS", "methods: [CONNECT]"), "never forwarded"),
+        (
+            "introspection without a client",
+            service("https://login.example.com", "introspection: {answer: Json}"),
+            "introspection needs client",
+        ),
+        ("an issuer that is no URL", service("login.example.com", "discovery: OpenIdConfiguration"), "spec.issuer"),
+    ];
+    for (name, yaml, wanted) in cases {
+        report.check(&format!("the API server refuses {name}"), refused(bed, &yaml, wanted)).await;
+    }
+    report.check("the API server refuses another issuer for a TokenService", immutable(bed, service)).await;
+}
+
+async fn namespaces(bed: &Bed) -> Result<String> {
+    for (name, level) in [(TEAM, "restricted"), (OTHER, "baseline")] {
+        let labels = json!({"pod-security.kubernetes.io/enforce": level});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        bed.apply(&namespace.to_string()).await?;
+    }
+    Ok(String::new())
+}
+
+async fn refused(bed: &Bed, yaml: &str, wanted: &str) -> Result<String> {
+    let said = bed.kubectl.refused(&["apply", "--dry-run=server", "-f", "-"], yaml).await?;
+    ensure!(said.contains(wanted), "{wanted:?} expected in: {said}");
+    let line = said.lines().find(|line| line.contains(wanted)).unwrap_or_default();
+    Ok(line.trim().to_owned())
+}
+
+async fn immutable(bed: &Bed, service: impl Fn(&str, &str) -> String) -> Result<String> {
+    let of = |issuer| service(issuer, "discovery: OpenIdConfiguration").replace("default", OTHER);
+    bed.apply(&of("https://one.example.com")).await?;
+    let found = refused(bed, &of("https://two.example.com"), "issuer is immutable").await;
+    bed.kubectl.run(&["delete", "tokenservice/bad", "-n", OTHER]).await?;
+    found
+}

@@ -1,0 +1,81 @@
+//! What `helm install --wait` left behind.
+
+use anyhow::{Result, ensure};
+
+use super::bed::{Bed, LATER, SYSTEM};
+use crate::{
+    kubectl::{items, text},
+    report::{Report, eventually},
+};
+
+pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<()> {
+    let ready = report.check("the chart is installed and every operator replica is Ready", replicas(bed)).await;
+    report.check("one replica holds the Lease", async { Ok(leader(bed).await?.0) }).await;
+    report.check("the operator's rights are those that it needs", rights(bed)).await;
+    report.check("the chart installed the definitions of crds/", definitions(bed)).await;
+    ready.then_some(())
+}
+
+async fn replicas(bed: &Bed) -> Result<String> {
+    let probe = async || {
+        let held = bed.object("deployment/portreeve-operator", SYSTEM).await?;
+        let count = |pointer| held.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let (wanted, ready) = (count("/spec/replicas"), count("/status/readyReplicas"));
+        ensure!(wanted > 1 && ready == wanted, "{ready} of {wanted} replicas are Ready");
+        Ok(format!("{ready} of {wanted}"))
+    };
+    Ok(eventually(LATER, probe).await?.0)
+}
+
+/// The pod that holds the Lease, and the holder as it calls itself.
+pub(super) async fn leader(bed: &Bed) -> Result<(String, String)> {
+    let probe = async || {
+        let lease = bed.object("lease/portreeve-operator", SYSTEM).await?;
+        let holder = text(&lease, "/spec/holderIdentity").to_owned();
+        let selector = "app.kubernetes.io/component=operator";
+        let pods = bed.kubectl.json(&["get", "pods", "-n", SYSTEM, "-l", selector]).await?;
+        let names: Vec<_> = items(&pods).iter().map(|pod| text(pod, "/metadata/name")).collect();
+        let pod = names.iter().find(|name| !name.is_empty() && holder.starts_with(**name));
+        ensure!(pod.is_some(), "the holder is {holder:?}, none of {names:?}");
+        Ok((pod.map(|pod| (*pod).to_owned()).unwrap_or_default(), holder))
+    };
+    Ok(eventually(LATER, probe).await?.0)
+}
+
+async fn rights(bed: &Bed) -> Result<String> {
+    let account = format!("--as=system:serviceaccount:{SYSTEM}:portreeve-operator");
+    let asked = [
+        ("list", "apiroutes.portreeve.dev", "--all-namespaces", true),
+        ("patch", "clientregistrations.portreeve.dev/status", "--all-namespaces", true),
+        ("create", "secrets", "--all-namespaces", true),
+        ("create", "tokenreviews.authentication.k8s.io", "--all-namespaces", true),
+        ("delete", "apiroutes.portreeve.dev", "--all-namespaces", false),
+        ("update", "apipolicies.portreeve.dev", "--all-namespaces", false),
+        ("delete", "pods", "--all-namespaces", false),
+        ("create", "pods/exec", "--all-namespaces", false),
+        ("create", "deployments.apps", "--all-namespaces", false),
+        ("update", "leases.coordination.k8s.io", "--namespace=default", false),
+        ("bind", "clusterroles.rbac.authorization.k8s.io", "--all-namespaces", false),
+    ];
+    for (verb, resource, place, wanted) in asked {
+        let arguments = ["auth", "can-i", verb, resource, place, &account];
+        let may = match bed.kubectl.run(&arguments).await {
+            Ok(_) => true,
+            Err(fault) if format!("{fault}").contains("can-i") => false,
+            Err(fault) => return Err(fault),
+        };
+        ensure!(may == wanted, "{verb} {resource} ({place}): allowed is {may}, expected {wanted}");
+    }
+    Ok(format!("{} questions", asked.len()))
+}
+
+/// Server-side apply under another name: a value that differs would be a conflict.
+async fn definitions(bed: &Bed) -> Result<String> {
+    let mut arguments = vec!["apply", "--server-side", "--dry-run=server", "--field-manager=e2e"];
+    let files = ["apipolicies", "apiroutes", "clientregistrations", "tokenservices"].map(|f| format!("crds/{f}.yaml"));
+    for file in &files {
+        arguments.extend(["-f", file]);
+    }
+    bed.kubectl.run(&arguments).await?;
+    Ok("4 of them, no field differs".to_owned())
+}

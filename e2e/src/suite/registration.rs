@@ -1,0 +1,120 @@
+//! Applications become OAuth clients.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::bed::{AUDIENCE, Bed, LATER, TEAM};
+use crate::{
+    kubectl::text,
+    report::{Report, eventually, shown},
+    tokens::{self, Credentials},
+};
+
+/// A second application, which may do more than `shop` of the samples.
+const ACCOUNTS: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: ClientRegistration
+metadata: {name: accounts, namespace: default}
+spec:
+  tokenServiceRef: {name: login}
+  metadata: {clientName: accounts, grantTypes: [client_credentials], scope: \"orders:read orders:write invoices:read\"}
+  credentialsSecretName: accounts-oauth
+";
+
+/// What the two applications hold.
+pub(super) struct Callers {
+    pub(super) accounts: Credentials,
+    /// May read orders.
+    pub(super) shop_token: String,
+    /// May read and write orders and read invoices.
+    pub(super) accounts_token: String,
+}
+
+pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<Callers> {
+    report.need("the samples are taken", async { Ok((apply(bed).await?, ())) }).await?;
+    report.check("the TokenService is Ready", service(bed)).await;
+    for name in ["gateway", "shop", "accounts"] {
+        let check = format!("application {name} is registered and its Secret has four keys");
+        report.need(&check, async { Ok((registered(bed, name).await?, ())) }).await?;
+    }
+    report.need("applications get opaque tokens with their credentials", callers(bed)).await
+}
+
+async fn apply(bed: &Bed) -> Result<String> {
+    // Not through arguments: a process's arguments can be read by everybody.
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dcr", "namespace": TEAM},
+        "stringData": {"token": bed.initial_access_token},
+    });
+    bed.apply(&secret.to_string()).await?;
+    let mut count = 0;
+    for file in ["token-service", "clients", "orders", "status", "invoices"] {
+        count += bed.apply(&bed.manifest(&format!("samples/{file}.yaml"))?).await?.lines().count();
+    }
+    bed.apply(&ACCOUNTS.replace("namespace: default", &format!("namespace: {TEAM}"))).await?;
+    Ok(format!("{count} objects"))
+}
+
+async fn service(bed: &Bed) -> Result<String> {
+    let (_, took) = bed.awaited("tokenservice/login", TEAM, ("Ready", "True"), LATER).await?;
+    let held = bed.object("tokenservice/login", TEAM).await?;
+    let keys = held.pointer("/status/keys").and_then(Value::as_u64).unwrap_or_default();
+    ensure!(keys > 0, "status.keys is {keys}");
+    Ok(format!("{keys} keys, after {}", shown(took)))
+}
+
+async fn registered(bed: &Bed, name: &str) -> Result<String> {
+    let object = format!("clientregistration/{name}");
+    let (_, took) = bed.awaited(&object, TEAM, ("Ready", "True"), LATER).await?;
+    let held = bed.object(&object, TEAM).await?;
+    let secret = secret(bed, &format!("{name}-oauth")).await?;
+    let keys: Vec<_> = secret.keys().map(String::as_str).collect();
+    ensure!(keys == ["client_id", "client_secret", "issuer", "token_endpoint"], "the Secret has {keys:?}");
+    let id = secret.get("client_id").cloned().unwrap_or_default();
+    ensure!(text(&held, "/status/clientId") == id && !id.is_empty(), "status.clientId is not the Secret's client_id");
+    ensure!(secret.get("issuer") == Some(&bed.issuer), "the Secret's issuer is {:?}", secret.get("issuer"));
+    for part in ["/metadata", "/status"] {
+        let part = held.pointer(part).map(Value::to_string).unwrap_or_default();
+        ensure!(
+            !secret.get("client_secret").is_some_and(|value| part.contains(value)),
+            "the secret stands in {object}"
+        );
+    }
+    Ok(format!("after {}", shown(took)))
+}
+
+/// A Secret's values by key.
+pub(super) async fn secret(bed: &Bed, name: &str) -> Result<BTreeMap<String, String>> {
+    let held = bed.object(&format!("secret/{name}"), TEAM).await?;
+    let data = held.pointer("/data").and_then(Value::as_object).context("the Secret is empty")?;
+    let decoded = data.iter().map(|(key, value)| {
+        let bytes = STANDARD.decode(value.as_str().unwrap_or_default())?;
+        Ok((key.clone(), String::from_utf8(bytes)?))
+    });
+    decoded.collect()
+}
+
+async fn credentials(bed: &Bed, name: &str) -> Result<Credentials> {
+    let mut secret = secret(bed, name).await?;
+    let mut take = |key: &str| secret.remove(key).with_context(|| format!("Secret {name} has no {key}"));
+    Ok(Credentials {
+        client_id: take("client_id")?,
+        client_secret: take("client_secret")?,
+        token_endpoint: take("token_endpoint")?,
+    })
+}
+
+async fn callers(bed: &Bed) -> Result<(String, Callers)> {
+    let shop = credentials(bed, "shop-oauth").await?;
+    let accounts = credentials(bed, "accounts-oauth").await?;
+    let ask = async || {
+        let shop_token = tokens::token(&bed.web, &shop, "orders:read", AUDIENCE).await?;
+        let scope = "orders:read orders:write invoices:read";
+        Ok((shop_token, tokens::token(&bed.web, &accounts, scope, AUDIENCE).await?))
+    };
+    let ((shop_token, accounts_token), _) = eventually(LATER, ask).await?;
+    ensure!(!shop_token.contains('.') && !accounts_token.contains('.'), "a token has dots: it looks like a JWT");
+    Ok((String::new(), Callers { accounts, shop_token, accounts_token }))
+}

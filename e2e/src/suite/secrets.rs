@@ -1,0 +1,118 @@
+//! No secret of this run stands where people and machines read along.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{
+    bed::{Bed, OTHER, SYSTEM, TEAM},
+    registration::Callers,
+};
+use crate::{
+    kubectl::{items, text},
+    report::Report,
+};
+
+/// Keys of the credentials that are no secrets.
+const PUBLIC: [&str; 5] = ["client_id", "issuer", "token_endpoint", "ca.crt", "tls.crt"];
+
+/// Shorter texts would be found by chance.
+const SHORTEST: usize = 16;
+
+pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers) {
+    report.check("no secret stands in a log, a status or an event", look(bed, callers)).await;
+}
+
+async fn look(bed: &Bed, callers: &Callers) -> Result<String> {
+    let secrets = gather(bed, callers).await?;
+    ensure!(secrets.len() > 5, "only {} secrets to look for", secrets.len());
+    let places = places(bed).await?;
+    for (place, text) in &places {
+        for (secret, name) in &secrets {
+            ensure!(!text.contains(secret.as_str()), "{name} stands in {place}");
+        }
+    }
+    let bytes: usize = places.values().map(String::len).sum();
+    Ok(format!("{} secrets, {} places, {} kB", secrets.len(), places.len(), bytes / 1024))
+}
+
+/// By value, with what it is called.
+async fn gather(bed: &Bed, callers: &Callers) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (value, name) in [
+        (&callers.shop_token, "an access token"),
+        (&callers.accounts_token, "an access token"),
+        (&callers.accounts.client_secret, "a client secret"),
+        (&bed.initial_access_token, "the initial access token"),
+    ] {
+        found.insert(value.clone(), name.to_owned());
+    }
+    for namespace in [TEAM, SYSTEM] {
+        let list = bed.kubectl.json(&["get", "secrets", "-n", namespace]).await?;
+        for secret in items(&list).iter().filter(|secret| !text(secret, "/type").starts_with("helm.sh/")) {
+            let name = text(secret, "/metadata/name");
+            for (key, value) in secret.pointer("/data").and_then(Value::as_object).into_iter().flatten() {
+                let value = STANDARD.decode(value.as_str().unwrap_or_default()).unwrap_or_default();
+                let value = String::from_utf8_lossy(&value).into_owned();
+                if !PUBLIC.contains(&key.as_str()) {
+                    parts(&value, &format!("{key} of Secret {namespace}/{name}"), &mut found);
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A value as a whole, and, where it is JSON or PEM, what in it is a secret of its own.
+fn parts(value: &str, name: &str, found: &mut BTreeMap<String, String>) {
+    let mut keep = |part: &str| {
+        if part.len() >= SHORTEST && !part.starts_with("-----BEGIN CERTIFICATE") {
+            found.insert(part.to_owned(), name.to_owned());
+        }
+    };
+    if let Ok(json) = serde_json::from_str::<Value>(value) {
+        let mut open = vec![(String::new(), &json)];
+        while let Some((key, part)) = open.pop() {
+            match part {
+                Value::Array(list) => open.extend(list.iter().map(|one| (key.clone(), one))),
+                Value::Object(map) => open.extend(map.iter().map(|(key, one)| (key.clone(), one))),
+                Value::String(text) if key.contains("secret") || key.contains("token") => {
+                    // Names of methods and places are no secrets.
+                    if !text.contains("://") && !text.starts_with("client_") {
+                        keep(text);
+                    }
+                }
+                Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+    } else if value.contains("PRIVATE KEY") {
+        value.lines().filter(|line| !line.starts_with("---")).for_each(keep);
+    } else {
+        keep(value);
+    }
+}
+
+/// Everything that is read along, by what it is called.
+async fn places(bed: &Bed) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let ours = "apipolicies,apiroutes,clientregistrations,tokenservices,configmaps,deployments,pods,events";
+    for namespace in [TEAM, OTHER, SYSTEM] {
+        let text = bed.kubectl.run(&["get", ours, "-n", namespace, "-o", "yaml"]).await?;
+        found.insert(format!("objects and events of {namespace}"), text);
+    }
+    for namespace in [TEAM, SYSTEM] {
+        let pods = bed.kubectl.json(&["get", "pods", "-n", namespace]).await?;
+        for pod in items(&pods) {
+            let name = text(pod, "/metadata/name");
+            let logs = ["logs", name, "-n", namespace, "--all-containers"];
+            found.insert(format!("the log of {name}"), bed.kubectl.run(&logs).await?);
+            // There is one only where a container was restarted.
+            if let Ok(text) = bed.kubectl.run(&[&logs[..], &["--previous"]].concat()).await {
+                found.insert(format!("the earlier log of {name}"), text);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,86 @@
+//! What both modes share: discovery, compiler, registrar, statuses, and the service for proxies.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Base, targets};
+use crate::{
+    args::Settings,
+    clock::{SharedClock, SystemClock},
+    controller::{Compilation, CompileLoop, Inputs, StatusInputs, StatusSink, run_statuses},
+    distribute::{Credentials, Fleet, Publisher, SnapshotServer},
+    inventory::View,
+    outbound::{DiscoveryLoop, DiscoverySettings},
+    register::{Registrar, RegistrarSettings, Store, Wanted},
+};
+
+/// What differs between the modes.
+pub(super) struct Parts {
+    /// The objects.
+    pub(super) views: watch::Receiver<Option<View>>,
+    /// How streams say who they are.
+    pub(super) credentials: Credentials,
+    /// Where registrations are kept.
+    pub(super) store: Store,
+    /// Where statuses go.
+    pub(super) sink: StatusSink,
+    /// Whether we may write.
+    pub(super) leading: watch::Receiver<bool>,
+    /// Why streams are not served, if they are not.
+    pub(super) closed: watch::Receiver<Option<&'static str>>,
+}
+
+/// Starts everything, and returns the service that proxies call, with what is compiled.
+pub(super) fn start(
+    settings: &Settings,
+    base: &Base,
+    parts: Parts,
+) -> (SnapshotServer, watch::Receiver<Option<Compilation>>) {
+    let Parts { views, credentials, store, sink, leading, closed } = parts;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let fleet = Fleet::new();
+    let (unknown_keys, asked) = mpsc::channel(64);
+    let (wanted_targets, target_list) = watch::channel(BTreeMap::new());
+    tokio::spawn(targets::follow(views.clone(), wanted_targets));
+    let discovery = DiscoverySettings {
+        options: settings.options,
+        interval: settings.discovery_interval,
+        metrics: base.metrics.clone(),
+    };
+    let (discovery, discovered) = DiscoveryLoop::new(discovery, target_list, asked);
+    tokio::spawn(discovery.run());
+    let (publisher, published) = Publisher::new();
+    let workloads = match credentials {
+        Credentials::Socket => Some(fleet.workloads()),
+        Credentials::Token(_) => None,
+    };
+    let inputs = Inputs { views, discovered, workloads, options: settings.options };
+    let (compiler, compilations) = CompileLoop::new(inputs, publisher, base.readiness.clone(), base.metrics.clone());
+    tokio::spawn(compiler.run());
+    let (wanted, registrations) = watch::channel(None);
+    tokio::spawn(forward(compilations.clone(), wanted));
+    let registrar =
+        RegistrarSettings { options: settings.options, leading: leading.clone(), metrics: base.metrics.clone() };
+    let (registrar, reports) = Registrar::new(registrar, store, registrations);
+    tokio::spawn(registrar.run());
+    let statuses = StatusInputs {
+        compilations: compilations.clone(),
+        fleet: fleet.clone(),
+        registrations: reports,
+        leading,
+        clock: Arc::clone(&clock),
+        metrics: base.metrics.clone(),
+    };
+    tokio::spawn(run_statuses(statuses, sink));
+    let server = SnapshotServer::new(credentials, published, fleet, unknown_keys, closed, base.metrics.clone(), clock);
+    (server, compilations)
+}
+
+/// Registration needs the objects with what was fetched, and nothing of what they compile to.
+async fn forward(mut compilations: watch::Receiver<Option<Compilation>>, wanted: watch::Sender<Option<Wanted>>) {
+    while compilations.changed().await.is_ok() {
+        let Some(Compilation { inventory, complete, .. }) = compilations.borrow_and_update().clone() else { continue };
+        wanted.send_replace(Some(Wanted { inventory, complete }));
+    }
+}

@@ -1,0 +1,84 @@
+//! File mode: a folder in, a folder out, a Unix socket for proxies. No cluster, no lease: we lead.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::{
+    Base, StartError,
+    core::{Parts, start},
+};
+use crate::{
+    args::{FileSettings, Settings},
+    atomic_file::folder_for_owner,
+    controller::{StatusFiles, StatusSink},
+    distribute::Credentials,
+    inventory::FolderWatch,
+    register::{FileStore, Store},
+};
+
+pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) -> Result<(), StartError> {
+    let state = files.state.clone();
+    for folder in [state.clone(), state.join("secrets"), state.join("status"), state.join("registrations")] {
+        folder_for_owner(&folder).map_err(|fault| StartError::new(&format!("--state {}", folder.display()), &fault))?;
+    }
+    let socket = files.socket.clone();
+    let at = |fault: io::Error| StartError::new(&format!("--socket {}", socket.display()), &fault);
+    let listener = listen(&socket).await.map_err(at)?;
+    let (folder, views) = FolderWatch::new(files, base.readiness.clone());
+    let (leader, leading) = watch::channel(true);
+    let (close, closed) = watch::channel(None);
+    base.metrics.leader.set(1);
+    let parts = Parts {
+        views,
+        credentials: Credentials::Socket,
+        store: Store::Files(FileStore::new(&state)),
+        sink: StatusSink::Files(StatusFiles::new(state.join("status"))),
+        leading,
+        closed,
+    };
+    let (server, _compilations) = start(settings, &base, parts);
+    tokio::spawn(folder.run());
+    tracing::info!(socket = %socket.display(), state = %state.display(), "serving proxies");
+    let mut stopping = base.stopping.clone();
+    let stopped = async move {
+        drop(stopping.wait_for(|stopping| *stopping).await);
+        close.send_replace(Some("the operator is stopping"));
+    };
+    let served = Server::builder()
+        .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
+        .add_service(server.into_service())
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped)
+        .await;
+    drop(leader);
+    drop(fs::remove_file(&socket));
+    served.map_err(|fault| StartError::new("the socket for proxies", &fault))
+}
+
+/// Binds the socket beside its place, closes it to others, and moves it there: it is never open to all, and one left
+/// by an earlier process is replaced. One that is in use is not.
+async fn listen(socket: &Path) -> io::Result<UnixListener> {
+    if UnixStream::connect(socket).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another operator serves it; stop that one first"));
+    }
+    if let Some(folder) = socket.parent() {
+        folder_for_owner(folder)?;
+    }
+    let mut draft = socket.as_os_str().to_owned();
+    draft.push(".draft");
+    let draft = PathBuf::from(draft);
+    drop(fs::remove_file(&draft));
+    let listener = UnixListener::bind(&draft)?;
+    fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&draft, socket)?;
+    Ok(listener)
+}

@@ -1,0 +1,230 @@
+//! Settings, from the command line and the environment. All faults are told together, before any socket is bound.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use portreeve_compiler::Options;
+use portreeve_policy::AddressRange;
+
+/// Watches Portreeve's objects, compiles them, publishes the result to proxies, and registers applications as OAuth
+/// clients. With --source it reads the objects from a folder of YAML files; without, from the Kubernetes cluster that
+/// the environment or KUBECONFIG names.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "portreeve-operator", version, max_term_width = 100)]
+pub struct Args {
+    /// Folder of manifests (*.yaml, *.yml, *.json), watched; turns the file mode on.
+    #[arg(long, value_name = "DIR", env = "PORTREEVE_SOURCE", help_heading = "File mode")]
+    source: Option<PathBuf>,
+    /// Folder for statuses, credentials and registrations; made with mode 0700.
+    #[arg(long, value_name = "DIR", env = "PORTREEVE_STATE", help_heading = "File mode")]
+    state: Option<PathBuf>,
+    /// Unix socket for proxies, mode 0600 [default: STATE/operator.sock].
+    #[arg(long, value_name = "PATH", env = "PORTREEVE_SOCKET", help_heading = "File mode")]
+    socket: Option<PathBuf>,
+    /// Address for proxies, gRPC over TLS [default: 0.0.0.0:8443].
+    #[arg(long, value_name = "ADDRESS", env = "PORTREEVE_LISTEN", help_heading = "Cluster mode")]
+    listen: Option<String>,
+    /// Namespace that the operator runs in [default: the one of its ServiceAccount].
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_NAMESPACE", help_heading = "Cluster mode")]
+    namespace: Option<String>,
+    /// Service by which proxies reach the operator, for its certificate [default: portreeve-operator].
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_SERVICE_NAME", help_heading = "Cluster mode")]
+    service_name: Option<String>,
+    /// Lease that says which replica writes [default: portreeve-operator].
+    #[arg(long, value_name = "NAME", env = "PORTREEVE_LEASE_NAME", help_heading = "Cluster mode")]
+    lease_name: Option<String>,
+    /// Address of /healthz, /livez, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", env = "PORTREEVE_ADMIN", default_value = "127.0.0.1:9443")]
+    admin: String,
+    /// Lets token services be reached over http. For development.
+    #[arg(long, env = "PORTREEVE_ALLOW_HTTP")]
+    allow_http: bool,
+    /// Lets token services be at loopback, private and cluster addresses; link-local and metadata addresses never.
+    #[arg(long, env = "PORTREEVE_ALLOW_PRIVATE_ADDRESSES")]
+    allow_private_addresses: bool,
+    /// How often metadata and keys of token services are read again, e.g. 300s or 5m.
+    #[arg(long, value_name = "TIME", env = "PORTREEVE_DISCOVERY_INTERVAL", default_value = "300s")]
+    discovery_interval: String,
+    /// Form of the log on standard error; RUST_LOG sets its level.
+    #[arg(long, value_enum, env = "PORTREEVE_LOG_FORMAT", default_value = "json")]
+    log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Settings that make sense together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where objects come from and where results go.
+    pub mode: Mode,
+    /// Address of health and metrics.
+    pub admin: SocketAddr,
+    /// What is accepted of token services.
+    pub options: Options,
+    /// How often token services are read again.
+    pub discovery_interval: Duration,
+    /// Form of the log.
+    pub log_format: LogFormat,
+}
+
+/// Where objects come from and where results go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// A Kubernetes cluster.
+    Cluster(ClusterSettings),
+    /// A folder of files.
+    Files(FileSettings),
+}
+
+/// Settings of the cluster mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Address for proxies.
+    pub listen: SocketAddr,
+    /// Own namespace; `None`: that of the ServiceAccount.
+    pub namespace: Option<String>,
+    /// Name of the Service in front of us.
+    pub service_name: String,
+    /// Name of the Lease.
+    pub lease_name: String,
+}
+
+/// Settings of the file mode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Folder of manifests.
+    pub source: PathBuf,
+    /// Folder of results.
+    pub state: PathBuf,
+    /// Socket for proxies.
+    pub socket: PathBuf,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct InvalidArgs(Vec<String>);
+
+// === impl Args ===
+
+impl Args {
+    /// Checks the settings together.
+    pub fn settings(self) -> Result<Settings, InvalidArgs> {
+        let Self {
+            source,
+            state,
+            socket,
+            listen,
+            namespace,
+            service_name,
+            lease_name,
+            admin,
+            allow_http,
+            allow_private_addresses,
+            discovery_interval,
+            log_format,
+        } = self;
+        let mut faults = Vec::new();
+        let admin = address("--admin", &admin, &mut faults);
+        let interval = time("--discovery-interval", &discovery_interval, &mut faults);
+        let mode = if let Some(source) = source {
+            for (flag, given) in [
+                ("--listen", listen.is_some()),
+                ("--namespace", namespace.is_some()),
+                ("--service-name", service_name.is_some()),
+                ("--lease-name", lease_name.is_some()),
+            ] {
+                if given {
+                    faults.push(format!("{flag} is for a cluster; leave it out, or leave --source out"));
+                }
+            }
+            if !source.is_dir() {
+                faults.push(format!("--source {}: no such folder; create it", source.display()));
+            }
+            if state.is_none() {
+                faults.push("--source needs --state DIR, where statuses and credentials are written".to_owned());
+            }
+            let state = state.unwrap_or_default();
+            if !state.as_os_str().is_empty() && state.starts_with(&source) {
+                faults.push("--state may not lie inside --source, or credentials would be read as manifests".to_owned());
+            }
+            let socket = socket.unwrap_or_else(|| state.join("operator.sock"));
+            Some(Mode::Files(FileSettings { source, state, socket }))
+        } else {
+            for (flag, given) in [("--state", state.is_some()), ("--socket", socket.is_some())] {
+                if given {
+                    faults.push(format!("{flag} goes with --source DIR"));
+                }
+            }
+            let listen = address("--listen", listen.as_deref().unwrap_or("0.0.0.0:8443"), &mut faults);
+            let or = |name: Option<String>| name.unwrap_or_else(|| "portreeve-operator".to_owned());
+            let (service_name, lease_name) = (or(service_name), or(lease_name));
+            listen.map(|listen| Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name }))
+        };
+        let addresses = if allow_private_addresses { AddressRange::PrivateAndPublic } else { AddressRange::Public };
+        match (mode, admin, interval) {
+            (Some(mode), Some(admin), Some(discovery_interval)) if faults.is_empty() => {
+                let options = Options { allow_http, addresses };
+                Ok(Settings { mode, admin, options, discovery_interval, log_format })
+            }
+            _ => Err(InvalidArgs(faults)),
+        }
+    }
+}
+
+fn address(flag: &str, text: &str, faults: &mut Vec<String>) -> Option<SocketAddr> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        faults.push(format!("{flag} {text}: expected an address and a port, such as 127.0.0.1:9443"));
+    }
+    parsed
+}
+
+fn time(flag: &str, text: &str, faults: &mut Vec<String>) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale = match text.strip_prefix(digits) {
+        Some("s") => 1,
+        Some("m") => 60,
+        Some("h") => 3600,
+        Some(_) | None => 0,
+    };
+    let seconds = digits.parse::<u64>().ok().map(|count| count.saturating_mul(scale));
+    let parsed = seconds.filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs);
+    if parsed.is_none() {
+        faults.push(format!("{flag} {text}: expected 1s to 24h, such as 300s"));
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(line: &[&str]) -> Result<Settings, InvalidArgs> {
+        Args::try_parse_from([&["portreeve-operator"], line].concat()).unwrap().settings()
+    }
+
+    #[test]
+    fn reads_both_modes() {
+        let Mode::Files(files) = settings(&["--source", "/tmp", "--state", "/var/x"]).unwrap().mode else { panic!() };
+        assert_eq!(files.socket, PathBuf::from("/var/x/operator.sock"));
+        let Mode::Cluster(cluster) = settings(&[]).unwrap().mode else { panic!() };
+        assert_eq!(cluster.listen.port(), 8443);
+    }
+
+    #[test]
+    fn tells_all_faults_together() {
+        let told = |line: &[&str]| settings(line).unwrap_err().0;
+        assert_eq!(told(&["--admin", "x", "--discovery-interval", "5", "--listen", "y", "--state", "z"]).len(), 4);
+        assert_eq!(told(&["--source", "/nowhere", "--namespace", "a"]).len(), 3);
+        assert_eq!(told(&["--source", "/tmp", "--state", "/tmp/state"]).len(), 1);
+        assert_eq!(told(&["--discovery-interval", "0s"]).len(), 1);
+    }
+}

@@ -1,0 +1,159 @@
+//! The loop around the compiler: any change of its inputs, one compilation, one publication.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile};
+use portreeve_policy::NamespacedName;
+use tokio::sync::watch;
+
+use crate::{
+    distribute::{Published, Publisher},
+    inventory::View,
+    readiness::Readiness,
+    telemetry::Metrics,
+};
+
+/// Changes that come within this time are compiled together.
+const COALESCE: Duration = Duration::from_millis(5);
+
+/// Labels of workloads by name.
+type Workloads = Arc<BTreeMap<NamespacedName, BTreeMap<String, String>>>;
+
+/// What was fetched from token services.
+type Fetched = Arc<BTreeMap<NamespacedName, Arc<Discovered>>>;
+
+/// Everything that was made from one state of the inputs.
+#[derive(Clone)]
+pub(crate) struct Compilation {
+    /// The input, joined.
+    pub(crate) inventory: Arc<Inventory>,
+    /// Whether an object that is missing there is known not to exist.
+    pub(crate) complete: bool,
+    /// The output.
+    pub(crate) compiled: Arc<Compiled>,
+    /// The output as it is sent.
+    pub(crate) published: Arc<Published>,
+}
+
+/// What is compiled.
+pub(crate) struct Inputs {
+    /// The objects.
+    pub(crate) views: watch::Receiver<Option<View>>,
+    /// What was fetched.
+    pub(crate) discovered: watch::Receiver<Fetched>,
+    /// In file mode the pods are the connected proxies.
+    pub(crate) workloads: Option<watch::Receiver<Workloads>>,
+    /// What is accepted.
+    pub(crate) options: Options,
+}
+
+/// Compiles and publishes.
+pub(crate) struct CompileLoop {
+    inputs: Inputs,
+    publisher: Publisher,
+    compilations: watch::Sender<Option<Compilation>>,
+    readiness: Readiness,
+    metrics: Metrics,
+    told: BTreeSet<String>,
+}
+
+impl CompileLoop {
+    /// A loop, and what it will have made.
+    pub(crate) fn new(
+        inputs: Inputs,
+        publisher: Publisher,
+        readiness: Readiness,
+        metrics: Metrics,
+    ) -> (Self, watch::Receiver<Option<Compilation>>) {
+        let (compilations, receiver) = watch::channel(None);
+        readiness.block("compiler", "nothing is compiled yet");
+        (Self { inputs, publisher, compilations, readiness, metrics, told: BTreeSet::new() }, receiver)
+    }
+
+    /// Compiles for ever; ends only when its inputs do.
+    pub(crate) async fn run(mut self) {
+        while self.changed().await {
+            tokio::time::sleep(COALESCE).await;
+            let Some(view) = self.inputs.views.borrow_and_update().clone() else { continue };
+            let View { inventory, places, complete } = view;
+            let inventory = self.join(inventory);
+            let Some(compiled) = self.compile(&inventory).await else { continue };
+            let uids = inventory.pods.iter().map(|(name, pod)| (name.clone(), pod.uid.clone())).collect();
+            let published = self.publisher.publish(&compiled.snapshots, &compiled.routes, &uids);
+            let findings = compiled.diagnostics.iter().map(|finding| (places.tell(finding), finding.severity));
+            self.tell(findings.collect());
+            self.compilations.send_replace(Some(Compilation { inventory, complete, compiled, published }));
+            self.readiness.clear("compiler");
+        }
+    }
+
+    async fn changed(&mut self) -> bool {
+        let Inputs { views, discovered, workloads, options: _ } = &mut self.inputs;
+        let workloads = async {
+            match workloads {
+                Some(workloads) => workloads.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = views.changed() => changed.is_ok(),
+            changed = discovered.changed() => changed.is_ok(),
+            changed = workloads => changed.is_ok(),
+        }
+    }
+
+    /// The objects with what was fetched and who is connected.
+    fn join(&mut self, inventory: Arc<Inventory>) -> Arc<Inventory> {
+        let mut joined = Arc::unwrap_or_clone(inventory);
+        let fetched = Arc::clone(&self.inputs.discovered.borrow_and_update());
+        for name in joined.token_services.keys() {
+            let unread = || Arc::new(Discovered { fault: Some("not read yet".to_owned()), ..Discovered::default() });
+            joined.discovered.insert(name.clone(), fetched.get(name).cloned().unwrap_or_else(unread));
+        }
+        if let Some(workloads) = &mut self.inputs.workloads {
+            let pod = |(name, labels): (&NamespacedName, &BTreeMap<String, String>)| {
+                (name.clone(), Pod { labels: labels.clone(), ready: true, uid: String::new() })
+            };
+            // A proxy that is connected is the pod; a Pod manifest without one would never acknowledge anything.
+            joined.pods = workloads.borrow_and_update().iter().map(pod).collect();
+        }
+        Arc::new(joined)
+    }
+
+    async fn compile(&self, inventory: &Arc<Inventory>) -> Option<Arc<Compiled>> {
+        let timer = self.metrics.compile_duration.start_timer();
+        let (inventory, options) = (Arc::clone(inventory), self.inputs.options);
+        let done = tokio::task::spawn_blocking(move || compile(&inventory, options)).await;
+        timer.observe_duration();
+        self.metrics.reconciled("compile", done.is_ok());
+        match done {
+            Ok(compiled) => Some(Arc::new(compiled)),
+            Err(fault) => {
+                tracing::error!(%fault, "the compiler stopped; what was published stays in force. Please report this");
+                None
+            }
+        }
+    }
+
+    /// Logs each finding once.
+    fn tell(&mut self, findings: Vec<(String, Severity)>) {
+        let mut told = BTreeSet::new();
+        for (finding, severity) in findings {
+            if !self.told.contains(&finding) && !told.contains(&finding) {
+                match severity {
+                    Severity::Error => tracing::error!("{finding}"),
+                    Severity::Warning => tracing::warn!("{finding}"),
+                }
+            }
+            told.insert(finding);
+        }
+        for finding in self.told.difference(&told) {
+            tracing::info!("mended: {finding}");
+        }
+        self.told = told;
+    }
+}

@@ -1,0 +1,282 @@
+//! Statuses as they stand in the object, and what may change in them.
+//!
+//! INVARIANTS
+//! - What changes nothing is not written; a time changes only with its condition's status.
+//! - `Programmed` is latched per generation: a pod that is still starting does not make a programmed route unprogrammed,
+//!   while message and count go on telling the truth. A route that compiles to something else is programmed anew.
+
+use std::collections::BTreeMap;
+
+use portreeve_compiler::{Condition, ConditionStatus};
+use portreeve_crds::{ConditionReason, ConditionType, ObjectRef};
+use portreeve_policy::NamespacedName;
+use portreeve_wire::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::status::DesiredStatus;
+
+/// A status as it stands in the object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct StoredStatus {
+    pub(crate) observed_generation: Option<u64>,
+    pub(crate) conditions: Vec<StoredCondition>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) programmed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) issued_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_expires_at: Option<String>,
+}
+
+/// One condition with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StoredCondition {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) observed_generation: Option<u64>,
+    pub(crate) last_transition_time: String,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+/// What is to be done about one status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It says so already.
+    Unchanged,
+    /// It is to be written. `turned` holds Ready's reason and message when that condition changed its status.
+    Write {
+        /// The new status.
+        status: StoredStatus,
+        /// Whether Ready turned, and to what.
+        turned: Option<StoredCondition>,
+    },
+}
+
+/// What the routes of an object compiled to.
+pub(super) type Fingerprint = BTreeMap<NamespacedName, Digest>;
+
+/// Remembers what was written, and what was programmed.
+#[derive(Default)]
+pub(super) struct Ledger {
+    written: BTreeMap<(ObjectRef, String), StoredStatus>,
+    programmed: BTreeMap<(ObjectRef, String), Fingerprint>,
+}
+
+impl Ledger {
+    /// Forgets all but these objects.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&ObjectRef, &str) -> bool) {
+        self.written.retain(|(object, uid), _| wanted(object, uid));
+        self.programmed.retain(|(object, uid), _| wanted(object, uid));
+    }
+
+    /// Forgets what was written, so that everything is compared with the objects again.
+    pub(super) fn doubt(&mut self) {
+        self.written.clear();
+    }
+
+    /// Notes that a status was written.
+    pub(super) fn wrote(&mut self, object: &ObjectRef, uid: &str, status: StoredStatus) {
+        self.written.insert((object.clone(), uid.to_owned()), status);
+    }
+
+    /// Compares what shall be with what is. `settling`: proxies have had no time yet to come back to us.
+    pub(super) fn judge(
+        &mut self,
+        (object, uid): (&ObjectRef, &str),
+        desired: DesiredStatus,
+        fingerprint: Fingerprint,
+        present: Option<StoredStatus>,
+        settling: bool,
+        now: &str,
+    ) -> Verdict {
+        let key = (object.clone(), uid.to_owned());
+        let previous = self.written.get(&key).cloned().or(present).unwrap_or_default();
+        let DesiredStatus { mut status, client_id, issued_at, secret_expires_at } = desired;
+        let is = |conditions: &[Condition], kind, wanted| conditions.iter().any(|c| c.kind == kind && c.status == wanted);
+        if is(&status.conditions, ConditionType::Programmed, ConditionStatus::True) {
+            self.programmed.insert(key.clone(), fingerprint);
+        } else if previous.holds("Programmed") && previous.observed_generation == Some(status.observed_generation) {
+            let same = self.programmed.get(&key).map_or(settling, |held| *held == fingerprint);
+            if same {
+                latch(&mut status.conditions);
+            }
+        }
+        let conditions: Vec<_> = status
+            .conditions
+            .into_iter()
+            .map(|condition| stored(condition, status.observed_generation, &previous, now))
+            .collect();
+        let next = StoredStatus {
+            observed_generation: Some(status.observed_generation),
+            conditions,
+            programmed: status.programmed,
+            keys: status.keys,
+            client_id,
+            issued_at,
+            secret_expires_at,
+        };
+        if next == previous {
+            self.written.insert(key, next);
+            return Verdict::Unchanged;
+        }
+        let ready = next.condition("Ready").filter(|ready| {
+            let before = previous.condition("Ready");
+            before.is_none_or(|before| before.status != ready.status)
+        });
+        Verdict::Write { turned: ready.cloned(), status: next }
+    }
+}
+
+/// Keeps Programmed and Ready true where only pods are missing.
+fn latch(conditions: &mut [Condition]) {
+    use ConditionReason::{NoPods, PartiallyProgrammed, Pending};
+    let waits = |c: &Condition| matches!(c.reason, NoPods | PartiallyProgrammed | Pending);
+    for condition in conditions.iter_mut().filter(|condition| waits(condition)) {
+        let reason = match condition.kind {
+            ConditionType::Programmed => ConditionReason::Programmed,
+            ConditionType::Ready => ConditionReason::Ready,
+            ConditionType::Accepted
+            | ConditionType::CredentialsCurrent
+            | ConditionType::MetadataHonoured
+            | ConditionType::Registered
+            | ConditionType::ResolvedRefs
+            | ConditionType::Stalled => continue,
+        };
+        condition.status = ConditionStatus::True;
+        condition.reason = reason;
+    }
+}
+
+fn stored(condition: Condition, generation: u64, previous: &StoredStatus, now: &str) -> StoredCondition {
+    let Condition { kind, status, reason, message } = condition;
+    let (kind, status) = (kind.to_string(), format!("{status:?}"));
+    let before = previous.condition(&kind).filter(|before| before.status == status);
+    let since = before.map_or(now, |before| before.last_transition_time.as_str()).to_owned();
+    // The API's bound.
+    let message = message.chars().take(8192).collect();
+    let observed_generation = Some(generation);
+    StoredCondition { kind, status, observed_generation, last_transition_time: since, reason: reason.to_string(), message }
+}
+
+impl StoredStatus {
+    /// The condition of a type.
+    pub(crate) fn condition(&self, kind: &str) -> Option<&StoredCondition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    fn holds(&self, kind: &str) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.status == "True")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_compiler::ObjectStatus;
+    use portreeve_crds::ObjectKind;
+
+    use super::*;
+
+    fn desired(generation: u64, reason: ConditionReason, programmed: &str) -> DesiredStatus {
+        let good = reason == ConditionReason::Programmed;
+        let status = if good { ConditionStatus::True } else { ConditionStatus::False };
+        let condition = |kind, reason| Condition { kind, status, reason, message: programmed.to_owned() };
+        let ready = if good { ConditionReason::Ready } else { reason };
+        let conditions = vec![condition(ConditionType::Programmed, reason), condition(ConditionType::Ready, ready)];
+        DesiredStatus::compiled(ObjectStatus {
+            observed_generation: generation,
+            conditions,
+            programmed: Some(programmed.to_owned()),
+            keys: None,
+        })
+    }
+
+    fn print(text: &str) -> Fingerprint {
+        [("shop/a".parse().unwrap(), Digest::of(text.as_bytes()))].into()
+    }
+
+    fn object() -> ObjectRef {
+        ObjectRef::new(ObjectKind::ApiRoute, "shop", "a")
+    }
+
+    fn write(ledger: &mut Ledger, desired: DesiredStatus, fingerprint: &str, now: &str) -> Option<StoredStatus> {
+        let object = object();
+        match ledger.judge((&object, "u"), desired, print(fingerprint), None, false, now) {
+            Verdict::Unchanged => None,
+            Verdict::Write { status, .. } => {
+                ledger.wrote(&object, "u", status.clone());
+                Some(status)
+            }
+        }
+    }
+
+    #[test]
+    fn writes_only_what_changes_and_keeps_times() {
+        let mut ledger = Ledger::default();
+        let first = write(&mut ledger, desired(1, ConditionReason::Pending, "0/1"), "a", "t1").unwrap();
+        assert!(write(&mut ledger, desired(1, ConditionReason::Pending, "0/1"), "a", "t2").is_none());
+        let second = write(&mut ledger, desired(1, ConditionReason::Pending, "0/2"), "a", "t3").unwrap();
+        assert_eq!(second.conditions[0].last_transition_time, first.conditions[0].last_transition_time);
+        let third = write(&mut ledger, desired(1, ConditionReason::Programmed, "2/2"), "a", "t4").unwrap();
+        assert_eq!(third.conditions[0].last_transition_time, "t4");
+    }
+
+    #[test]
+    fn programmed_is_latched_until_generation_or_content_change() {
+        use ConditionReason::{PartiallyProgrammed, Pending, Programmed, Rejected};
+        for (generation, fingerprint, reason, expected) in [
+            (1, "a", PartiallyProgrammed, "True"),
+            (1, "a", Pending, "True"),
+            (1, "a", Rejected, "False"),
+            (1, "b", PartiallyProgrammed, "False"),
+            (2, "a", PartiallyProgrammed, "False"),
+        ] {
+            let mut ledger = Ledger::default();
+            write(&mut ledger, desired(1, Programmed, "1/1"), "a", "t1");
+            let next = write(&mut ledger, desired(generation, reason, "1/2"), fingerprint, "t2").unwrap();
+            assert_eq!(next.programmed.as_deref(), Some("1/2"), "the count tells the truth");
+            for kind in ["Programmed", "Ready"] {
+                assert_eq!(next.condition(kind).unwrap().status, expected, "{kind} {fingerprint} {reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_restart_proxies_get_time_to_come_back() {
+        let mut before = Ledger::default();
+        let stored = write(&mut before, desired(1, ConditionReason::Programmed, "1/1"), "a", "t1");
+        let object = object();
+        for (settling, expected) in [(true, "True"), (false, "False")] {
+            let pending = desired(1, ConditionReason::Pending, "0/1");
+            let judged = Ledger::default().judge((&object, "u"), pending, print("a"), stored.clone(), settling, "t2");
+            let Verdict::Write { status, .. } = judged else { panic!() };
+            assert_eq!(status.condition("Programmed").unwrap().status, expected);
+        }
+    }
+
+    #[test]
+    fn tells_when_ready_turns() {
+        let mut ledger = Ledger::default();
+        let object = object();
+        let mut turned = |reason, text| {
+            match ledger.judge((&object, "u"), desired(1, reason, text), print("a"), None, false, "t") {
+                Verdict::Unchanged => panic!(),
+                Verdict::Write { status, turned } => {
+                    ledger.wrote(&object, "u", status);
+                    turned.map(|ready| ready.status)
+                }
+            }
+        };
+        assert_eq!(turned(ConditionReason::Pending, "0/1").as_deref(), Some("False"));
+        assert_eq!(turned(ConditionReason::Pending, "0/2"), None);
+        assert_eq!(turned(ConditionReason::Programmed, "2/2").as_deref(), Some("True"));
+    }
+}

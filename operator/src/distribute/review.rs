@@ -1,0 +1,140 @@
+//! Who a ServiceAccount token belongs to: asked of the API server, believed of nobody else.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use kube::{Api, Client, api::PostParams};
+use portreeve_policy::NamespacedName;
+use portreeve_wire::TOKEN_AUDIENCE;
+use serde::Deserialize;
+
+use super::credentials::{Credentials, ProvenPod, Unproven};
+use crate::{clock::UnixMillis, inventory::explain};
+
+const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+
+/// Proofs by TokenReview.
+pub(crate) fn by_token_review(client: Client) -> Credentials {
+    let api: Api<TokenReview> = Api::all(client);
+    Credentials::Token(Arc::new(move |token: String| {
+        let api = api.clone();
+        Box::pin(async move { review(&api, token).await })
+    }))
+}
+
+async fn review(api: &Api<TokenReview>, token: String) -> Result<ProvenPod, Unproven> {
+    let expires_at = expiry(&token);
+    let spec = TokenReviewSpec { audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]), token: Some(token) };
+    let request = TokenReview { spec, ..TokenReview::default() };
+    let answer = api.create(&PostParams::default(), &request).await;
+    let answer = answer.map_err(|fault| {
+        let fault = explain(&fault, "tokenreviews.authentication.k8s.io");
+        tracing::error!(fault, "cannot review a token");
+        Unproven::Unavailable("the operator cannot review tokens now; see its log".to_owned())
+    })?;
+    proven(answer.status.unwrap_or_default(), expires_at).map_err(|reason| Unproven::Refused(reason.to_owned()))
+}
+
+/// Reads the answer. Pure.
+fn proven(status: TokenReviewStatus, expires_at: Option<UnixMillis>) -> Result<ProvenPod, &'static str> {
+    if status.authenticated != Some(true) {
+        return Err("the token is not valid, or its audience is not portreeve; project one with audience portreeve");
+    }
+    if !status.audiences.unwrap_or_default().iter().any(|audience| audience == TOKEN_AUDIENCE) {
+        return Err("the token was not made for audience portreeve; project one with that audience");
+    }
+    let user = status.user.unwrap_or_default();
+    let account = user.username.as_deref().and_then(|name| name.strip_prefix("system:serviceaccount:"));
+    let Some((namespace, _)) = account.and_then(|account| account.split_once(':')) else {
+        return Err("the token is not of a ServiceAccount");
+    };
+    let extra = user.extra.unwrap_or_default();
+    let one = |key: &str| extra.get(key).and_then(|values| values.first()).map(String::as_str);
+    let (Some(pod), Some(uid)) = (one(POD_NAME), one(POD_UID)) else {
+        return Err("the token is not bound to a pod; use a projected volume, not a token made by kubectl create token");
+    };
+    let name = NamespacedName::new(namespace, pod).map_err(|_fault| "the token names a pod that cannot exist")?;
+    Ok(ProvenPod { name, uid: uid.to_owned(), expires_at })
+}
+
+/// `exp` of the token, read without trust: it only says when to ask for a fresh one.
+fn expiry(token: &str) -> Option<UnixMillis> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let payload = base64url(token.split('.').nth(1)?)?;
+    let Claims { exp } = serde_json::from_slice(&payload).ok()?;
+    Some(UnixMillis(exp.saturating_mul(1000)))
+}
+
+/// base64url without padding (RFC 7515 section 2).
+fn base64url(text: &str) -> Option<Vec<u8>> {
+    let (mut bits, mut count, mut bytes) = (0u32, 0u32, Vec::with_capacity(text.len()));
+    for symbol in text.bytes() {
+        let value = match symbol {
+            b'A'..=b'Z' => symbol - b'A',
+            b'a'..=b'z' => symbol - b'a' + 26,
+            b'0'..=b'9' => symbol - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::authentication::v1::UserInfo;
+
+    use super::*;
+
+    fn status(user: &str, audiences: &[&str], extra: &[(&str, &str)]) -> TokenReviewStatus {
+        TokenReviewStatus {
+            authenticated: Some(true),
+            audiences: Some(audiences.iter().map(|audience| (*audience).to_owned()).collect()),
+            user: Some(UserInfo {
+                username: Some(user.to_owned()),
+                extra: Some(extra.iter().map(|(key, value)| ((*key).to_owned(), vec![(*value).to_owned()])).collect()),
+                ..UserInfo::default()
+            }),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn only_a_token_of_our_audience_bound_to_a_pod_counts_o7() {
+        let bound = [(POD_NAME, "orders-1"), (POD_UID, "u")];
+        let account = "system:serviceaccount:shop:default";
+        let good = proven(status(account, &["portreeve"], &bound), None).unwrap();
+        assert_eq!((good.name.to_string().as_str(), good.uid.as_str()), ("shop/orders-1", "u"));
+        for bad in [
+            TokenReviewStatus::default(),
+            TokenReviewStatus { authenticated: Some(false), ..status(account, &["portreeve"], &bound) },
+            status(account, &["https://kubernetes.default.svc"], &bound),
+            status(account, &[], &bound),
+            status("alice", &["portreeve"], &bound),
+            status(account, &["portreeve"], &[]),
+            status(account, &["portreeve"], &[(POD_NAME, "orders-1")]),
+            status(account, &["portreeve"], &[(POD_NAME, "../x"), (POD_UID, "u")]),
+        ] {
+            assert!(proven(bad.clone(), None).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn reads_when_a_token_ends() {
+        assert_eq!(expiry("e30.eyJleHAiOjE3MDAwMDAwMDB9.x"), Some(UnixMillis(1_700_000_000_000)));
+        for text in ["", "a.b", "e30.e30.x", "e30.!!.x"] {
+            assert_eq!(expiry(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Reads metadata and keys of every TokenService: at once when it appears or changes, then by interval, sooner after a
+//! failure, and when a proxy meets a key that it does not know.
+//!
+//! INVARIANT: a failed read keeps what was known. One token service that hangs holds no other one up.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use portreeve_compiler::{Discovered, DiscoveredEndpoints, Options};
+use portreeve_crds::v1alpha1::Discovery;
+use portreeve_policy::{KeySet, NamespacedName};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{
+    client::GuardedClient,
+    discovery::{metadata_url, parse_metadata},
+};
+use crate::{
+    clock::{any_number, jittered},
+    telemetry::Metrics,
+};
+
+/// What is to be read of one TokenService.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Compared letter by letter with the metadata's.
+    pub(crate) issuer: String,
+    /// Where metadata stands.
+    pub(crate) discovery: Discovery,
+    /// Given in the object; wins over the metadata's.
+    pub(crate) jwks: Option<String>,
+    /// Certificate authorities in PEM, or why there are none.
+    pub(crate) ca_certificates: Result<String, String>,
+}
+
+/// What does not change.
+pub(crate) struct DiscoverySettings {
+    /// What is allowed.
+    pub(crate) options: Options,
+    /// Time between reads.
+    pub(crate) interval: Duration,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+}
+
+/// Targets by name.
+type Targets = BTreeMap<NamespacedName, Target>;
+
+/// Findings by name.
+type Fetched = Arc<BTreeMap<NamespacedName, Arc<Discovered>>>;
+
+/// Reads for ever.
+pub(crate) struct DiscoveryLoop {
+    settings: DiscoverySettings,
+    targets: watch::Receiver<Targets>,
+    unknown_keys: mpsc::Receiver<NamespacedName>,
+    known: BTreeMap<NamespacedName, Known>,
+    reads: JoinSet<Read>,
+    fetched: watch::Sender<Fetched>,
+}
+
+struct Known {
+    target: Target,
+    found: Option<Arc<Discovered>>,
+    due: Instant,
+    reading: bool,
+    failures: u32,
+    last_read: Option<Instant>,
+}
+
+struct Read {
+    name: NamespacedName,
+    target: Target,
+    result: Result<(DiscoveredEndpoints, Option<KeySet>), String>,
+}
+
+/// A storm of unknown keys costs one read in this time (J15).
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
+
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
+
+/// Far enough to be never.
+const IDLE: Duration = Duration::from_hours(1);
+
+impl DiscoveryLoop {
+    /// A loop, and what it will find.
+    pub(crate) fn new(
+        settings: DiscoverySettings,
+        targets: watch::Receiver<Targets>,
+        unknown_keys: mpsc::Receiver<NamespacedName>,
+    ) -> (Self, watch::Receiver<Fetched>) {
+        let (fetched, receiver) = watch::channel(Arc::default());
+        let this =
+            Self { settings, targets, unknown_keys, known: BTreeMap::new(), reads: JoinSet::new(), fetched };
+        (this, receiver)
+    }
+
+    /// Reads until the targets' sender is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.start_due();
+            let due = self.known.values().filter(|known| !known.reading).map(|known| known.due).min();
+            let due = due.unwrap_or_else(|| Instant::now() + IDLE);
+            tokio::select! {
+                changed = self.targets.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.retarget();
+                }
+                Some(name) = self.unknown_keys.recv() => self.unknown_key(&name),
+                Some(read) = self.reads.join_next() => {
+                    if let Ok(read) = read {
+                        self.finish(read);
+                    }
+                }
+                () = tokio::time::sleep_until(due) => {}
+            }
+        }
+    }
+
+    fn retarget(&mut self) {
+        let targets = self.targets.borrow_and_update().clone();
+        self.known.retain(|name, _| targets.contains_key(name));
+        for (name, target) in targets {
+            let now = Instant::now();
+            let fresh = || Known { target: target.clone(), found: None, due: now, reading: false, failures: 0, last_read: None };
+            let known = self.known.entry(name).or_insert_with(fresh);
+            if known.target != target {
+                // Keys of another issuer are nobody's keys here.
+                let found = known.found.take().filter(|_| known.target.issuer == target.issuer);
+                *known = Known { found, ..fresh() };
+            }
+        }
+        self.publish();
+    }
+
+    fn unknown_key(&mut self, name: &NamespacedName) {
+        let Some(known) = self.known.get_mut(name) else { return };
+        let earliest = known.last_read.map_or_else(Instant::now, |last| last + UNKNOWN_KEY_INTERVAL);
+        if earliest < known.due {
+            tracing::info!(token_service = %name, "a proxy met an unknown key; the keys are read again");
+            known.due = earliest;
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        for (name, known) in self.known.iter_mut().filter(|(_, known)| !known.reading && known.due <= now) {
+            known.reading = true;
+            known.last_read = Some(now);
+            let (name, target, options) = (name.clone(), known.target.clone(), self.settings.options);
+            self.reads.spawn(async move {
+                let result = read(&target, options).await;
+                Read { name, target, result }
+            });
+        }
+    }
+
+    fn finish(&mut self, read: Read) {
+        let Read { name, target, result } = read;
+        let Some(known) = self.known.get_mut(&name) else { return };
+        if known.target != target {
+            // It was changed meanwhile, and is read again.
+            known.reading = false;
+            return;
+        }
+        let random = any_number();
+        known.reading = false;
+        let found = match result {
+            Ok((endpoints, keys)) => {
+                known.failures = 0;
+                known.due = Instant::now() + jittered(self.settings.interval, random);
+                Discovered { endpoints, keys, fault: None }
+            }
+            Err(fault) => {
+                let wait = Duration::from_secs(1).saturating_mul(1 << known.failures.min(10)).min(MAX_BACKOFF);
+                known.failures = known.failures.saturating_add(1);
+                known.due = Instant::now() + jittered(wait, random);
+                self.settings.metrics.discovery_failures.inc();
+                let before = known.found.as_deref().cloned().unwrap_or_default();
+                if before.fault.as_ref() != Some(&fault) {
+                    tracing::warn!(token_service = %name, %fault, "cannot read metadata or keys; what was known stays");
+                }
+                Discovered { fault: Some(fault), ..before }
+            }
+        };
+        self.settings.metrics.reconciled("discovery", found.fault.is_none());
+        if known.found.as_deref() != Some(&found) {
+            known.found = Some(Arc::new(found));
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let found = |(name, known): (&NamespacedName, &Known)| Some((name.clone(), Arc::clone(known.found.as_ref()?)));
+        let all: BTreeMap<_, _> = self.known.iter().filter_map(found).collect();
+        self.fetched.send_if_modified(|held| {
+            let changed = **held != all;
+            if changed {
+                *held = Arc::new(all);
+            }
+            changed
+        });
+    }
+}
+
+async fn read(target: &Target, options: Options) -> Result<(DiscoveredEndpoints, Option<KeySet>), String> {
+    let Target { issuer, discovery, jwks, ca_certificates } = target;
+    let client = GuardedClient::new(ca_certificates.as_ref().map_err(Clone::clone)?, options);
+    let client = client.map_err(|fault| fault.to_string())?;
+    let endpoints = match metadata_url(issuer, *discovery) {
+        None if *discovery == Discovery::None => DiscoveredEndpoints::default(),
+        None => return Err("spec.issuer is not a URL".to_owned()),
+        Some(url) => {
+            let document = client.read(&url).await.map_err(|fault| format!("metadata: {fault}"))?;
+            parse_metadata(&document, issuer).map_err(|fault| fault.to_string())?
+        }
+    };
+    let Some(url) = jwks.as_ref().or(endpoints.jwks.as_ref()) else { return Ok((endpoints, None)) };
+    let document = client.read(url).await.map_err(|fault| format!("key set: {fault}"))?;
+    let (keys, faults) = KeySet::parse(&document).map_err(|_fault| "the key set is not JSON of RFC 7517".to_owned())?;
+    for fault in faults {
+        tracing::debug!(%issuer, %fault, "key left out");
+    }
+    Ok((endpoints, Some(keys)))
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_policy::AddressRange;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_at_once_and_keeps_what_was_known() {
+        let options = Options { allow_http: true, addresses: AddressRange::PrivateAndPublic };
+        let metrics = Metrics::new().unwrap();
+        let settings = DiscoverySettings { options, interval: Duration::from_secs(60), metrics: metrics.clone() };
+        let (targets, receiver) = watch::channel(Targets::new());
+        let (_unknown, unknown_keys) = mpsc::channel(1);
+        let (discovery, mut fetched) = DiscoveryLoop::new(settings, receiver, unknown_keys);
+        tokio::spawn(discovery.run());
+        let target = Target {
+            issuer: "http://127.0.0.1:1".to_owned(),
+            discovery: Discovery::OpenIdConfiguration,
+            jwks: None,
+            ca_certificates: Ok(String::new()),
+        };
+        targets.send_replace([("identity/login".parse().unwrap(), target)].into());
+        fetched.changed().await.unwrap();
+        let found = fetched.borrow_and_update().values().next().unwrap().fault.clone();
+        assert_eq!(found.as_deref(), Some("metadata: connection refused"));
+        targets.send_replace(Targets::new());
+        fetched.changed().await.unwrap();
+        assert!(fetched.borrow().is_empty());
+        assert!(metrics.discovery_failures.get() >= 1);
+    }
+}

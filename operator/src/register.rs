@@ -1,0 +1,21 @@
+//! ClientRegistrations as OAuth clients: Secrets or files, and the journal, around `portreeve-registration`.
+//!
+//! INVARIANTS
+//! - Only the leader calls a registration endpoint; one registration is worked on once at a time.
+//! - A Secret that is not ours is never overwritten.
+//! - An object is taken to be gone only when the source is known to be complete.
+
+mod cluster_store;
+mod conditions;
+mod desired;
+mod file_store;
+mod registrar;
+mod report;
+mod store;
+mod work;
+
+pub(crate) use cluster_store::ClusterStore;
+pub(crate) use file_store::FileStore;
+pub(crate) use registrar::{Registrar, RegistrarSettings, Wanted};
+pub(crate) use report::RegistrationReport;
+pub(crate) use store::Store;

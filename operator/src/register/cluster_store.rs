@@ -1,0 +1,313 @@
+//! Journals and credentials as Secrets in the object's namespace; the end of an object is noticed by a finalizer.
+//!
+//! INVARIANT: a Secret is written only when it is new, or when label and owner say that it was made for this object.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use portreeve_crds::{API_VERSION, v1alpha1::ClientRegistration};
+use portreeve_policy::NamespacedName;
+use portreeve_registration::{JournalEntry, JournalError, JournalFault};
+use serde_json::json;
+
+use super::store::{ClientCredentials, StoreFault};
+use crate::inventory::explain;
+
+/// Keeps an object until its client is dealt with.
+const FINALIZER: &str = "portreeve.dev/registration";
+
+/// Names the registration of a Secret whose object is gone and whose client was retained.
+const RETAINED: &str = "portreeve.dev/registration";
+
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "portreeve");
+
+/// Key of the journal within its Secret.
+const ENTRY: &str = "entry.json";
+
+/// Secrets of a cluster.
+#[derive(Clone)]
+pub(crate) struct ClusterStore {
+    client: Client,
+}
+
+/// The journal of one registration, with the version that was last seen (compare and swap).
+pub(super) struct SecretJournal {
+    api: Api<Secret>,
+    name: String,
+    registration: NamespacedName,
+    owner: OwnerReference,
+    version: Option<String>,
+}
+
+impl ClusterStore {
+    /// A store in a cluster.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    pub(super) async fn claim(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
+        let mut finalizers = registration.metadata.finalizers.clone().unwrap_or_default();
+        if finalizers.iter().any(|held| held == FINALIZER) {
+            return Ok(());
+        }
+        finalizers.push(FINALIZER.to_owned());
+        self.set_finalizers(registration, &finalizers).await
+    }
+
+    /// Lets the object go.
+    pub(super) async fn unclaim(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
+        let finalizers = registration.metadata.finalizers.clone().unwrap_or_default();
+        let rest: Vec<_> = finalizers.into_iter().filter(|held| held != FINALIZER).collect();
+        self.set_finalizers(registration, &rest).await
+    }
+
+    /// Whether we asked for the object to be kept.
+    pub(super) fn is_claimed(registration: &ClientRegistration) -> bool {
+        registration.metadata.finalizers.iter().flatten().any(|held| held == FINALIZER)
+    }
+
+    async fn set_finalizers(&self, registration: &ClientRegistration, finalizers: &[String]) -> Result<(), StoreFault> {
+        let (namespace, name) = place(registration);
+        let api: Api<ClientRegistration> = Api::namespaced(self.client.clone(), namespace);
+        // With the version, nobody else's finalizer is lost.
+        let version = &registration.metadata.resource_version;
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}}));
+        match api.patch(name, &PatchParams::default(), &patch).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(fault) => Err(unavailable(&fault, "clientregistrations", namespace)),
+        }
+    }
+
+    pub(super) async fn check_credentials(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
+        let (namespace, _) = place(registration);
+        let found = self.secret(namespace, &registration.spec.credentials_secret_name).await?;
+        found.map_or(Ok(()), |secret| ours(&secret, registration))
+    }
+
+    pub(super) async fn write_credentials(
+        &self,
+        registration: &ClientRegistration,
+        credentials: &ClientCredentials,
+    ) -> Result<(), StoreFault> {
+        let (namespace, _) = place(registration);
+        let name = &registration.spec.credentials_secret_name;
+        let ClientCredentials { client_id, client_secret, issuer, token_endpoint } = credentials;
+        let mut data = BTreeMap::new();
+        let mut put = |key: &str, value: &str| drop(data.insert(key.to_owned(), ByteString(value.as_bytes().to_vec())));
+        put("client_id", client_id);
+        put("issuer", issuer);
+        if let Some(secret) = client_secret {
+            put("client_secret", secret.expose());
+        }
+        if let Some(endpoint) = token_endpoint {
+            put("token_endpoint", endpoint);
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let told = |fault: kube::Error| unavailable(&fault, "secrets", namespace);
+        match self.secret(namespace, name).await? {
+            Some(held) => {
+                ours(&held, registration)?;
+                if held.data.as_ref() == Some(&data) {
+                    return Ok(());
+                }
+                let secret = Secret { data: Some(data), ..held };
+                api.replace(name, &PostParams::default(), &secret).await.map(drop).map_err(told)
+            }
+            None => {
+                let metadata = metadata(name, namespace, owner(registration));
+                let type_ = Some("Opaque".to_owned());
+                let secret = Secret { metadata, data: Some(data), type_, ..Secret::default() };
+                api.create(&PostParams::default(), &secret).await.map(drop).map_err(told)
+            }
+        }
+    }
+
+    /// Keeps the journal of a client that outlives its object.
+    pub(super) async fn retain(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
+        let (namespace, name) = place(registration);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [], "annotations": {RETAINED: name}}}));
+        match api.patch(&journal_name(name), &PatchParams::default(), &patch).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(fault) => Err(unavailable(&fault, "secrets", namespace)),
+        }
+    }
+
+    pub(super) fn journal(&self, name: &NamespacedName, registration: &ClientRegistration) -> SecretJournal {
+        SecretJournal {
+            api: Api::namespaced(self.client.clone(), name.namespace()),
+            name: journal_name(name.name()),
+            registration: name.clone(),
+            owner: owner(registration),
+            version: None,
+        }
+    }
+
+    async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, StoreFault> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        api.get_opt(name).await.map_err(|fault| unavailable(&fault, "secrets", namespace))
+    }
+}
+
+impl SecretJournal {
+    pub(super) async fn load(&mut self) -> Result<JournalEntry, JournalError> {
+        let found = self.api.get_opt(&self.name).await.map_err(|fault| self.fault(&fault))?;
+        let Some(secret) = found else {
+            self.version = None;
+            return Ok(JournalEntry::default());
+        };
+        let foreign = || {
+            let message = format!(
+                "Secret {}/{} exists and was not written for this object; remove it",
+                self.registration.namespace(),
+                self.name
+            );
+            JournalError::new(JournalFault::Refused, &message)
+        };
+        if !is_managed(&secret.metadata) || !self.is_own(&secret.metadata) {
+            return Err(foreign());
+        }
+        self.version = secret.metadata.resource_version;
+        let Some(bytes) = secret.data.and_then(|mut data| data.remove(ENTRY)) else { return Ok(JournalEntry::default()) };
+        JournalEntry::from_bytes(&bytes.0)
+            .map_err(|fault| JournalError::new(JournalFault::Corrupt, &format!("Secret {}: {fault}", self.name)))
+    }
+
+    pub(super) async fn store(&mut self, entry: &JournalEntry) -> Result<(), JournalError> {
+        let data = BTreeMap::from([(ENTRY.to_owned(), ByteString(entry.to_bytes().to_vec()))]);
+        let mut metadata = metadata(&self.name, self.registration.namespace(), self.owner.clone());
+        metadata.resource_version.clone_from(&self.version);
+        let secret = Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() };
+        let stored = match &self.version {
+            None => self.api.create(&PostParams::default(), &secret).await,
+            Some(_) => self.api.replace(&self.name, &PostParams::default(), &secret).await,
+        };
+        self.version = stored.map_err(|fault| self.fault(&fault))?.metadata.resource_version;
+        Ok(())
+    }
+
+    pub(super) async fn clear(&mut self) -> Result<(), JournalError> {
+        let Some(version) = self.version.take() else { return Ok(()) };
+        let only = Preconditions { resource_version: Some(version), uid: None };
+        let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+        match self.api.delete(&self.name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(fault) => Err(self.fault(&fault)),
+        }
+    }
+
+    /// Made for this object, or left behind by one of the same name whose client was retained.
+    fn is_own(&self, metadata: &ObjectMeta) -> bool {
+        let owners = metadata.owner_references.as_deref().unwrap_or_default();
+        let retained = metadata.annotations.as_ref().and_then(|annotations| annotations.get(RETAINED));
+        owners.iter().any(|owner| owner.uid == self.owner.uid)
+            || owners.is_empty() && retained.is_some_and(|name| name == self.registration.name())
+    }
+
+    fn fault(&self, fault: &kube::Error) -> JournalError {
+        let kind = match fault {
+            kube::Error::Api(status) => match status.code {
+                409 => JournalFault::Conflict,
+                400 | 403 | 422 => JournalFault::Refused,
+                _ => JournalFault::Unavailable,
+            },
+            _ => JournalFault::Unavailable,
+        };
+        let place = format!("secrets in namespace {}", self.registration.namespace());
+        JournalError::new(kind, &explain(fault, &place))
+    }
+}
+
+fn journal_name(registration: &str) -> String {
+    format!("portreeve-registration-{registration}")
+}
+
+fn ours(secret: &Secret, registration: &ClientRegistration) -> Result<(), StoreFault> {
+    let owners = secret.metadata.owner_references.as_deref().unwrap_or_default();
+    let uid = registration.metadata.uid.as_deref();
+    if is_managed(&secret.metadata) && owners.iter().any(|owner| Some(owner.uid.as_str()) == uid) {
+        return Ok(());
+    }
+    let (namespace, _) = place(registration);
+    Err(StoreFault::Foreign(format!(
+        "Secret {namespace}/{} exists and was not written for this object; remove it, or choose another \
+         credentialsSecretName",
+        registration.spec.credentials_secret_name
+    )))
+}
+
+fn is_managed(metadata: &ObjectMeta) -> bool {
+    let (label, value) = MANAGED_BY;
+    metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|found| found == value)
+}
+
+fn owner(registration: &ClientRegistration) -> OwnerReference {
+    OwnerReference {
+        api_version: API_VERSION.to_owned(),
+        kind: "ClientRegistration".to_owned(),
+        name: registration.metadata.name.clone().unwrap_or_default(),
+        uid: registration.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+fn metadata(name: &str, namespace: &str, owner: OwnerReference) -> ObjectMeta {
+    let (label, value) = MANAGED_BY;
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        labels: Some(BTreeMap::from([(label.to_owned(), value.to_owned())])),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
+}
+
+fn place(registration: &ClientRegistration) -> (&str, &str) {
+    let metadata = &registration.metadata;
+    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+}
+
+fn unavailable(fault: &kube::Error, plural: &str, namespace: &str) -> StoreFault {
+    StoreFault::Unavailable(explain(fault, &format!("{plural} in namespace {namespace}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_made_for_the_object_is_ours_o3() {
+        let registration: ClientRegistration = serde_json::from_value(json!({
+            "apiVersion": API_VERSION, "kind": "ClientRegistration",
+            "metadata": {"name": "shop", "namespace": "shop", "uid": "u-1"},
+            "spec": {
+                "tokenServiceRef": {"name": "login"}, "credentialsSecretName": "oauth",
+                "metadata": {"clientName": "a", "grantTypes": ["client_credentials"]},
+            },
+        }))
+        .unwrap();
+        let good = Secret { metadata: metadata("oauth", "shop", owner(&registration)), ..Secret::default() };
+        assert!(ours(&good, &registration).is_ok());
+        let mut unlabelled = good.clone();
+        unlabelled.metadata.labels = None;
+        let mut anothers = good.clone();
+        anothers.metadata.owner_references.as_mut().unwrap()[0].uid = "u-2".to_owned();
+        let mut orphaned = good;
+        orphaned.metadata.owner_references = None;
+        for secret in [unlabelled, anothers, orphaned, Secret::default()] {
+            assert!(matches!(ours(&secret, &registration), Err(StoreFault::Foreign(_))));
+        }
+    }
+}
