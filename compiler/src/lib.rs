@@ -24,5 +24,7 @@ mod validate;
 pub use compiled::{Compiled, Findings, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SkippedObject};
-pub use resolve::{RegistrationTarget, ResolvedRegistration, gateway_credentials, registration_target};
+pub use resolve::{
+    RegistrationTarget, ResolvedRegistration, ca_certificates, gateway_credentials, registration_target,
+};
 pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};

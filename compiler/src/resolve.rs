@@ -200,11 +200,11 @@ fn registered_credentials(
 }
 
 /// Certificate authorities that a token service is to be trusted with; empty when only the system's count.
-pub(crate) fn ca_certificates(
+pub fn ca_certificates(
     inventory: &Inventory,
     name: &NamespacedName,
     service: &TokenService,
-) -> Result<String, Unresolved> {
+) -> Result<String, (ConditionReason, String)> {
     let Some(trust) = &service.spec.trust else { return Ok(String::new()) };
     let reference = &trust.ca_ref;
     let unresolved = |message: String| (ConditionReason::UnresolvedReference, message);

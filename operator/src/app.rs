@@ -3,6 +3,7 @@
 mod cluster;
 mod core;
 mod files;
+mod memory;
 mod targets;
 
 use tokio::{
@@ -76,7 +77,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     tracing::info!("stopping");
     stop.send_replace(true);
     // Streams are ended and the lease is given back within this time, or not at all.
-    match tokio::time::timeout(std::time::Duration::from_millis(900), running).await {
+    match tokio::time::timeout(std::time::Duration::from_millis(700), running).await {
         Ok(ended) => ended,
         Err(_late) => Ok(()),
     }

@@ -153,7 +153,8 @@ impl Args {
             }
             let state = state.unwrap_or_default();
             if !state.as_os_str().is_empty() && state.starts_with(&source) {
-                faults.push("--state may not lie inside --source, or credentials would be read as manifests".to_owned());
+                faults
+                    .push("--state may not lie inside --source, or credentials would be read as manifests".to_owned());
             }
             let socket = socket.unwrap_or_else(|| state.join("operator.sock"));
             Some(Mode::Files(FileSettings { source, state, socket }))
@@ -207,21 +208,23 @@ fn time(flag: &str, text: &str, faults: &mut Vec<String>) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn settings(line: &[&str]) -> Result<Settings, InvalidArgs> {
-        Args::try_parse_from([&["portreeve-operator"], line].concat()).unwrap().settings()
+    fn args(line: &[&str]) -> Args {
+        Args::try_parse_from([&["portreeve-operator"], line].concat()).unwrap()
     }
 
     #[test]
     fn reads_both_modes() {
-        let Mode::Files(files) = settings(&["--source", "/tmp", "--state", "/var/x"]).unwrap().mode else { panic!() };
+        let Mode::Files(files) = args(&["--source", "/tmp", "--state", "/var/x"]).settings().unwrap().mode else {
+            panic!()
+        };
         assert_eq!(files.socket, PathBuf::from("/var/x/operator.sock"));
-        let Mode::Cluster(cluster) = settings(&[]).unwrap().mode else { panic!() };
+        let Mode::Cluster(cluster) = args(&[]).settings().unwrap().mode else { panic!() };
         assert_eq!(cluster.listen.port(), 8443);
     }
 
     #[test]
     fn tells_all_faults_together() {
-        let told = |line: &[&str]| settings(line).unwrap_err().0;
+        let told = |line: &[&str]| args(line).settings().unwrap_err().0;
         assert_eq!(told(&["--admin", "x", "--discovery-interval", "5", "--listen", "y", "--state", "z"]).len(), 4);
         assert_eq!(told(&["--source", "/nowhere", "--namespace", "a"]).len(), 3);
         assert_eq!(told(&["--source", "/tmp", "--state", "/tmp/state"]).len(), 1);

@@ -15,7 +15,7 @@ pub(crate) use authority::Authority;
 pub(crate) use credentials::Credentials;
 use credentials::{ProvenPod, Unproven};
 use fleet::Workload;
-pub(crate) use fleet::{Fleet, PodState};
+pub(crate) use fleet::{Fleet, PodState, Workloads};
 pub(crate) use publish::{Published, Publisher};
 pub(crate) use review::by_token_review;
 pub(crate) use server::SnapshotServer;

@@ -6,7 +6,9 @@
 mod client;
 mod discovery;
 mod guard;
+mod memory;
 mod poll;
 
 pub(crate) use client::GuardedClient;
+pub(crate) use memory::Memory;
 pub(crate) use poll::{DiscoveryLoop, DiscoverySettings, Target};

@@ -2,9 +2,7 @@
 
 use std::io::IsTerminal;
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
@@ -67,7 +65,8 @@ impl Metrics {
         };
         let buckets = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
         let compile_duration = Histogram::with_opts(
-            HistogramOpts::new("portreeve_operator_compile_duration_seconds", "Time of one compilation").buckets(buckets),
+            HistogramOpts::new("portreeve_operator_compile_duration_seconds", "Time of one compilation")
+                .buckets(buckets),
         )?;
         registry.register(Box::new(compile_duration.clone()))?;
         Ok(Self {

@@ -10,6 +10,7 @@ use tonic::transport::{Server, ServerTlsConfig};
 use super::{
     Base, StartError,
     core::{Parts, start},
+    memory,
 };
 use crate::{
     args::{ClusterSettings, Settings},
@@ -38,24 +39,21 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
     let service = &cluster.service_name;
     let names = ["svc", "svc.cluster.local"].map(|end| format!("{service}.{namespace}.{end}")).to_vec();
     let identity = authority.issue(names).map_err(|fault| StartError::new("TLS", &fault))?;
-    let (election, role) = Election::new(
-        client.clone(),
-        &namespace,
-        &cluster.lease_name,
-        &me,
-        Arc::clone(&clock),
-        base.metrics.clone(),
-    );
+    let (election, role) =
+        Election::new(client.clone(), &namespace, &cluster.lease_name, &me, Arc::clone(&clock), base.metrics.clone());
     let (lead, leading) = watch::channel(false);
     let (close, closed) = watch::channel(None);
     tokio::spawn(follow_role(role, base.stopping.clone(), lead, close));
     let (objects, views) = ClusterWatch::new(client.clone(), base.readiness.clone());
+    let memory = watch::Sender::new(memory::load(&client, &namespace).await);
+    tokio::spawn(memory::keep(client.clone(), namespace.clone(), memory.subscribe(), leading.clone()));
     let parts = Parts {
         views,
         credentials: by_token_review(client.clone()),
         store: Store::Cluster(ClusterStore::new(client.clone())),
         sink: StatusSink::Cluster(ClusterStatuses::new(client.clone(), me, clock)),
         leading: leading.clone(),
+        memory,
         closed,
     };
     let (server, compilations) = start(settings, &base, parts);
@@ -68,7 +66,7 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
         drop(stopping.wait_for(|stopping| *stopping).await);
     };
     let tls = |fault: tonic::transport::Error| StartError::new("TLS", &fault);
-    let served = Server::builder()
+    let outcome = Server::builder()
         .tls_config(ServerTlsConfig::new().identity(identity))
         .map_err(tls)?
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
@@ -77,7 +75,7 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
         .await;
     // It gives the lease back; a failure is in the log.
     drop(election.await);
-    served.map_err(|fault| StartError::new("the port for proxies", &fault))
+    outcome.map_err(|fault| StartError::new("the port for proxies", &fault))
 }
 
 /// The pod's name, with something that no earlier process of that name had.

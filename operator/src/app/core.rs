@@ -11,7 +11,7 @@ use crate::{
     controller::{Compilation, CompileLoop, Inputs, StatusInputs, StatusSink, run_statuses},
     distribute::{Credentials, Fleet, Publisher, SnapshotServer},
     inventory::View,
-    outbound::{DiscoveryLoop, DiscoverySettings},
+    outbound::{DiscoveryLoop, DiscoverySettings, Memory},
     register::{Registrar, RegistrarSettings, Store, Wanted},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Parts {
     pub(super) sink: StatusSink,
     /// Whether we may write.
     pub(super) leading: watch::Receiver<bool>,
+    /// What was learned from token services.
+    pub(super) memory: watch::Sender<Memory>,
     /// Why streams are not served, if they are not.
     pub(super) closed: watch::Receiver<Option<&'static str>>,
 }
@@ -37,7 +39,7 @@ pub(super) fn start(
     base: &Base,
     parts: Parts,
 ) -> (SnapshotServer, watch::Receiver<Option<Compilation>>) {
-    let Parts { views, credentials, store, sink, leading, closed } = parts;
+    let Parts { views, credentials, store, sink, leading, memory, closed } = parts;
     let clock: SharedClock = Arc::new(SystemClock);
     let fleet = Fleet::new();
     let (unknown_keys, asked) = mpsc::channel(64);
@@ -46,11 +48,12 @@ pub(super) fn start(
     let discovery = DiscoverySettings {
         options: settings.options,
         interval: settings.discovery_interval,
+        memory,
         metrics: base.metrics.clone(),
     };
     let (discovery, discovered) = DiscoveryLoop::new(discovery, target_list, asked);
     tokio::spawn(discovery.run());
-    let (publisher, published) = Publisher::new();
+    let (publisher, sets) = Publisher::new();
     let workloads = match credentials {
         Credentials::Socket => Some(fleet.workloads()),
         Credentials::Token(_) => None,
@@ -73,7 +76,7 @@ pub(super) fn start(
         metrics: base.metrics.clone(),
     };
     tokio::spawn(run_statuses(statuses, sink));
-    let server = SnapshotServer::new(credentials, published, fleet, unknown_keys, closed, base.metrics.clone(), clock);
+    let server = SnapshotServer::new(credentials, sets, fleet, unknown_keys, closed, base.metrics.clone(), clock);
     (server, compilations)
 }
 

@@ -19,10 +19,11 @@ use super::{
 };
 use crate::{
     args::{FileSettings, Settings},
-    atomic_file::folder_for_owner,
+    atomic_file::{self, folder_for_owner},
     controller::{StatusFiles, StatusSink},
     distribute::Credentials,
     inventory::FolderWatch,
+    outbound::Memory,
     register::{FileStore, Store},
 };
 
@@ -38,12 +39,16 @@ pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) ->
     let (leader, leading) = watch::channel(true);
     let (close, closed) = watch::channel(None);
     base.metrics.leader.set(1);
+    let memory_file = state.join("discovered.json");
+    let memory = watch::Sender::new(Memory::from_bytes(&fs::read(&memory_file).unwrap_or_default()));
+    tokio::spawn(keep_memory(memory_file, memory.subscribe()));
     let parts = Parts {
         views,
         credentials: Credentials::Socket,
         store: Store::Files(FileStore::new(&state)),
         sink: StatusSink::Files(StatusFiles::new(state.join("status"))),
         leading,
+        memory,
         closed,
     };
     let (server, _compilations) = start(settings, &base, parts);
@@ -54,14 +59,24 @@ pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) ->
         drop(stopping.wait_for(|stopping| *stopping).await);
         close.send_replace(Some("the operator is stopping"));
     };
-    let served = Server::builder()
+    let outcome = Server::builder()
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
         .add_service(server.into_service())
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped)
         .await;
     drop(leader);
     drop(fs::remove_file(&socket));
-    served.map_err(|fault| StartError::new("the socket for proxies", &fault))
+    outcome.map_err(|fault| StartError::new("the socket for proxies", &fault))
+}
+
+/// Writes down what was learned from token services.
+async fn keep_memory(file: PathBuf, mut memory: watch::Receiver<Memory>) {
+    while memory.changed().await.is_ok() {
+        let bytes = memory.borrow_and_update().to_bytes();
+        if let Err(fault) = atomic_file::write(&file, &bytes) {
+            tracing::warn!(file = %file.display(), %fault, "cannot keep what was read from token services");
+        }
+    }
 }
 
 /// Binds the socket beside its place, closes it to others, and moves it there: it is never open to all, and one left

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_compiler::Inventory;
-use portreeve_crds::{CaBundleRefKind, v1alpha1::TokenService};
-use portreeve_policy::{NamespacedName, Secret};
+use portreeve_compiler::{Inventory, ca_certificates};
+use portreeve_crds::v1alpha1::TokenService;
+use portreeve_policy::NamespacedName;
 use tokio::sync::watch;
 
 use crate::{inventory::View, outbound::Target};
 
 /// Keeps the targets as the objects say.
-pub(super) async fn follow(mut views: watch::Receiver<Option<View>>, targets: watch::Sender<BTreeMap<NamespacedName, Target>>) {
+pub(super) async fn follow(
+    mut views: watch::Receiver<Option<View>>,
+    targets: watch::Sender<BTreeMap<NamespacedName, Target>>,
+) {
     while views.changed().await.is_ok() {
         let Some(view) = views.borrow_and_update().clone() else { continue };
         let all: BTreeMap<_, _> = view
@@ -34,23 +37,6 @@ fn target(inventory: &Inventory, name: &NamespacedName, service: &TokenService) 
         issuer: service.spec.issuer.clone(),
         discovery: service.spec.discovery,
         jwks: service.spec.endpoints.as_ref().and_then(|endpoints| endpoints.jwks.clone()),
-        ca_certificates: ca_certificates(inventory, name, service),
+        ca_certificates: ca_certificates(inventory, name, service).map_err(|(_, message)| message),
     }
-}
-
-/// The bundle that the object refers to; the message names objects only.
-fn ca_certificates(inventory: &Inventory, name: &NamespacedName, service: &TokenService) -> Result<String, String> {
-    let Some(trust) = &service.spec.trust else { return Ok(String::new()) };
-    let reference = &trust.ca_ref;
-    let object = NamespacedName::new(name.namespace(), &reference.name).map_err(|fault| fault.to_string())?;
-    let (kind, text) = match reference.kind {
-        CaBundleRefKind::ConfigMap => {
-            ("ConfigMap", inventory.config_maps.get(&object).and_then(|map| map.get(&reference.key)).cloned())
-        }
-        CaBundleRefKind::Secret => {
-            let value = inventory.secrets.get(&object).and_then(|secret| secret.get(&reference.key));
-            ("Secret", value.and_then(Secret::expose_str).map(str::to_owned))
-        }
-    };
-    text.filter(|text| !text.is_empty()).ok_or_else(|| format!("{kind} {object} has no text under {:?}", reference.key))
 }

@@ -11,7 +11,7 @@ use portreeve_policy::NamespacedName;
 use tokio::sync::watch;
 
 use crate::{
-    distribute::{Published, Publisher},
+    distribute::{Published, Publisher, Workloads},
     inventory::View,
     readiness::Readiness,
     telemetry::Metrics,
@@ -20,8 +20,8 @@ use crate::{
 /// Changes that come within this time are compiled together.
 const COALESCE: Duration = Duration::from_millis(5);
 
-/// Labels of workloads by name.
-type Workloads = Arc<BTreeMap<NamespacedName, BTreeMap<String, String>>>;
+/// Above the time limit of a single read.
+const FIRST_READS_WITHIN: Duration = Duration::from_secs(6);
 
 /// What was fetched from token services.
 type Fetched = Arc<BTreeMap<NamespacedName, Arc<Discovered>>>;
@@ -76,6 +76,7 @@ impl CompileLoop {
 
     /// Compiles for ever; ends only when its inputs do.
     pub(crate) async fn run(mut self) {
+        self.first_reads().await;
         while self.changed().await {
             tokio::time::sleep(COALESCE).await;
             let Some(view) = self.inputs.views.borrow_and_update().clone() else { continue };
@@ -89,6 +90,25 @@ impl CompileLoop {
             self.compilations.send_replace(Some(Compilation { inventory, complete, compiled, published }));
             self.readiness.clear("compiler");
         }
+    }
+
+    /// Before the first compilation every token service is read once, or has had its time: a snapshot without keys
+    /// would take the keys from proxies that have them.
+    async fn first_reads(&mut self) {
+        let Inputs { views, discovered, workloads: _, options: _ } = &mut self.inputs;
+        let known = async {
+            let Ok(names) = views.wait_for(Option::is_some).await.map(|view| {
+                let services = view.iter().flat_map(|view| view.inventory.token_services.keys());
+                services.cloned().collect::<BTreeSet<_>>()
+            }) else {
+                return;
+            };
+            drop(discovered.wait_for(|found| names.iter().all(|name| found.contains_key(name))).await);
+        };
+        if tokio::time::timeout(FIRST_READS_WITHIN, known).await.is_err() {
+            tracing::warn!("some token services did not answer yet; compiling without them");
+        }
+        self.inputs.views.mark_changed();
     }
 
     async fn changed(&mut self) -> bool {

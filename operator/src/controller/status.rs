@@ -22,15 +22,19 @@ impl DesiredStatus {
 
     /// The status of a ClientRegistration.
     pub(super) fn registered(mut status: ObjectStatus, report: Option<&RegistrationReport>) -> Self {
-        let accepted = status.conditions.iter().any(|c| c.kind == ConditionType::Ready && c.status == ConditionStatus::True);
+        let accepted =
+            status.conditions.iter().any(|c| c.kind == ConditionType::Ready && c.status == ConditionStatus::True);
         let Some(report) = report else {
             if accepted {
-                replace(&mut status.conditions, Condition {
-                    kind: ConditionType::Ready,
-                    status: ConditionStatus::False,
-                    reason: ConditionReason::Pending,
-                    message: "waiting to be registered".to_owned(),
-                });
+                replace(
+                    &mut status.conditions,
+                    Condition {
+                        kind: ConditionType::Ready,
+                        status: ConditionStatus::False,
+                        reason: ConditionReason::Pending,
+                        message: "waiting to be registered".to_owned(),
+                    },
+                );
             }
             return Self::compiled(status);
         };
@@ -41,7 +45,8 @@ impl DesiredStatus {
                 replace(&mut status.conditions, condition.clone());
             }
         }
-        let RegistrationReport { generation: _, conditions: _, client_id, issued_at, secret_expires_at } = report.clone();
+        let RegistrationReport { generation: _, conditions: _, client_id, issued_at, secret_expires_at } =
+            report.clone();
         Self { status, client_id, issued_at, secret_expires_at }
     }
 }

@@ -61,7 +61,7 @@ struct Write {
 
 /// Writes statuses for ever; ends only when its inputs do.
 pub(crate) async fn run(mut inputs: StatusInputs, sink: StatusSink) {
-    let mut changes = inputs.fleet.changes();
+    let mut fleet = inputs.fleet.changes();
     let mut ledger = Ledger::default();
     let (mut settled_at, mut doubt_at) = (Instant::now() + SETTLE, Instant::now() + DOUBT);
     let mut retry_at = None;
@@ -71,7 +71,7 @@ pub(crate) async fn run(mut inputs: StatusInputs, sink: StatusSink) {
         let timer = timers.into_iter().flatten().min().unwrap_or(doubt_at);
         let open = tokio::select! {
             changed = inputs.compilations.changed() => changed.is_ok(),
-            changed = changes.changed() => changed.is_ok(),
+            changed = fleet.changed() => changed.is_ok(),
             changed = inputs.registrations.changed() => changed.is_ok(),
             changed = inputs.leading.changed() => {
                 // Somebody else wrote in the meantime, and every proxy may have to come to us first.
@@ -85,7 +85,7 @@ pub(crate) async fn run(mut inputs: StatusInputs, sink: StatusSink) {
             return;
         }
         tokio::time::sleep(COALESCE).await;
-        changes.mark_unchanged();
+        fleet.mark_unchanged();
         let Some(compilation) = inputs.compilations.borrow_and_update().clone() else { continue };
         let now = Instant::now();
         if now >= doubt_at {
@@ -118,7 +118,7 @@ fn round(
     inputs.metrics.rejected_resources.set(count(pods.values().map(|pod| pod.rejected.len()).sum()));
     let reports = Arc::clone(&inputs.registrations.borrow_and_update());
     let now = inputs.clock.now().rfc3339();
-    let all = statuses(compiled, &fleet_view(&pods, published));
+    let all = statuses(compiled, &fleet_view(&pods, published, &compiled.routes));
     let uids: BTreeMap<_, _> = all.keys().map(|object| (object.clone(), uid(inventory, object))).collect();
     ledger.retain(|object, known| uids.get(object).is_some_and(|uid| uid == known));
     let mut writes = Vec::new();
@@ -130,7 +130,10 @@ fn round(
             let name = NamespacedName::new(&object.namespace, &object.name).ok();
             let report = name.and_then(|name| reports.get(&name));
             // A report of an older generation says nothing of this one.
-            DesiredStatus::registered(status.clone(), report.filter(|report| report.generation == status.observed_generation))
+            DesiredStatus::registered(
+                status.clone(),
+                report.filter(|report| report.generation == status.observed_generation),
+            )
         } else {
             DesiredStatus::compiled(status)
         };
@@ -138,7 +141,7 @@ fn round(
         let present = sink.present(inventory, &object);
         match ledger.judge((&object, &uid), desired, fingerprint, present, settling, &now) {
             Verdict::Unchanged => {}
-            Verdict::Write { status, turned } => writes.push(Write { object, uid, status, turned }),
+            Verdict::Write { status, turned } => writes.push(Write { object, uid, status: *status, turned }),
         }
     }
     writes

@@ -55,7 +55,7 @@ pub(crate) enum Verdict {
     /// It is to be written. `turned` holds Ready's reason and message when that condition changed its status.
     Write {
         /// The new status.
-        status: StoredStatus,
+        status: Box<StoredStatus>,
         /// Whether Ready turned, and to what.
         turned: Option<StoredCondition>,
     },
@@ -101,14 +101,21 @@ impl Ledger {
         let key = (object.clone(), uid.to_owned());
         let previous = self.written.get(&key).cloned().or(present).unwrap_or_default();
         let DesiredStatus { mut status, client_id, issued_at, secret_expires_at } = desired;
-        let is = |conditions: &[Condition], kind, wanted| conditions.iter().any(|c| c.kind == kind && c.status == wanted);
+        let same_generation = previous.observed_generation == Some(status.observed_generation);
+        // Only what an earlier process or leader said is held on to; what we saw ourselves is told at once.
+        let inherited = settling && !self.written.contains_key(&key);
+        if inherited && same_generation && previous.holds("Ready") && only_waits(&status.conditions) {
+            return Verdict::Unchanged;
+        }
+        let is =
+            |conditions: &[Condition], kind, wanted| conditions.iter().any(|c| c.kind == kind && c.status == wanted);
         if is(&status.conditions, ConditionType::Programmed, ConditionStatus::True) {
             self.programmed.insert(key.clone(), fingerprint);
-        } else if previous.holds("Programmed") && previous.observed_generation == Some(status.observed_generation) {
-            let same = self.programmed.get(&key).map_or(settling, |held| *held == fingerprint);
-            if same {
-                latch(&mut status.conditions);
-            }
+        } else if previous.holds("Programmed")
+            && same_generation
+            && self.programmed.get(&key).is_some_and(|held| *held == fingerprint)
+        {
+            latch(&mut status.conditions);
         }
         let conditions: Vec<_> = status
             .conditions
@@ -132,8 +139,27 @@ impl Ledger {
             let before = previous.condition("Ready");
             before.is_none_or(|before| before.status != ready.status)
         });
-        Verdict::Write { turned: ready.cloned(), status: next }
+        Verdict::Write { turned: ready.cloned(), status: Box::new(next) }
     }
+}
+
+/// Whether nothing is wrong but what time cures: proxies that come back, token services that are read, registrations that
+/// are looked at.
+fn only_waits(conditions: &[Condition]) -> bool {
+    use ConditionReason as R;
+    let ready = conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
+    ready.is_some_and(|ready| {
+        matches!(
+            ready.reason,
+            R::AwaitingKeys
+                | R::AwaitingRegistration
+                | R::NoPods
+                | R::PartiallyProgrammed
+                | R::Pending
+                | R::Progressing
+                | R::TokenServiceUnavailable
+        )
+    })
 }
 
 /// Keeps Programmed and Ready true where only pods are missing.
@@ -164,7 +190,14 @@ fn stored(condition: Condition, generation: u64, previous: &StoredStatus, now: &
     // The API's bound.
     let message = message.chars().take(8192).collect();
     let observed_generation = Some(generation);
-    StoredCondition { kind, status, observed_generation, last_transition_time: since, reason: reason.to_string(), message }
+    StoredCondition {
+        kind,
+        status,
+        observed_generation,
+        last_transition_time: since,
+        reason: reason.to_string(),
+        message,
+    }
 }
 
 impl StoredStatus {
@@ -212,8 +245,8 @@ mod tests {
         match ledger.judge((&object, "u"), desired, print(fingerprint), None, false, now) {
             Verdict::Unchanged => None,
             Verdict::Write { status, .. } => {
-                ledger.wrote(&object, "u", status.clone());
-                Some(status)
+                ledger.wrote(&object, "u", (*status).clone());
+                Some(*status)
             }
         }
     }
@@ -254,11 +287,18 @@ mod tests {
         let mut before = Ledger::default();
         let stored = write(&mut before, desired(1, ConditionReason::Programmed, "1/1"), "a", "t1");
         let object = object();
-        for (settling, expected) in [(true, "True"), (false, "False")] {
-            let pending = desired(1, ConditionReason::Pending, "0/1");
-            let judged = Ledger::default().judge((&object, "u"), pending, print("a"), stored.clone(), settling, "t2");
-            let Verdict::Write { status, .. } = judged else { panic!() };
-            assert_eq!(status.condition("Programmed").unwrap().status, expected);
+        let judge = |reason, generation, settling| {
+            let pending = desired(generation, reason, "0/1");
+            Ledger::default().judge((&object, "u"), pending, print("a"), stored.clone(), settling, "t2")
+        };
+        assert_eq!(judge(ConditionReason::Pending, 1, true), Verdict::Unchanged);
+        for (reason, generation, settling) in [
+            (ConditionReason::Pending, 1, false),
+            (ConditionReason::Pending, 2, true),
+            (ConditionReason::Rejected, 1, true),
+        ] {
+            let Verdict::Write { status, .. } = judge(reason, generation, settling) else { panic!() };
+            assert_eq!(status.condition("Programmed").unwrap().status, "False");
         }
     }
 
@@ -266,15 +306,14 @@ mod tests {
     fn tells_when_ready_turns() {
         let mut ledger = Ledger::default();
         let object = object();
-        let mut turned = |reason, text| {
-            match ledger.judge((&object, "u"), desired(1, reason, text), print("a"), None, false, "t") {
+        let mut turned =
+            |reason, text| match ledger.judge((&object, "u"), desired(1, reason, text), print("a"), None, false, "t") {
                 Verdict::Unchanged => panic!(),
                 Verdict::Write { status, turned } => {
-                    ledger.wrote(&object, "u", status);
+                    ledger.wrote(&object, "u", *status);
                     turned.map(|ready| ready.status)
                 }
-            }
-        };
+            };
         assert_eq!(turned(ConditionReason::Pending, "0/1").as_deref(), Some("False"));
         assert_eq!(turned(ConditionReason::Pending, "0/2"), None);
         assert_eq!(turned(ConditionReason::Programmed, "2/2").as_deref(), Some("True"));

@@ -18,6 +18,9 @@ pub(crate) struct Workload {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
+/// Labels of workloads by name.
+pub(crate) type Workloads = Arc<BTreeMap<NamespacedName, BTreeMap<String, String>>>;
+
 /// What one pod's proxy runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PodState {
@@ -32,7 +35,7 @@ pub(crate) struct PodState {
 pub(crate) struct Fleet {
     sessions: Arc<Mutex<Sessions>>,
     changes: Arc<watch::Sender<u64>>,
-    workloads: Arc<watch::Sender<Arc<BTreeMap<NamespacedName, BTreeMap<String, String>>>>>,
+    workloads: Arc<watch::Sender<Workloads>>,
 }
 
 #[derive(Default)]
@@ -70,7 +73,7 @@ impl Fleet {
     }
 
     /// Labels of those that said who they are.
-    pub(crate) fn workloads(&self) -> watch::Receiver<Arc<BTreeMap<NamespacedName, BTreeMap<String, String>>>> {
+    pub(crate) fn workloads(&self) -> watch::Receiver<Workloads> {
         self.workloads.subscribe()
     }
 
@@ -154,10 +157,7 @@ mod tests {
 
     fn state(reason: &str) -> PodState {
         let name: NamespacedName = "shop/orders".parse().unwrap();
-        PodState {
-            rejected: BTreeMap::from([(ResourceName::route(&name), reason.to_owned())]),
-            ..PodState::default()
-        }
+        PodState { rejected: BTreeMap::from([(ResourceName::route(&name), reason.to_owned())]), ..PodState::default() }
     }
 
     #[test]

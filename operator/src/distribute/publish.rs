@@ -106,9 +106,9 @@ impl Publisher {
         }
         for (name, service) in token_services {
             let source = Source::TokenService(Arc::clone(service));
-            resources.push(self.resource(ResourceName::token_service(name), source, kept, || {
-                encode_token_service(name, service)
-            }));
+            resources.push(
+                self.resource(ResourceName::token_service(name), source, kept, || encode_token_service(name, service)),
+            );
         }
         for (name, secret) in secrets {
             let source = Source::Secret(secret.clone());
@@ -148,7 +148,7 @@ mod tests {
     fn pods_with_one_snapshot_share_its_bytes_and_so_do_rounds() {
         let (mut publisher, receiver) = Publisher::new();
         let name: NamespacedName = "shop/a".parse().unwrap();
-        let secret = portreeve_policy::SecretName::new(name.clone(), "k").unwrap();
+        let secret = portreeve_policy::SecretName::new(name, "k").unwrap();
         let snapshot = |value: &str| {
             Arc::new(Snapshot {
                 secrets: BTreeMap::from([(secret.clone(), Secret::new(value.as_bytes().to_vec()))]),

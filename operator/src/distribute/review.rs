@@ -52,7 +52,9 @@ fn proven(status: TokenReviewStatus, expires_at: Option<UnixMillis>) -> Result<P
     let extra = user.extra.unwrap_or_default();
     let one = |key: &str| extra.get(key).and_then(|values| values.first()).map(String::as_str);
     let (Some(pod), Some(uid)) = (one(POD_NAME), one(POD_UID)) else {
-        return Err("the token is not bound to a pod; use a projected volume, not a token made by kubectl create token");
+        return Err(
+            "the token is not bound to a pod; use a projected volume, not a token made by kubectl create token",
+        );
     };
     let name = NamespacedName::new(namespace, pod).map_err(|_fault| "the token names a pod that cannot exist")?;
     Ok(ProvenPod { name, uid: uid.to_owned(), expires_at })

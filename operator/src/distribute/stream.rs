@@ -21,7 +21,7 @@ use super::{
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 /// Time for an answer; building a large snapshot takes a proxy far less.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
 pub(super) struct Stream {
     shared: Arc<Shared>,
@@ -75,19 +75,17 @@ impl Stream {
                 return Err(Status::invalid_argument("the first message has to be Hello"));
             }
         };
-        let (pod, labels) = match &self.proven {
-            Some(proven) => (proven.name.clone(), None),
-            None => {
-                let Workload { name, labels } = workload(&hello)?;
-                (name, Some(labels))
-            }
+        let (pod, labels) = if let Some(proven) = &self.proven {
+            (proven.name.clone(), None)
+        } else {
+            let Workload { name, labels } = workload(&hello)?;
+            (name, Some(labels))
         };
         tracing::info!(%pod, version = %hello.version.escape_debug(), held = hello.held.len(), "stream began");
         let membership = self.shared.fleet.join(pod.clone(), labels);
         let session = Session::new(&hello);
         let published = self.shared.published.clone();
-        let live =
-            Live { stream: self, session, pod, membership, published, hold_until: None, answer_until: None };
+        let live = Live { stream: self, session, pod, membership, published, hold_until: None, answer_until: None };
         live.follow().await
     }
 }
@@ -189,8 +187,7 @@ impl Live {
     }
 
     fn report(&self) {
-        self.membership
-            .report(PodState { running: self.session.running(), rejected: self.session.rejected().clone() });
+        self.membership.report(PodState { running: self.session.running(), rejected: self.session.rejected().clone() });
     }
 
     fn expiry(&self) -> Option<Instant> {

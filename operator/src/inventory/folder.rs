@@ -93,7 +93,8 @@ impl Folder {
         }
         let mut fault = trial.faults.pop();
         if let (Some(fault), true) = (&mut fault, state.good.is_some()) {
-            fault.message = fault.message.replace("nothing of this file is in force", "its last good text stays in force");
+            fault.message =
+                fault.message.replace("nothing of this file is in force", "its last good text stays in force");
         }
         state.fault = fault;
         state.text = text;

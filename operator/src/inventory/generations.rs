@@ -16,7 +16,7 @@ use portreeve_wire::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{clock::any_number, atomic_file};
+use crate::{atomic_file, clock::any_number};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Stored {

@@ -53,7 +53,8 @@ pub(super) fn own(api_version: &str, kind: &str, mut object: DynamicObject) -> O
 pub(super) fn pod(object: DynamicObject) -> Option<Item> {
     let name = name(&object)?;
     let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
-    let is = |condition: &&Value, field: &str, wanted: &str| condition.get(field).and_then(Value::as_str) == Some(wanted);
+    let is =
+        |condition: &&Value, field: &str, wanted: &str| condition.get(field).and_then(Value::as_str) == Some(wanted);
     let ready = conditions.into_iter().flatten().any(|c| is(&c, "type", "Ready") && is(&c, "status", "True"));
     let ready = ready && object.metadata.deletion_timestamp.is_none();
     let labels = object.metadata.labels.unwrap_or_default();
@@ -62,7 +63,8 @@ pub(super) fn pod(object: DynamicObject) -> Option<Item> {
 
 pub(super) fn service(object: DynamicObject) -> Option<Item> {
     let name = name(&object)?;
-    let spec: v1::ServiceSpec = serde_json::from_value(object.data.get("spec")?.clone()).ok()?;
+    let mut data = object.data;
+    let spec: v1::ServiceSpec = serde_json::from_value(data.get_mut("spec")?.take()).ok()?;
     let target = |port: v1::ServicePort| match port.target_port {
         None => Some(port.port),
         Some(IntOrString::Int(number)) => Some(number),
@@ -78,7 +80,8 @@ pub(super) fn namespace(object: DynamicObject) -> Option<Item> {
 
 pub(super) fn secret(object: DynamicObject) -> Option<Item> {
     let name = name(&object)?;
-    let data = object.data.get("data").cloned().filter(|data| !data.is_null());
+    let mut content = object.data;
+    let data = content.get_mut("data").map(Value::take).filter(|data| !data.is_null());
     let data: BTreeMap<String, k8s_openapi::ByteString> = match data {
         Some(data) => serde_json::from_value(data).ok()?,
         None => BTreeMap::new(),
@@ -89,7 +92,8 @@ pub(super) fn secret(object: DynamicObject) -> Option<Item> {
 
 pub(super) fn config_map(object: DynamicObject) -> Option<Item> {
     let name = name(&object)?;
-    let data = object.data.get("data").cloned().filter(|data| !data.is_null());
+    let mut content = object.data;
+    let data = content.get_mut("data").map(Value::take).filter(|data| !data.is_null());
     let data = data.map_or_else(|| Some(BTreeMap::new()), |data| serde_json::from_value(data).ok())?;
     Some(Item::ConfigMap(name, Arc::new(data)))
 }

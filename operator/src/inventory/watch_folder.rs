@@ -10,7 +10,7 @@ use super::{
     View,
     folder::{Folder, Reading},
 };
-use crate::{args::FileSettings, readiness::Readiness, atomic_file};
+use crate::{args::FileSettings, atomic_file, readiness::Readiness};
 
 /// An editor writes a file in several steps; they are read as one.
 const DEBOUNCE: Duration = Duration::from_millis(15);

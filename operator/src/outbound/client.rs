@@ -163,7 +163,7 @@ fn fault_of(fault: &reqwest::Error) -> CallFault {
             return CallFault::Blocked;
         }
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
-            let own = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            let own = error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
             if own {
                 return CallFault::Tls;
             }

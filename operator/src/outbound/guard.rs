@@ -1,6 +1,6 @@
 //! Which addresses may be called (J14): checked after resolution, and only the checked addresses are connected to.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use portreeve_policy::AddressRange;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -21,7 +21,7 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             // One forbidden address spoils the name: a mix is how rebinding looks.
-            if !found.iter().all(|address| may_call(address.ip(), range)) {
+            if !found.iter().all(|address| range.admits(address.ip())) {
                 return Err(AddressRefused.into());
             }
             let addresses: Addrs = Box::new(found.into_iter());
@@ -38,40 +38,7 @@ pub(super) fn check_literal(url: &Url, range: AddressRange) -> Result<(), Addres
         Some(Host::Domain(_)) => return Ok(()),
         None => return Err(AddressRefused),
     };
-    if may_call(literal, range) { Ok(()) } else { Err(AddressRefused) }
-}
-
-/// Link-local (where clouds keep their metadata), unspecified and multicast addresses are never called.
-fn may_call(address: IpAddr, range: AddressRange) -> bool {
-    let address = address.to_canonical();
-    let (never, private) = match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b);
-            let reserved = a == 0 || a >= 240 || (a == 192 && b == 0 && c == 0);
-            let metadata = v4.octets() == [100, 100, 100, 200];
-            (
-                v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || reserved || metadata,
-                v4.is_private() || v4.is_loopback() || shared,
-            )
-        }
-        IpAddr::V6(v6) => {
-            let metadata = v6 == Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
-            (
-                v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() || embeds_v4(v6) || metadata,
-                v6.is_unique_local() || v6.is_loopback(),
-            )
-        }
-    };
-    !never && (!private || range == AddressRange::PrivateAndPublic)
-}
-
-/// NAT64, 6to4 and IPv4-compatible addresses reach IPv4 hosts under another name.
-fn embeds_v4(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
-    let [first, second, ..] = segments;
-    let compatible = segments.iter().take(6).all(|segment| *segment == 0) && !address.is_loopback();
-    first == 0x2002 || (first == 0x64 && second == 0xff9b) || compatible && !address.is_unspecified()
+    if range.admits(literal) { Ok(()) } else { Err(AddressRefused) }
 }
 
 #[cfg(test)]

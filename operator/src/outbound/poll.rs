@@ -3,7 +3,11 @@
 //!
 //! INVARIANT: a failed read keeps what was known. One token service that hangs holds no other one up.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use portreeve_compiler::{Discovered, DiscoveredEndpoints, Options};
 use portreeve_crds::v1alpha1::Discovery;
@@ -17,6 +21,7 @@ use tokio::{
 use super::{
     client::GuardedClient,
     discovery::{metadata_url, parse_metadata},
+    memory::Memory,
 };
 use crate::{
     clock::{any_number, jittered},
@@ -42,6 +47,8 @@ pub(crate) struct DiscoverySettings {
     pub(crate) options: Options,
     /// Time between reads.
     pub(crate) interval: Duration,
+    /// What was read last, also by an earlier process.
+    pub(crate) memory: watch::Sender<Memory>,
     /// What is counted.
     pub(crate) metrics: Metrics,
 }
@@ -85,6 +92,12 @@ const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// Far enough to be never.
 const IDLE: Duration = Duration::from_hours(1);
 
+impl Known {
+    fn new(target: Target, found: Option<Arc<Discovered>>, due: Instant) -> Self {
+        Self { target, found, due, reading: false, failures: 0, last_read: None }
+    }
+}
+
 impl DiscoveryLoop {
     /// A loop, and what it will find.
     pub(crate) fn new(
@@ -93,8 +106,7 @@ impl DiscoveryLoop {
         unknown_keys: mpsc::Receiver<NamespacedName>,
     ) -> (Self, watch::Receiver<Fetched>) {
         let (fetched, receiver) = watch::channel(Arc::default());
-        let this =
-            Self { settings, targets, unknown_keys, known: BTreeMap::new(), reads: JoinSet::new(), fetched };
+        let this = Self { settings, targets, unknown_keys, known: BTreeMap::new(), reads: JoinSet::new(), fetched };
         (this, receiver)
     }
 
@@ -125,14 +137,21 @@ impl DiscoveryLoop {
     fn retarget(&mut self) {
         let targets = self.targets.borrow_and_update().clone();
         self.known.retain(|name, _| targets.contains_key(name));
+        let memory = self.settings.memory.borrow().clone();
+        let now = Instant::now();
         for (name, target) in targets {
-            let now = Instant::now();
-            let fresh = || Known { target: target.clone(), found: None, due: now, reading: false, failures: 0, last_read: None };
-            let known = self.known.entry(name).or_insert_with(fresh);
-            if known.target != target {
-                // Keys of another issuer are nobody's keys here.
-                let found = known.found.take().filter(|_| known.target.issuer == target.issuer);
-                *known = Known { found, ..fresh() };
+            let found = memory.recall(&name, &target.issuer).map(Arc::new);
+            match self.known.entry(name) {
+                Entry::Vacant(place) => {
+                    place.insert(Known::new(target, found, now));
+                }
+                Entry::Occupied(place) if place.get().target == target => {}
+                Entry::Occupied(mut place) => {
+                    // Keys of another issuer are nobody's keys here.
+                    let same = place.get().target.issuer == target.issuer;
+                    let held = place.get_mut().found.take().filter(|_| same);
+                    place.insert(Known::new(target, held.or(found), now));
+                }
             }
         }
         self.publish();
@@ -189,6 +208,16 @@ impl DiscoveryLoop {
             }
         };
         self.settings.metrics.reconciled("discovery", found.fault.is_none());
+        let all = self.targets.borrow();
+        self.settings.memory.send_if_modified(|memory| {
+            let before = memory.clone();
+            if found.fault.is_none() {
+                memory.note(&name, &target.issuer, &found);
+            }
+            memory.retain(|name| all.contains_key(name));
+            *memory != before
+        });
+        drop(all);
         if known.found.as_deref() != Some(&found) {
             known.found = Some(Arc::new(found));
             self.publish();
@@ -235,11 +264,16 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn reads_at_once_and_keeps_what_was_known() {
         let options = Options { allow_http: true, addresses: AddressRange::PrivateAndPublic };
         let metrics = Metrics::new().unwrap();
-        let settings = DiscoverySettings { options, interval: Duration::from_secs(60), metrics: metrics.clone() };
+        let settings = DiscoverySettings {
+            options,
+            interval: Duration::from_mins(1),
+            memory: watch::Sender::default(),
+            metrics: metrics.clone(),
+        };
         let (targets, receiver) = watch::channel(Targets::new());
         let (_unknown, unknown_keys) = mpsc::channel(1);
         let (discovery, mut fetched) = DiscoveryLoop::new(settings, receiver, unknown_keys);

@@ -113,22 +113,18 @@ impl ClusterStore {
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let told = |fault: kube::Error| unavailable(&fault, "secrets", namespace);
-        match self.secret(namespace, name).await? {
-            Some(held) => {
-                ours(&held, registration)?;
-                if held.data.as_ref() == Some(&data) {
-                    return Ok(());
-                }
-                let secret = Secret { data: Some(data), ..held };
-                api.replace(name, &PostParams::default(), &secret).await.map(drop).map_err(told)
-            }
-            None => {
-                let metadata = metadata(name, namespace, owner(registration));
-                let type_ = Some("Opaque".to_owned());
-                let secret = Secret { metadata, data: Some(data), type_, ..Secret::default() };
-                api.create(&PostParams::default(), &secret).await.map(drop).map_err(told)
-            }
+        let Some(held) = self.secret(namespace, name).await? else {
+            let metadata = metadata(name, namespace, owner(registration));
+            let type_ = Some("Opaque".to_owned());
+            let secret = Secret { metadata, data: Some(data), type_, ..Secret::default() };
+            return api.create(&PostParams::default(), &secret).await.map(drop).map_err(told);
+        };
+        ours(&held, registration)?;
+        if held.data.as_ref() == Some(&data) {
+            return Ok(());
         }
+        let secret = Secret { data: Some(data), ..held };
+        api.replace(name, &PostParams::default(), &secret).await.map(drop).map_err(told)
     }
 
     /// Keeps the journal of a client that outlives its object.
@@ -178,7 +174,9 @@ impl SecretJournal {
             return Err(foreign());
         }
         self.version = secret.metadata.resource_version;
-        let Some(bytes) = secret.data.and_then(|mut data| data.remove(ENTRY)) else { return Ok(JournalEntry::default()) };
+        let Some(bytes) = secret.data.and_then(|mut data| data.remove(ENTRY)) else {
+            return Ok(JournalEntry::default());
+        };
         JournalEntry::from_bytes(&bytes.0)
             .map_err(|fault| JournalError::new(JournalFault::Corrupt, &format!("Secret {}: {fault}", self.name)))
     }
@@ -216,12 +214,10 @@ impl SecretJournal {
     }
 
     fn fault(&self, fault: &kube::Error) -> JournalError {
-        let kind = match fault {
-            kube::Error::Api(status) => match status.code {
-                409 => JournalFault::Conflict,
-                400 | 403 | 422 => JournalFault::Refused,
-                _ => JournalFault::Unavailable,
-            },
+        let code = if let kube::Error::Api(status) = fault { status.code } else { 0 };
+        let kind = match code {
+            409 => JournalFault::Conflict,
+            400 | 403 | 422 => JournalFault::Refused,
             _ => JournalFault::Unavailable,
         };
         let place = format!("secrets in namespace {}", self.registration.namespace());

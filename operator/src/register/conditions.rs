@@ -94,7 +94,9 @@ fn explain(error: &Error) -> (ConditionReason, String) {
         code.filter(plain).map_or(String::new(), |code| format!(": {code}"))
     };
     match error {
-        Error::Busy { .. } | Error::Unavailable { .. } => (R::TokenServiceUnavailable, format!("{error}; trying again")),
+        Error::Busy { .. } | Error::Unavailable { .. } => {
+            (R::TokenServiceUnavailable, format!("{error}; trying again"))
+        }
         Error::Transport(source) => (R::TokenServiceUnavailable, format!("{error}: {source}; trying again")),
         Error::InitialTokenRefused { status, server } => (
             R::Refused,
@@ -104,17 +106,19 @@ fn explain(error: &Error) -> (ConditionReason, String) {
                 code(server)
             ),
         ),
-        Error::Refused { step, status, server } => {
-            (R::Refused, format!("the token service refused to {step} the client ({status}{}); correct spec.metadata", code(server)))
-        }
-        Error::LockedOut { .. } => (
-            R::LockedOut,
-            format!("{error}; look at the client there, then delete this object and create it again"),
+        Error::Refused { step, status, server } => (
+            R::Refused,
+            format!("the token service refused to {step} the client ({status}{}); correct spec.metadata", code(server)),
         ),
+        Error::LockedOut { .. } => {
+            (R::LockedOut, format!("{error}; look at the client there, then delete this object and create it again"))
+        }
         Error::Missing { .. } => {
             (R::RegistrationFailed, format!("{error}; delete this object and create it again to register anew"))
         }
-        Error::Journal(source) | Error::Unrecorded { source, .. } => (R::RegistrationFailed, format!("{error}: {source}")),
+        Error::Journal(source) | Error::Unrecorded { source, .. } => {
+            (R::RegistrationFailed, format!("{error}: {source}"))
+        }
         Error::ForeignOrigin { .. }
         | Error::InvalidAnswer { .. }
         | Error::Unmanageable { .. }

@@ -83,7 +83,7 @@ mod tests {
 
     const OPTIONS: Options = Options { allow_http: false, addresses: AddressRange::Public };
 
-    fn registration(metadata: serde_json::Value) -> ClientRegistration {
+    fn registration(metadata: &serde_json::Value) -> ClientRegistration {
         serde_json::from_value(json!({
             "apiVersion": "portreeve.dev/v1alpha1", "kind": "ClientRegistration",
             "metadata": {"name": "shop", "namespace": "shop", "uid": "u-1", "generation": 4},
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn asks_for_what_the_spec_says_and_marks_it_with_the_uid() {
-        let object = registration(json!({
+        let object = registration(&json!({
             "clientName": "shop", "grantTypes": ["client_credentials"], "scope": "a b", "additional": {"org_unit": "x"},
         }));
         let desired = desired(&object, "https://login.test/reg", OPTIONS, Deletion::Keep).unwrap();
@@ -111,10 +111,10 @@ mod tests {
 
     #[test]
     fn names_the_field_that_no_server_would_take() {
-        let object = registration(json!({"clientName": "shop", "grantTypes": ["authorization_code"]}));
+        let object = registration(&json!({"clientName": "shop", "grantTypes": ["authorization_code"]}));
         let fault = desired(&object, "https://login.test/reg", OPTIONS, Deletion::Keep).unwrap_err();
         assert!(fault.starts_with("spec.metadata: redirect_uris"), "{fault}");
-        let object = registration(json!({"clientName": "shop", "grantTypes": ["client_credentials"]}));
+        let object = registration(&json!({"clientName": "shop", "grantTypes": ["client_credentials"]}));
         assert!(desired(&object, "http://login.test/reg", OPTIONS, Deletion::Keep).is_err());
     }
 }

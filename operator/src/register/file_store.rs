@@ -87,9 +87,9 @@ impl FileStore {
         let secret = &registration.spec.credentials_secret_name;
         let file = self.secret_file(name.namespace(), secret);
         let owner = match fs::read_to_string(&file) {
-            Ok(text) => serde_saphyr::from_str::<Owned>(&text).ok().and_then(|owned| {
-                owned.metadata.annotations.get(OWNER).cloned()
-            }),
+            Ok(text) => serde_saphyr::from_str::<Owned>(&text)
+                .ok()
+                .and_then(|owned| owned.metadata.annotations.get(OWNER).cloned()),
             Err(fault) if fault.kind() == io::ErrorKind::NotFound && !known => return Ok(()),
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => None,
             Err(fault) => return Err(unavailable(&file, &fault)),
@@ -130,8 +130,9 @@ impl FileStore {
             "stringData": Value::Object(values),
         });
         // The library's text could quote the secret.
-        let text = serde_saphyr::to_string(&document)
-            .map_err(|_fault| StoreFault::Unavailable(format!("Secret {}/{secret} cannot be written", name.namespace())))?;
+        let text = serde_saphyr::to_string(&document).map_err(|_fault| {
+            StoreFault::Unavailable(format!("Secret {}/{secret} cannot be written", name.namespace()))
+        })?;
         replace(&self.secret_file(name.namespace(), secret), text.as_bytes())
     }
 
@@ -148,10 +149,10 @@ impl FileStore {
                 continue;
             }
             let read = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Vanished>(&text).ok());
-            match read {
-                Some(vanished) => found.push(vanished),
-                None => tracing::warn!(file = %path.display(), "cannot be read; its client is left alone"),
+            if read.is_none() {
+                tracing::warn!(file = %path.display(), "cannot be read; its client is left alone");
             }
+            found.extend(read);
         }
         found
     }
@@ -163,10 +164,9 @@ impl FileStore {
 
     pub(super) fn forget(&self, vanished: &Vanished) -> Result<(), StoreFault> {
         let Vanished { name, credentials_secret_name, .. } = vanished;
-        for file in [
-            self.secret_file(name.namespace(), credentials_secret_name),
-            self.registration_file(name, "target.json"),
-        ] {
+        for file in
+            [self.secret_file(name.namespace(), credentials_secret_name), self.registration_file(name, "target.json")]
+        {
             atomic_file::remove(&file).map_err(|fault| unavailable(&file, &fault))?;
         }
         Ok(())

@@ -40,7 +40,7 @@ pub(super) enum StoreFault {
 
 /// The journal of one registration.
 pub(super) enum AnyJournal {
-    Cluster(SecretJournal),
+    Cluster(Box<SecretJournal>),
     Files(FileJournal),
 }
 
@@ -105,7 +105,7 @@ impl Store {
     /// The journal of a registration.
     pub(super) fn journal(&self, name: &NamespacedName, registration: &ClientRegistration) -> AnyJournal {
         match self {
-            Self::Cluster(cluster) => AnyJournal::Cluster(cluster.journal(name, registration)),
+            Self::Cluster(cluster) => AnyJournal::Cluster(Box::new(cluster.journal(name, registration))),
             Self::Files(files) => AnyJournal::Files(files.journal(name)),
         }
     }

@@ -67,7 +67,8 @@ pub(super) async fn run(name: NamespacedName, job: Job, store: Store, options: O
         Job::End { registration, target } => {
             let ended = end(&name, &registration, target, &store, options).await;
             let report = ended.as_ref().err().map(|(reason, _)| {
-                let told = format!("cannot delete the client: {reason}; deletionPolicy: Retain lets the object go without");
+                let told =
+                    format!("cannot delete the client: {reason}; deletionPolicy: Retain lets the object go without");
                 conditions::hindered(generation_of(&registration), &told)
             });
             finished(name, report, &ended)
@@ -191,11 +192,7 @@ async fn end(
 }
 
 /// Ends a registration whose object is gone, as the object last said.
-async fn end_vanished(
-    vanished: &Vanished,
-    files: &FileStore,
-    options: Options,
-) -> Result<(), (String, Next)> {
+async fn end_vanished(vanished: &Vanished, files: &FileStore, options: Options) -> Result<(), (String, Next)> {
     let backoff = |fault: StoreFault| (fault.to_string(), Next::Backoff);
     if vanished.deletion_policy == DeletionPolicy::Retain {
         tracing::info!(registration = %vanished.name, "the client is retained, and so are journal and credentials");

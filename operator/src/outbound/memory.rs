@@ -1,0 +1,78 @@
+//! What was learned from token services, kept over a restart, so that an operator that starts while a token service is
+//! away does not take its keys from proxies (O8). All of it is public.
+
+use std::collections::BTreeMap;
+
+use portreeve_compiler::{Discovered, DiscoveredEndpoints};
+use portreeve_policy::{KeySet, NamespacedName};
+use serde::{Deserialize, Serialize};
+
+/// What was last read successfully, by TokenService.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Memory(BTreeMap<NamespacedName, Remembered>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Remembered {
+    issuer: String,
+    introspection: Option<String>,
+    registration: Option<String>,
+    token: Option<String>,
+    jwks: Option<String>,
+    keys: Option<KeySet>,
+}
+
+impl Memory {
+    /// Reads what [`Memory::to_bytes`] wrote; anything else is as good as nothing.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// As JSON.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What was read of this issuer; keys of another one are nobody's keys.
+    pub(super) fn recall(&self, name: &NamespacedName, issuer: &str) -> Option<Discovered> {
+        let Remembered { issuer: _, introspection, registration, token, jwks, keys } =
+            self.0.get(name).filter(|held| held.issuer == issuer)?.clone();
+        let endpoints = DiscoveredEndpoints { introspection, registration, token, jwks };
+        Some(Discovered { endpoints, keys, fault: None })
+    }
+
+    /// Notes what was read.
+    pub(super) fn note(&mut self, name: &NamespacedName, issuer: &str, found: &Discovered) {
+        let DiscoveredEndpoints { introspection, registration, token, jwks } = found.endpoints.clone();
+        let issuer = issuer.to_owned();
+        let remembered = Remembered { issuer, introspection, registration, token, jwks, keys: found.keys.clone() };
+        self.0.insert(name.clone(), remembered);
+    }
+
+    /// Forgets TokenServices that are gone.
+    pub(super) fn retain(&mut self, wanted: impl Fn(&NamespacedName) -> bool) {
+        self.0.retain(|name, _| wanted(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recalls_only_what_was_read_of_the_same_issuer() {
+        let name: NamespacedName = "identity/login".parse().unwrap();
+        let found = Discovered {
+            endpoints: DiscoveredEndpoints { token: Some("https://a.test/t".to_owned()), ..Default::default() },
+            keys: Some(KeySet::parse(br#"{"keys":[]}"#).unwrap().0),
+            fault: None,
+        };
+        let mut memory = Memory::default();
+        memory.note(&name, "https://a.test", &found);
+        let memory = Memory::from_bytes(&memory.to_bytes());
+        assert_eq!(memory.recall(&name, "https://a.test"), Some(found));
+        assert_eq!(memory.recall(&name, "https://b.test"), None);
+        assert_eq!(Memory::from_bytes(b"rubbish"), Memory::default());
+    }
+}
