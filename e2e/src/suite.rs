@@ -53,9 +53,12 @@ async fn stages(bed: &Bed, report: &mut Report) -> Option<()> {
     let callers = registration::stage(bed, report).await?;
     let address = requests::rollout(bed, report).await?;
     requests::stage(bed, report, &callers, &address).await;
+    // Before pods go, for their logs go with them: those that registered, those that served, and those of the end.
+    secrets::stage(bed, report, &callers, "after registration and requests").await;
     fleet::stage(bed, report, &callers, &address).await;
+    secrets::stage(bed, report, &callers, "after edits and faults").await;
     outage::stage(bed, report, &callers, &address).await;
     deletion::stage(bed, report, &callers, &address).await;
-    secrets::stage(bed, report, &callers).await;
+    secrets::stage(bed, report, &callers, "at the end").await;
     Some(())
 }

@@ -85,7 +85,7 @@ fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> 
     let timeout = duration("timeout", &spec.timeout);
     let max_ttl = duration("cache.maxTtl", &spec.cache.max_ttl);
     let negative_ttl = duration("cache.negativeTtl", &spec.cache.negative_ttl);
-    let max_entries = NonZeroU32::new(spec.cache.max_entries);
+    let max_entries = u32::try_from(spec.cache.max_entries).ok().and_then(NonZeroU32::new);
     if max_entries.is_none() {
         faults.add("spec.introspection.cache.maxEntries", "at least 1");
     }

@@ -162,7 +162,7 @@ pub struct CacheSpec {
     pub negative_ttl: String,
     /// Most answers held by one proxy, e.g. `65536` (default).
     #[schemars(range(min = 1, max = 1_048_576))]
-    pub max_entries: u32,
+    pub max_entries: i32,
 }
 
 /// How applications are registered.

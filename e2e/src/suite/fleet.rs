@@ -48,14 +48,14 @@ async fn grow(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
     let found = new_pod(bed, &before, &callers.shop_token).await;
     // The Service sends callers to the new pod, too, before the traffic ends.
     let served = match &found {
-        Ok((pod, _)) => answers_by(bed, address, &callers.shop_token, &pod.name).await,
+        Ok((pod, _)) => reached(&traffic, &pod.name).await,
         Err(_) => Ok(()),
     };
     let tally = traffic.stop().await?;
     let (pod, first) = found?;
     served?;
     ensure!(first == "200", "the first answer of pod {} was {first}", pod.name);
-    Ok(format!("first answer {first}; {} from {} pods", tally.spotless()?, tally.instances.len()))
+    Ok(format!("first answer {first}; {}", tally.spotless()?))
 }
 
 /// Waits for a pod that was not there, and asks it as soon as it is Ready.
@@ -66,10 +66,9 @@ async fn new_pod(bed: &Bed, before: &[PodAddress], token: &str) -> Result<(PodAd
     Ok((pod, first))
 }
 
-async fn answers_by(bed: &Bed, address: &str, token: &str, pod: &str) -> Result<()> {
+async fn reached(traffic: &Traffic, pod: &str) -> Result<()> {
     let probe = async || {
-        let told = bed.web.get(&format!("{address}/orders/1"), Some(token)).await?.body;
-        ensure!(told.contains(pod), "no answer of {pod} through the Service");
+        ensure!(traffic.reached(pod), "no caller of the Service reached pod {pod}");
         Ok(())
     };
     eventually(SOON, probe).await?;
@@ -159,7 +158,7 @@ async fn replace(bed: &Bed, callers: &Callers, address: &str) -> Result<String> 
     let after = done?;
     ensure!(!after.iter().any(|pod| before.contains(pod)), "a pod of before is still there");
     let took = bed.programmed("orders", "3/3").await?;
-    Ok(format!("{} from {} pods; 3/3 after {}", tally.spotless()?, tally.instances.len(), shown(took)))
+    Ok(format!("{}; 3/3 after {}", tally.spotless()?, shown(took)))
 }
 
 async fn restart(bed: &Bed, count: usize) -> Result<Vec<PodAddress>> {

@@ -37,7 +37,7 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, add
         }
         Err(why) => report.skip(check, &format!("{why:#}")),
     }
-    report.check("all is Programmed again when the operator is back", back(bed)).await;
+    report.check("when the operator is back an edit reaches every pod again", back(bed, callers)).await;
 }
 
 async fn killed(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
@@ -114,10 +114,13 @@ async fn restarts(bed: &Bed, pod: &PodAddress) -> Result<u64> {
     sidecar.and_then(|one| one.pointer("/restartCount")).and_then(Value::as_u64).context("the pod has no sidecar")
 }
 
-async fn back(bed: &Bed) -> Result<String> {
+/// The status alone would not do: it is latched, and says what was true before.
+async fn back(bed: &Bed, callers: &Callers) -> Result<String> {
     scale_operator(bed, 2).await?;
     bed.kubectl.run(&["rollout", "status", "deployment/portreeve-operator", "-n", SYSTEM, "--timeout=120s"]).await?;
     let count = bed.pods_to_be(3).await?.len();
-    let took = bed.programmed("orders", &format!("{count}/{count}")).await?;
-    Ok(format!("after {}", shown(took)))
+    let there = fleet::edit(bed, callers, "orders:audit", "403 insufficient_scope").await?;
+    fleet::edit(bed, callers, "orders:read", "200").await?;
+    bed.programmed("orders", &format!("{count}/{count}")).await?;
+    Ok(there)
 }

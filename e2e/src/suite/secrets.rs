@@ -21,8 +21,9 @@ const PUBLIC: [&str; 5] = ["client_id", "issuer", "token_endpoint", "ca.crt", "t
 /// Shorter texts would be found by chance.
 const SHORTEST: usize = 16;
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers) {
-    report.check("no secret stands in a log, a status or an event", look(bed, callers)).await;
+pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, when: &str) {
+    let check = format!("no secret stands in a log, a status or an event, {when}");
+    report.check(&check, look(bed, callers)).await;
 }
 
 async fn look(bed: &Bed, callers: &Callers) -> Result<String> {
@@ -115,4 +116,24 @@ async fn places(bed: &Bed) -> Result<BTreeMap<String, String>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_is_secret_inside_a_value() {
+        let found = |value: &str| {
+            let mut found = BTreeMap::new();
+            parts(value, "x", &mut found);
+            found.into_keys().collect::<Vec<_>>()
+        };
+        let journal = r#"{"registration": {"registration_access_token": "0123456789abcdef", "client_id": "fedcba9876543210",
+            "registration_client_uri": "https://a.example/reg/0123456789", "token_endpoint_auth_method": "client_secret_basic"}}"#;
+        assert_eq!(found(journal), ["0123456789abcdef"]);
+        assert_eq!(found("short"), Vec::<String>::new());
+        assert_eq!(found("-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqG\n-----END"), ["MIGHAgEAMBMGByqG"]);
+        assert_eq!(found("a-secret-of-its-own"), ["a-secret-of-its-own"]);
+    }
 }

@@ -93,13 +93,25 @@ pub async fn run(mut link: OperatorLink, mut session: Session) {
         if session.revision() > before {
             backoff.reset();
         }
-        let wait = backoff.next((link.random)());
+        // A replica that stands by is no outage: the next attempt may meet the leader.
+        let wait = if fault.is_standby() { standby_wait((link.random)()) } else { backoff.next((link.random)()) };
         tracing::warn!(
             fault = %fault, retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             revision = session.revision(), "no stream to the operator; what is held goes on running"
         );
         tokio::time::sleep(wait).await;
     }
+}
+
+impl LinkFault {
+    fn is_standby(&self) -> bool {
+        matches!(self, Self::Status(status) if status.code() == tonic::Code::Unavailable)
+    }
+}
+
+/// Between 150 and 300 ms.
+fn standby_wait(random: u64) -> Duration {
+    Duration::from_millis(150 + random % 151)
 }
 
 impl OperatorLink {
@@ -208,7 +220,7 @@ impl OperatorLink {
             OperatorAddress::Tls { url, ca_file, .. } => {
                 let ca = Certificate::from_pem(read(ca_file)?);
                 let endpoint = Endpoint::from_shared(url.clone())?
-                    .connect_timeout(Duration::from_secs(5))
+                    .connect_timeout(Duration::from_secs(2))
                     .http2_keep_alive_interval(Duration::from_secs(10))
                     .keep_alive_timeout(Duration::from_secs(5))
                     .keep_alive_while_idle(true)
