@@ -17,6 +17,7 @@ mod duration;
 mod emit;
 mod inventory;
 pub mod manifest;
+mod report;
 mod resolve;
 mod status;
 mod validate;
