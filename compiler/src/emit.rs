@@ -12,7 +12,7 @@ use portreeve_policy::{
 };
 
 use crate::{
-    Inventory, Options,
+    Discovered, Inventory, Options,
     attach::PolicyIndex,
     collide::Collision,
     resolve::{ca_certificates, gateway_credentials},
@@ -102,7 +102,7 @@ fn introspection(
     let discovered = inventory.discovered.get(name);
     let found = configured.or_else(|| discovered.and_then(|known| known.endpoints.introspection.clone()));
     let Some(endpoint) = found else {
-        let fault = discovered.and_then(|known| known.fault.as_deref()).unwrap_or("the metadata names none");
+        let fault = no_endpoint(discovered.map(Arc::as_ref));
         return Err((ConditionReason::TokenServiceUnavailable, format!("introspection endpoint: {fault}")));
     };
     check_url(&endpoint, options).map_err(|message| (ConditionReason::Invalid, message))?;
@@ -119,6 +119,14 @@ fn introspection(
         cache: settings.cache,
     };
     Ok((introspection, secret))
+}
+
+/// Why a metadata document brought no endpoint.
+pub(crate) fn no_endpoint(discovered: Option<&Discovered>) -> &str {
+    match discovered {
+        None => "the server's metadata is not fetched yet",
+        Some(known) => known.fault.as_deref().unwrap_or("the server's metadata names none"),
+    }
 }
 
 /// Token services that a route's rules refer to.

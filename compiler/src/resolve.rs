@@ -13,6 +13,7 @@ use portreeve_policy::{
 
 use crate::{
     Inventory, Options,
+    emit::no_endpoint,
     validate::{AuthenticationDraft, AuthenticatorDraft, TokenRule, ValidTokenService, check_url},
 };
 
@@ -248,10 +249,11 @@ fn resolve_registration(
     let from = registration.metadata.namespace.as_deref().unwrap_or_default();
     let (name, service) = find_token_service(inventory, from, &registration.spec.token_service_ref)?;
     let endpoints = service.spec.endpoints.clone().unwrap_or_default();
-    let discovered = inventory.discovered.get(&name).cloned().unwrap_or_default();
+    let known = inventory.discovered.get(&name);
+    let discovered = known.cloned().unwrap_or_default();
     let endpoint = endpoints.registration.or_else(|| discovered.endpoints.registration.clone());
     let Some(endpoint) = endpoint else {
-        let fault = discovered.fault.as_deref().unwrap_or("its metadata names none");
+        let fault = no_endpoint(known.map(AsRef::as_ref));
         let message = format!("TokenService {name} has no registration endpoint: {fault}");
         return Err((ConditionReason::TokenServiceUnavailable, message));
     };
