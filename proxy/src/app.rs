@@ -91,7 +91,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
         clock: Arc::clone(&clock),
         digester: TokenDigester::new(&key),
-        limits: Limits::default(),
+        limits: Limits::with_head(bootstrap.head),
         tls: tls.as_ref().map(|tls| TlsAcceptor::from(tls.server_config())),
         access_log: bootstrap.access_log,
         unknown_keys,

@@ -1,7 +1,13 @@
 //! Settings that are fixed for a process's life, read once from the environment. All faults are told together, before
 //! any socket is bound.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use portreeve_policy::NamespacedName;
 
@@ -26,6 +32,8 @@ pub struct Bootstrap {
     pub workers: NonZeroUsize,
     /// `PORTREEVE_DRAIN_SECONDS`.
     pub drain: Duration,
+    /// `PORTREEVE_HEAD_SECONDS`: time for the head of a request, and for an idle connection.
+    pub head: Duration,
     /// `PORTREEVE_RECORDS`.
     pub records: RecordTarget,
     /// `PORTREEVE_ACCESS_LOG`.
@@ -64,6 +72,7 @@ portreeve-proxy: the policy enforcement point beside a pod. Settings are environ
   PORTREEVE_STATE_MAX_AGE  seconds that it counts                     86400
   PORTREEVE_WORKERS        threads that serve                         number of processors
   PORTREEVE_DRAIN_SECONDS  time to finish after SIGTERM               20
+  PORTREEVE_HEAD_SECONDS   time for a request head, idle connections  30
   PORTREEVE_RECORDS        stdout or a file                           stdout
   PORTREEVE_ACCESS_LOG     off or 1/N                                 off
   PORTREEVE_LOG            error, warn, info, debug                   info
@@ -86,6 +95,7 @@ impl Bootstrap {
         let workers = reader.parsed("PORTREEVE_WORKERS", &processors, "a number above 0");
         let age = reader.parsed("PORTREEVE_STATE_MAX_AGE", "86400", "a number of seconds");
         let drain = reader.parsed("PORTREEVE_DRAIN_SECONDS", "20", "a number of seconds");
+        let head: Option<NonZeroU64> = reader.parsed("PORTREEVE_HEAD_SECONDS", "30", "a number of seconds above 0");
         let access_log = reader.parsed("PORTREEVE_ACCESS_LOG", "off", "off or 1/N");
         let operator = reader.operator();
         let tls = reader.tls();
@@ -94,8 +104,16 @@ impl Bootstrap {
             Some(file) => RecordTarget::File(file.into()),
         };
         let unknown = reader.faults;
-        let (Some(listen), Some(admin), Some(workers), Some(age), Some(drain), Some(access_log), Some(operator)) =
-            (listen, admin, workers, age, drain, access_log, operator)
+        let (
+            Some(listen),
+            Some(admin),
+            Some(workers),
+            Some(age),
+            Some(drain),
+            Some(head),
+            Some(access_log),
+            Some(operator),
+        ) = (listen, admin, workers, age, drain, head, access_log, operator)
         else {
             return Err(InvalidBootstrap(unknown));
         };
@@ -111,6 +129,7 @@ impl Bootstrap {
             state_max_age: Duration::from_secs(age),
             workers,
             drain: Duration::from_secs(drain),
+            head: Duration::from_secs(head.get()),
             records,
             access_log,
             log: get("PORTREEVE_LOG").unwrap_or_else(|| "info".to_owned()),

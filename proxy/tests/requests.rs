@@ -220,6 +220,29 @@ fn the_access_log_is_sampled_and_tells_bytes_at_the_end() {
 }
 
 #[test]
+fn slow_heads_and_idle_connections_are_closed_d2() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
+    for said in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ", "PRI * HTT"] {
+        let mut client = bed.connect();
+        client.write(said);
+        assert!(client.closes_within(Duration::from_secs(4)), "still open after {said:?}");
+    }
+    // Kept alive, but idle; and a second head that never ends.
+    for more in ["", "GET /2 HTTP/1.1\r\n"] {
+        let mut client = bed.connect();
+        client.write("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.read_until("hello");
+        client.write(more);
+        assert!(client.closes_within(Duration::from_secs(4)), "still open after an answer and {more:?}");
+    }
+    // A request that takes longer than a head may take is not cut off.
+    let mut slow = bed.connect();
+    slow.write("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(slow.read_until("hello").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn drains_what_runs_and_ends_in_time() {
     let mut bed = Bed::start(&json!([open_rule("all", "/")]));
     let mut client = bed.connect();

@@ -12,6 +12,7 @@ mod chunked;
 mod head;
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::{
@@ -19,9 +20,13 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
 use chunked::Chunked;
 pub use head::TOO_LARGE as HEAD_TOO_LARGE;
@@ -52,6 +57,10 @@ pub(super) struct Guarded<S> {
     held: Vec<u8>,
     /// Bytes that may be handed on.
     out: Vec<u8>,
+    /// Time that a head may take.
+    patience: Duration,
+    /// Runs while a head is awaited of which the parser knows nothing: the first one, and one that is not whole.
+    awaiting: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -77,9 +86,24 @@ impl FramingVerdict {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(inner: S, verdict: std::sync::Arc<FramingVerdict>) -> Self {
+    pub(super) fn new(inner: S, verdict: std::sync::Arc<FramingVerdict>, patience: Duration) -> Self {
         let state = State::Head(HeadScan::default());
-        Self { inner, verdict, state, heads: 0, held: Vec::new(), out: Vec::new() }
+        Self { inner, verdict, state, heads: 0, held: Vec::new(), out: Vec::new(), patience, awaiting: None }
+    }
+
+    /// The parser's own clock cannot run for bytes that it has not seen, so a slow head is timed here (D2).
+    fn check_patience(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let unseen = matches!(self.state, State::Head(_)) && (self.heads == 0 || !self.held.is_empty());
+        if !unseen {
+            self.awaiting = None;
+            return Ok(());
+        }
+        let patience = self.patience;
+        let awaiting = self.awaiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        match awaiting.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request took too long")),
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Looks at new bytes: how many may be handed on. What lies behind belongs to a head that is not whole.
@@ -121,6 +145,7 @@ impl<S> Guarded<S> {
                         Scanned::Whole(length, framing) => {
                             passed += length;
                             self.heads += 1;
+                            self.awaiting = None;
                             self.state = match framing {
                                 Framing::None => State::Head(HeadScan::default()),
                                 Framing::Length(length) => State::Body(length),
@@ -178,6 +203,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 // written; it is the answer to the stand-in that closes it.
                 return Poll::Pending;
             }
+            this.check_patience(cx)?;
             let before = buf.filled().len();
             if this.held.is_empty() {
                 // The usual case: what arrives is whole, and stays where the parser wants it.

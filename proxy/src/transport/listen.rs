@@ -53,6 +53,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The bounds with another time for heads.
+    pub fn with_head(head: Duration) -> Self {
+        Self { head, ..Self::default() }
+    }
+
     /// Counts a connection; `None` at the limit.
     pub(super) fn enter(&self) -> Option<OpenConnection> {
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.connections {

@@ -90,7 +90,7 @@ impl<D: Dispatch + 'static> Worker<D> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let framing = Arc::new(FramingVerdict::default());
-        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing)));
+        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), self.limits.head));
         let connection = Rc::new(Connection { peer, scheme, framing });
         let gate = Rc::clone(&self.gate);
         let service = service_fn(move |request: Request<Incoming>| {

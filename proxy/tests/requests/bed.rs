@@ -337,6 +337,19 @@ impl Client {
         String::from_utf8_lossy(&seen).into_owned()
     }
 
+    /// Whether the other side hangs up by itself.
+    pub(crate) fn closes_within(&mut self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let mut buffer = [0; 1024];
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     /// Reads one answer and, for a moment, whatever comes behind it.
     fn reply(&mut self) -> Reply {
         let mut text = self.read_until("\r\n\r\n");
@@ -415,7 +428,10 @@ impl App {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             self.note(head);
             match path.as_str() {
-                "/slow" => std::thread::park_timeout(Duration::from_secs(2)),
+                "/slow" => {
+                    std::thread::park_timeout(Duration::from_secs(2));
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;
+                }
                 "/later" => {
                     std::thread::park_timeout(Duration::from_millis(500));
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::io::AsyncReadExt;
 
@@ -8,10 +8,10 @@ use super::*;
 async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>, bool) {
     let verdict = Arc::new(FramingVerdict::default());
     let mut socket = tokio_test_io(bytes, step);
-    let mut guarded = Guarded::new(&mut socket, Arc::clone(&verdict));
+    let mut guarded = Guarded::new(&mut socket, Arc::clone(&verdict), Duration::from_secs(30));
     let mut seen = Vec::new();
     // After a refusal nothing comes any more, not even the end.
-    let read = tokio::time::timeout(std::time::Duration::from_millis(5), guarded.read_to_end(&mut seen)).await;
+    let read = tokio::time::timeout(Duration::from_millis(5), guarded.read_to_end(&mut seen)).await;
     let broken = matches!(read, Ok(Err(_)));
     (seen, verdict.refused.get().map(|(_, reason)| *reason), broken)
 }
