@@ -108,7 +108,12 @@ async fn places(bed: &Bed) -> Result<BTreeMap<String, String>> {
         for pod in items(&pods) {
             let name = text(pod, "/metadata/name");
             let logs = ["logs", name, "-n", namespace, "--all-containers"];
-            found.insert(format!("the log of {name}"), bed.kubectl.run(&logs).await?);
+            match bed.kubectl.run(&logs).await {
+                Ok(text) => drop(found.insert(format!("the log of {name}"), text)),
+                // A pod that was being replaced may go between the list and its log; any other fault counts.
+                Err(fault) if gone(&fault.to_string(), name) => continue,
+                Err(fault) => return Err(fault),
+            }
             // There is one only where a container was restarted.
             if let Ok(text) = bed.kubectl.run(&[&logs[..], &["--previous"]].concat()).await {
                 found.insert(format!("the earlier log of {name}"), text);
@@ -118,9 +123,21 @@ async fn places(bed: &Bed) -> Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
+/// Whether the API server says that this very pod is not there any more.
+fn gone(fault: &str, pod: &str) -> bool {
+    fault.contains("(NotFound)") && fault.contains(&format!("pods \"{pod}\" not found"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_pod_that_went_is_gone() {
+        assert!(gone("Error from server (NotFound): pods \"a-1\" not found", "a-1"));
+        assert!(!gone("Error from server (NotFound): pods \"b-1\" not found", "a-1"));
+        assert!(!gone("Error from server (Forbidden): pods \"a-1\" is forbidden", "a-1"));
+    }
 
     #[test]
     fn finds_what_is_secret_inside_a_value() {
