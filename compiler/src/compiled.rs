@@ -17,7 +17,7 @@ use crate::{
     attach::{Blocks, PolicyIndex, PolicyState},
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
-    resolve::{Services, Unresolved, find_token_service, registration_target, resolve_authentication},
+    resolve::{References, Services, Unresolved, find_token_service, registration_target},
     validate::{Seniority, Target, ValidRoute, generation, validate_policy, validate_route, validate_token_service},
 };
 
@@ -74,7 +74,7 @@ pub fn compile(inventory: &Inventory, options: Options) -> Compiled {
     compiler.bypasses(&valid);
     let mut shared: BTreeMap<Vec<NamespacedName>, Arc<Snapshot>> = BTreeMap::new();
     for (pod, names) in groups {
-        let make = |names: &Vec<_>| Arc::new(emit_snapshot(names, &compiler.compiled.routes, &emitted));
+        let make = |names: &Vec<_>| Arc::new(emit_snapshot(inventory, names, &compiler.compiled.routes, &emitted));
         let snapshot = shared.entry(names.clone()).or_insert_with_key(make);
         compiler.compiled.snapshots.insert(pod, Arc::clone(snapshot));
     }
@@ -196,8 +196,8 @@ impl Compiler<'_> {
                 blocks
             }
             Ok(valid) => {
-                let resolve = |draft| resolve_authentication(self.inventory, services, name.namespace(), draft);
-                match valid.authentication.map(resolve).transpose() {
+                let references = References { inventory: self.inventory, services, namespace: name.namespace() };
+                match valid.authentication.map(|draft| references.authentication(draft)).transpose() {
                     Ok(authentication) => Blocks::Settled { authentication, authorization: valid.authorization },
                     Err((path, (reason, message))) => {
                         let findings = self.findings(&object);

@@ -7,15 +7,15 @@ use std::{
 
 use portreeve_crds::{ConditionReason, v1alpha1::TokenService as TokenServiceObject};
 use portreeve_policy::{
-    Access, Authentication, Authenticator, Introspection, Keys, NamespacedName, Refusal, RefusalReason, Route, Rule,
-    Secret, SecretName, Snapshot, TokenService,
+    Access, Authentication, EndpointAccess, Introspection, Keys, Millis, NamespacedName, Refusal, RefusalReason, Route,
+    Rule, Secret, SecretName, Snapshot, TokenExchange, TokenService,
 };
 
 use crate::{
     Discovered, Inventory, Options,
     attach::PolicyIndex,
     collide::Collision,
-    resolve::{ca_certificates, gateway_credentials},
+    resolve::{Unresolved, ca_certificates, gateway_credentials},
     validate::{ValidIntrospection, ValidRoute, ValidTokenService, check_url},
 };
 
@@ -77,49 +77,71 @@ pub(crate) fn emit_token_service(
         let fault = discovered.fault.clone().unwrap_or_else(|| "not fetched yet".to_owned());
         missing = Some((ConditionReason::AwaitingKeys, format!("key set: {fault}")));
     }
-    let (introspection, secret) = match &valid.introspection {
-        None => (Introspection::Disabled, None),
-        Some(settings) => match introspection(inventory, options, name, object, settings) {
-            Ok((introspection, secret)) => (introspection, Some(secret)),
+    let mut secret = None;
+    let mut take = |found: Result<(Box<EndpointAccess>, Secret), Unresolved>| {
+        found.map(|(access, held)| {
+            secret = Some((access.client.secret.clone(), held));
+            access
+        })
+    };
+    let asked = |kind| endpoint(inventory, options, name, object, kind);
+    let introspection = match &valid.introspection {
+        None => Introspection::Disabled,
+        Some(ValidIntrospection { dialect, timeout, cache }) => match take(asked(Endpoint::Introspection(*timeout))) {
+            Ok(access) => Introspection::Enabled { access, dialect: dialect.clone(), cache: *cache },
             Err(unresolved) => {
                 missing = Some(unresolved);
-                (Introspection::Unavailable, None)
+                Introspection::Unavailable
             }
         },
     };
-    let resource = Arc::new(TokenService { issuer: valid.issuer.clone(), keys, introspection });
+    let exchange = match &object.spec.client {
+        None => TokenExchange::Disabled,
+        Some(_) => take(asked(Endpoint::Token)).map_or(TokenExchange::Unavailable, TokenExchange::Enabled),
+    };
+    let resource = Arc::new(TokenService { issuer: valid.issuer.clone(), keys, introspection, exchange });
     EmittedService { resource, secret, missing }
 }
 
-fn introspection(
+/// An endpoint that proxies call.
+#[derive(Clone, Copy)]
+enum Endpoint {
+    /// With its time limit.
+    Introspection(Millis),
+    Token,
+}
+
+fn endpoint(
     inventory: &Inventory,
     options: Options,
     name: &NamespacedName,
     object: &TokenServiceObject,
-    settings: &ValidIntrospection,
-) -> Result<(Introspection, (SecretName, Secret)), (ConditionReason, String)> {
-    let configured = object.spec.endpoints.as_ref().and_then(|endpoints| endpoints.introspection.clone());
+    kind: Endpoint,
+) -> Result<(Box<EndpointAccess>, Secret), Unresolved> {
+    let configured = object.spec.endpoints.clone().unwrap_or_default();
     let discovered = inventory.discovered.get(name);
-    let found = configured.or_else(|| discovered.and_then(|known| known.endpoints.introspection.clone()));
+    let known = discovered.map(|known| known.endpoints.clone()).unwrap_or_default();
+    let (word, found) = match kind {
+        Endpoint::Introspection(_) => ("introspection", configured.introspection.or(known.introspection)),
+        Endpoint::Token => ("token", configured.token.or(known.token)),
+    };
     let Some(endpoint) = found else {
         let fault = no_endpoint(discovered.map(Arc::as_ref));
-        return Err((ConditionReason::TokenServiceUnavailable, format!("introspection endpoint: {fault}")));
+        return Err((ConditionReason::TokenServiceUnavailable, format!("{word} endpoint: {fault}")));
     };
     check_url(&endpoint, options).map_err(|message| (ConditionReason::Invalid, message))?;
     let (client, secret) = gateway_credentials(inventory, name, object)?;
     let ca_certificates = ca_certificates(inventory, name, object)?;
-    let secret = (client.client_secret.clone(), secret);
-    let introspection = Introspection::Enabled {
-        endpoint,
-        dialect: settings.dialect,
-        client,
-        ca_certificates,
-        addresses: options.addresses,
-        timeout: settings.timeout,
-        cache: settings.cache,
+    let timeout = match kind {
+        Endpoint::Introspection(timeout) => timeout,
+        Endpoint::Token => EXCHANGE_TIMEOUT,
     };
-    Ok((introspection, secret))
+    let access = EndpointAccess { endpoint, client, ca_certificates, addresses: options.addresses, timeout };
+    Ok((Box::new(access), secret))
 }
+
+/// For one exchange of a token.
+const EXCHANGE_TIMEOUT: Millis = Millis::at_least_one(2000);
 
 /// Why a metadata document brought no endpoint.
 pub(crate) fn no_endpoint(discovered: Option<&Discovered>) -> &str {
@@ -131,15 +153,19 @@ pub(crate) fn no_endpoint(discovered: Option<&Discovered>) -> &str {
 
 /// Token services that a route's rules refer to.
 pub(crate) fn services_of(route: &Route) -> BTreeSet<&NamespacedName> {
-    let lists = route.rules.iter().filter_map(|rule| match &rule.access {
-        Access::Guarded { authentication: Authentication::AnyOf(list), .. } => Some(list),
-        Access::Guarded { authentication: Authentication::Anonymous, .. } | Access::Refused(_) => None,
-    });
-    lists.flatten().filter_map(Authenticator::token_service).collect()
+    authentications(route).flat_map(Authentication::token_services).collect()
+}
+
+fn authentications(route: &Route) -> impl Iterator<Item = &Authentication> {
+    route.rules.iter().filter_map(|rule| match &rule.access {
+        Access::Guarded { authentication, .. } => Some(authentication),
+        Access::Refused(_) => None,
+    })
 }
 
 /// The snapshot of a pod that carries these routes.
 pub(crate) fn emit_snapshot(
+    inventory: &Inventory,
     names: &[NamespacedName],
     routes: &BTreeMap<NamespacedName, Arc<Route>>,
     services: &BTreeMap<NamespacedName, EmittedService>,
@@ -150,7 +176,16 @@ pub(crate) fn emit_snapshot(
             snapshot.token_services.insert(service.clone(), Arc::clone(&emitted.resource));
             snapshot.secrets.extend(emitted.secret.clone());
         }
+        for secret in authentications(route).flat_map(Authentication::secrets) {
+            snapshot.secrets.extend(secret_of(inventory, secret).map(|held| (secret.clone(), held)));
+        }
         snapshot.routes.insert(name.clone(), Arc::clone(route));
     }
     snapshot
+}
+
+fn secret_of(inventory: &Inventory, name: &SecretName) -> Option<Secret> {
+    let signing = inventory.signing_keys.get(name.object().namespace()).filter(|key| key.name == *name);
+    let held = || inventory.secrets.get(name.object())?.get(name.key()).cloned();
+    signing.map(|key| key.private_key.clone()).or_else(held)
 }

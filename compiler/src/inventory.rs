@@ -9,7 +9,7 @@ use portreeve_crds::{
     Object, ObjectRef, Unreadable,
     v1alpha1::{ApiPolicy, ApiRoute, ClientRegistration, TokenService},
 };
-use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret};
+use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName};
 
 /// Every object that has a say. Cheap to clone: what it holds is shared.
 #[derive(Clone, Default)]
@@ -34,6 +34,8 @@ pub struct Inventory {
     pub secrets: BTreeMap<NamespacedName, Arc<BTreeMap<String, Secret>>>,
     /// ConfigMaps that are referred to.
     pub config_maps: BTreeMap<NamespacedName, Arc<BTreeMap<String, String>>>,
+    /// Keys with which the gateway mints tokens, by namespace of the routes.
+    pub signing_keys: BTreeMap<String, Arc<SigningKey>>,
     /// What was fetched from token services.
     pub discovered: BTreeMap<NamespacedName, Arc<Discovered>>,
 }
@@ -47,6 +49,21 @@ pub struct Pod {
     pub ready: bool,
     /// Its uid; empty in file mode.
     pub uid: String,
+}
+
+/// The key with which the gateway mints tokens for the routes of one namespace.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// Names the secret resource.
+    pub name: SecretName,
+    /// `kid`
+    pub key_id: String,
+    /// `iss`
+    pub issuer: String,
+    /// PKCS#8 in PEM, for ES256.
+    pub private_key: Secret,
+    /// Public keys of the namespace: this one, the one before it and the next one.
+    pub published: KeySet,
 }
 
 /// A Service, as far as it matters.

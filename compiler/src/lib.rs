@@ -24,8 +24,9 @@ mod validate;
 
 pub use compiled::{Compiled, Findings, compile};
 pub use diagnostic::{Diagnostic, Severity};
-pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SkippedObject};
+pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SigningKey, SkippedObject};
 pub use resolve::{
-    RegistrationTarget, ResolvedRegistration, ca_certificates, gateway_credentials, registration_target,
+    RegistrationTarget, ResolvedRegistration, ca_certificates, gateway_credentials, minting_namespaces,
+    registration_target,
 };
 pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};

@@ -1,20 +1,23 @@
 //! Second pass: every reference is found and allowed, or there is a diagnostic.
 
-use std::collections::BTreeMap;
+mod authentication;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(crate) use authentication::References;
 use portreeve_crds::{
     CaBundleRefKind, ConditionReason, TokenServiceRef,
-    v1alpha1::{ClientMethod, ClientRegistration, NamespacesFrom, SecretMethod, TokenService},
+    v1alpha1::{
+        ApiPolicy, ClientMethod, ClientRegistration, CredentialSpec, MintSpec, NamespacesFrom, SecretMethod,
+        TokenService,
+    },
 };
-use portreeve_policy::{
-    Authentication, Authenticator, ClientAuthentication, ClientAuthenticationMethod, Dialect, IntrospectionRule,
-    JwtRule, NamespacedName, Secret, SecretName, UpstreamToken,
-};
+use portreeve_policy::{ClientAuthentication, ClientAuthenticationMethod, NamespacedName, Secret, SecretName};
 
 use crate::{
     Inventory, Options,
     emit::no_endpoint,
-    validate::{AuthenticationDraft, AuthenticatorDraft, TokenRule, ValidTokenService, check_url},
+    validate::{ValidTokenService, check_url},
 };
 
 /// Why a reference does not hold: reason, and a message that names both ends and the cure.
@@ -84,53 +87,31 @@ fn allows(inventory: &Inventory, service: &TokenService, owner: &str, from: &str
     }
 }
 
-/// Turns a policy's authentication into its final form. Faults carry the field path.
-pub(crate) fn resolve_authentication(
-    inventory: &Inventory,
-    services: &Services,
-    namespace: &str,
-    draft: AuthenticationDraft,
-) -> Result<Authentication, (String, Unresolved)> {
-    let list = match draft {
-        AuthenticationDraft::Anonymous => return Ok(Authentication::Anonymous),
-        AuthenticationDraft::AnyOf(list) => list,
+/// Namespaces whose policies have tokens minted, so that the gateway needs a signing key there.
+pub fn minting_namespaces(inventory: &Inventory) -> BTreeSet<String> {
+    let mints = |policy: &ApiPolicy| {
+        let list = policy.spec.authentication.as_ref().and_then(|spec| spec.any_of.as_ref());
+        list.into_iter().flatten().any(|entry| {
+            let single = CredentialSpec::from(entry.clone());
+            std::iter::once(&single).chain(entry.all_of.iter().flatten()).any(|one| mint_of(one).is_some())
+        })
     };
-    let resolve = |draft| resolve_authenticator(inventory, services, namespace, draft);
-    list.into_iter().map(resolve).collect::<Result<_, _>>().map(Authentication::AnyOf)
+    let found = inventory.policies.iter().filter(|(_, policy)| mints(policy));
+    found.map(|(name, _)| name.namespace().to_owned()).collect()
 }
 
-fn resolve_authenticator(
-    inventory: &Inventory,
-    services: &Services,
-    namespace: &str,
-    draft: AuthenticatorDraft,
-) -> Result<Authenticator, (String, Unresolved)> {
-    let (rule, introspection) = match draft {
-        AuthenticatorDraft::Anonymous => return Ok(Authenticator::Anonymous),
-        AuthenticatorDraft::Introspection(rule) => (rule, true),
-        AuthenticatorDraft::Jwt(rule) => (rule, false),
-    };
-    let at = |unresolved| (format!("{}.tokenServiceRef", rule.path), unresolved);
-    let (name, _) = find_token_service(inventory, namespace, &rule.token_service).map_err(at)?;
-    let Some(Some(service)) = services.get(&name) else {
-        let message = format!("TokenService {name} is broken; see its status");
-        return Err(at((ConditionReason::UnresolvedReference, message)));
-    };
-    let TokenRule { path, audiences, upstream_token, .. } = rule;
-    if !introspection {
-        return Ok(Authenticator::Jwt(JwtRule { token_service: name, audiences, upstream_token }));
-    }
-    let Some(settings) = &service.introspection else {
-        let message = format!("TokenService {name} has no spec.introspection; add it there, or use jwt here");
-        return Err((format!("{path}.tokenServiceRef"), (ConditionReason::UnresolvedReference, message)));
-    };
-    if upstream_token == UpstreamToken::Jwt && settings.dialect == Dialect::Json {
-        let message = format!(
-            "upstreamToken Jwt needs an introspection answer that carries one; TokenService {name} says answer: Json"
-        );
-        return Err((format!("{path}.upstreamToken"), (ConditionReason::Invalid, message)));
-    }
-    Ok(Authenticator::Introspection(IntrospectionRule { token_service: name, audiences, upstream_token }))
+fn mint_of(spec: &CredentialSpec) -> Option<&MintSpec> {
+    let CredentialSpec { api_key, basic, client_certificate, digest, exchange, introspection, jwt } = spec;
+    let mints = [
+        api_key.as_ref().and_then(|spec| spec.mint.as_ref()),
+        basic.as_ref().and_then(|spec| spec.mint.as_ref()),
+        client_certificate.as_ref().and_then(|spec| spec.mint.as_ref()),
+        digest.as_ref().and_then(|spec| spec.mint.as_ref()),
+        exchange.as_ref().and_then(|spec| spec.mint.as_ref()),
+        introspection.as_ref().and_then(|spec| spec.mint.as_ref()),
+        jwt.as_ref().and_then(|spec| spec.mint.as_ref()),
+    ];
+    mints.into_iter().flatten().next()
 }
 
 /// How the gateway authenticates at a token service, and with which secret.
@@ -143,7 +124,7 @@ pub fn gateway_credentials(
     let Some(client) = &service.spec.client else { return Err(unresolved("spec.client is missing".to_owned())) };
     let (secret_name, method) = match (&client.registration_ref, &client.secret_ref) {
         (Some(reference), None) => registered_credentials(inventory, name, &reference.name)?,
-        (None, Some(reference)) => (reference.name.clone(), secret_method(client.method)),
+        (None, Some(reference)) => (reference.name.clone(), client.method),
         _ => return Err(unresolved("spec.client: say exactly one of registrationRef and secretRef".to_owned())),
     };
     let object = NamespacedName::new(name.namespace(), &secret_name).map_err(|error| unresolved(error.to_string()))?;
@@ -152,24 +133,46 @@ pub fn gateway_credentials(
             let message = format!("Secret {object} is not written yet; the gateway's client is being registered");
             return Err((ConditionReason::AwaitingRegistration, message));
         }
-        return Err(unresolved(format!("Secret {object} does not exist; create it with client_id and client_secret")));
+        let keys = "client_id and, by method, client_secret, private_key or tls.crt and tls.key";
+        return Err(unresolved(format!("Secret {object} does not exist; create it with {keys}")));
     };
     let value = |key: &str| {
         let found = secret.get(key).filter(|value| !value.expose().is_empty());
         found.ok_or_else(|| unresolved(format!("Secret {object} has no value under {key:?}")))
     };
-    let client_id = value("client_id")?.expose_str().map(str::to_owned);
-    let client_id = client_id.ok_or_else(|| unresolved(format!("Secret {object}: client_id is not text")))?;
-    let client_secret = value("client_secret")?.clone();
-    let key = SecretName::new(object, "client_secret").map_err(|error| unresolved(error.to_string()))?;
-    Ok((ClientAuthentication { client_id, client_secret: key, method }, client_secret))
+    let text = |key: &str| {
+        let text = value(key)?.expose_str().map(str::to_owned);
+        text.ok_or_else(|| unresolved(format!("Secret {object}: {key} is not text")))
+    };
+    let client_id = text("client_id")?;
+    let (key, held, method) = match method {
+        SecretMethod::ClientSecretBasic => {
+            ("client_secret", value("client_secret")?.clone(), ClientAuthenticationMethod::ClientSecretBasic)
+        }
+        SecretMethod::ClientSecretPost => {
+            ("client_secret", value("client_secret")?.clone(), ClientAuthenticationMethod::ClientSecretPost)
+        }
+        SecretMethod::PrivateKeyJwt => {
+            let key_id = if secret.contains_key("key_id") { text("key_id")? } else { String::new() };
+            let method = ClientAuthenticationMethod::PrivateKeyJwt { key_id, audience: service.spec.issuer.clone() };
+            ("private_key", value("private_key")?.clone(), method)
+        }
+        SecretMethod::TlsClientAuth => {
+            // One secret of both, so that a pair is never torn apart on the way.
+            let pair = joined(value("tls.crt")?, value("tls.key")?);
+            ("tls.pem", pair, ClientAuthenticationMethod::TlsClientAuth)
+        }
+    };
+    let key = SecretName::new(object, key).map_err(|error| unresolved(error.to_string()))?;
+    Ok((ClientAuthentication { client_id, secret: key, method }, held))
 }
 
-fn secret_method(method: SecretMethod) -> ClientAuthenticationMethod {
-    match method {
-        SecretMethod::ClientSecretBasic => ClientAuthenticationMethod::ClientSecretBasic,
-        SecretMethod::ClientSecretPost => ClientAuthenticationMethod::ClientSecretPost,
-    }
+fn joined(first: &Secret, second: &Secret) -> Secret {
+    let mut both = Vec::with_capacity(first.expose().len().saturating_add(second.expose().len()).saturating_add(1));
+    both.extend_from_slice(first.expose());
+    both.push(b'\n');
+    both.extend_from_slice(second.expose());
+    Secret::new(both)
 }
 
 /// The Secret that a ClientRegistration of ours writes, and how its client authenticates.
@@ -177,7 +180,7 @@ fn registered_credentials(
     inventory: &Inventory,
     service: &NamespacedName,
     registration: &str,
-) -> Result<(String, ClientAuthenticationMethod), Unresolved> {
+) -> Result<(String, SecretMethod), Unresolved> {
     let unresolved = |message: String| (ConditionReason::UnresolvedReference, message);
     let name = NamespacedName::new(service.namespace(), registration).map_err(|error| unresolved(error.to_string()))?;
     let Some(found) = inventory.registrations.get(&name) else {
@@ -189,8 +192,8 @@ fn registered_credentials(
         return Err(unresolved(format!("ClientRegistration {name} is registered at another TokenService")));
     }
     let method = match found.spec.authentication.method {
-        ClientMethod::ClientSecretBasic => ClientAuthenticationMethod::ClientSecretBasic,
-        ClientMethod::ClientSecretPost => ClientAuthenticationMethod::ClientSecretPost,
+        ClientMethod::ClientSecretBasic => SecretMethod::ClientSecretBasic,
+        ClientMethod::ClientSecretPost => SecretMethod::ClientSecretPost,
         ClientMethod::None => {
             return Err(unresolved(format!(
                 "ClientRegistration {name} is a public client; introspection needs a secret"

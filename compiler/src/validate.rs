@@ -1,11 +1,16 @@
 //! First pass: each object by itself, from the words of the API into the types of the policy model. The API server's
 //! own checks are repeated here, for files and older definitions do not pass through it.
 
+mod authentication;
 mod policy;
 mod route;
 mod token_service;
 
-pub(crate) use policy::{AuthenticationDraft, AuthenticatorDraft, Target, TokenRule, validate_policy};
+pub(crate) use authentication::{
+    AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
+    UpstreamDraft,
+};
+pub(crate) use policy::{Target, validate_policy};
 pub(crate) use route::{ValidRoute, ValidRule, validate_route};
 pub(crate) use token_service::{ValidIntrospection, ValidTokenService, check_url, validate_token_service};
 

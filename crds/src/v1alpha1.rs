@@ -5,16 +5,20 @@ use kube::CustomResourceExt;
 
 mod api_policy;
 mod api_route;
+mod authentication;
 mod client_registration;
 mod token_service;
 
-pub use api_policy::{
-    AnonymousSpec, ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthenticationSpec, AuthenticatorSpec, AuthorizationSpec,
-    IntrospectionRuleSpec, JwtRuleSpec, Precedence, ScopesSpec, TargetRef, UpstreamTokenSpec,
-};
+pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthorizationSpec, Precedence, ScopesSpec, TargetRef};
 pub use api_route::{
     ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ForwardedHeadersSpec, HeaderMatchSpec,
     MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec, WorkloadSelector,
+};
+pub use authentication::{
+    AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,
+    CertificateNameSpec, CertificateNameType, ClaimSourceSpec, ClientCertificateSpec, CredentialSpec,
+    DigestAlgorithmSpec, DigestSpec, ExchangeGrantSpec, ExchangeSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec,
+    MintSpec, ProofSpec, SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,
@@ -22,7 +26,8 @@ pub use client_registration::{
 };
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,
-    NamespacesFrom, RegistrationSpec, SecretMethod, TokenService, TokenServiceSpec, TokenServiceStatus, TrustSpec,
+    JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, RegistrationSpec, SecretMethod, TokenService, TokenServiceSpec,
+    TokenServiceStatus, TrustSpec,
 };
 
 /// The four definitions with the file that each is checked in as.

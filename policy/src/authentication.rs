@@ -1,10 +1,27 @@
 //! Who calls: which credentials a rule accepts.
+//!
+//! An alternative is a list of credentials that must all be proven; the first of them names the caller. The first
+//! alternative all of whose credentials are there decides, and its refusal is final.
 
-use std::collections::BTreeSet;
+mod api_key;
+mod certificate;
+mod password;
+mod token;
+mod upstream;
 
 use serde::{Deserialize, Serialize};
 
-use crate::NamespacedName;
+pub use api_key::{ApiKeyEntry, ApiKeyLocation, ApiKeyRule, ApiKeySource, InvalidApiKeys, parse_api_keys};
+pub use certificate::{CertificateName, ClientCertificateRule, InvalidCertificateName};
+pub use password::{
+    BasicRule, DigestAlgorithm, DigestEntry, DigestRule, InvalidUsers, PasswordEntry, parse_htdigest, parse_htpasswd,
+};
+pub use token::{
+    Audiences, BindingMethod, ExchangeGrant, ExchangeRule, IntrospectionRule, JwtRule, JwtType, NoAudience, ProofRule,
+};
+pub use upstream::{ClaimSource, MintRule, UpstreamToken};
+
+use crate::{NamespacedName, SecretName};
 
 /// How a rule establishes its caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +29,7 @@ use crate::NamespacedName;
 pub enum Authentication {
     /// Nobody is asked; credentials that come along are not read and not forwarded.
     Anonymous,
-    /// The first authenticator that finds its own kind of credential decides. None finds one: refused.
+    /// The first alternative whose credentials are all there decides. None is: refused.
     AnyOf(Vec<Authenticator>),
 }
 
@@ -20,97 +37,96 @@ pub enum Authentication {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Authenticator {
+    /// Every one of these must be proven; the first names the caller. Never empty.
+    AllOf(Vec<Credential>),
     /// Requests without any credential pass as nobody.
     Anonymous,
+}
+
+/// One kind of proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Credential {
+    /// A key that names its consumer.
+    ApiKey(ApiKeyRule),
+    /// User and password (RFC 7617).
+    Basic(BasicRule),
+    /// A certificate shown in the TLS handshake.
+    ClientCertificate(ClientCertificateRule),
+    /// User and a digest of the password (RFC 7616).
+    Digest(DigestRule),
+    /// A token of a partner's domain, exchanged at the own token service.
+    Exchange(ExchangeRule),
     /// Bearer tokens that the token service is asked about (RFC 7662).
     Introspection(IntrospectionRule),
     /// Signed bearer tokens (RFC 9068, RFC 7519) whose `iss` is this token service.
     Jwt(JwtRule),
 }
 
-/// Rule for signed bearer tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct JwtRule {
-    /// The only issuer whose tokens count here.
-    pub token_service: NamespacedName,
-    /// One of these must stand in `aud`.
-    pub audiences: Audiences,
-    /// What the upstream gets.
-    pub upstream_token: UpstreamToken,
+// === impl Authentication ===
+
+impl Authentication {
+    /// Every credential of every alternative.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        let list = match self {
+            Self::Anonymous => &[][..],
+            Self::AnyOf(list) => list.as_slice(),
+        };
+        list.iter().flat_map(|one| match one {
+            Authenticator::AllOf(all) => all.as_slice(),
+            Authenticator::Anonymous => &[],
+        })
+    }
+
+    /// The token services that are asked or whose keys count.
+    pub fn token_services(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.credentials().flat_map(Credential::token_services)
+    }
+
+    /// The secrets that are needed to check credentials or to mint tokens.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        self.credentials().flat_map(Credential::secrets)
+    }
 }
 
-/// Rule for tokens that only their issuer can read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct IntrospectionRule {
-    /// The token service to ask.
-    pub token_service: NamespacedName,
-    /// One of these must stand in `aud` of the answer.
-    pub audiences: Audiences,
-    /// What the upstream gets.
-    pub upstream_token: UpstreamToken,
-}
+// === impl Credential ===
 
-/// What stands in `Authorization` towards the upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum UpstreamToken {
-    /// The JWT of the introspection answer, verified (phantom token).
-    Jwt,
-    /// No credential at all.
-    None,
-    /// The caller's own token.
-    Original,
-}
+impl Credential {
+    /// The token services that it asks or whose keys it uses.
+    pub fn token_services(&self) -> impl Iterator<Item = &NamespacedName> {
+        let (first, second) = match self {
+            Self::Introspection(rule) => (Some(&rule.token_service), None),
+            Self::Jwt(rule) => (Some(&rule.token_service), None),
+            Self::Exchange(rule) => (Some(&rule.token_service), Some(&rule.partner)),
+            Self::ApiKey(_) | Self::Basic(_) | Self::ClientCertificate(_) | Self::Digest(_) => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
 
-/// A non-empty set of audiences, compared byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "BTreeSet<String>", into = "BTreeSet<String>")]
-pub struct Audiences(BTreeSet<String>);
-
-/// An empty set of audiences would accept tokens made for anybody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("at least one audience, and none of them empty")]
-pub struct NoAudience;
-
-// === impl Authenticator ===
-
-impl Authenticator {
-    /// The token service that it asks, if any.
-    pub fn token_service(&self) -> Option<&NamespacedName> {
+    /// What the upstream gets for it.
+    pub fn upstream_token(&self) -> &UpstreamToken {
         match self {
-            Self::Anonymous => None,
-            Self::Introspection(rule) => Some(&rule.token_service),
-            Self::Jwt(rule) => Some(&rule.token_service),
+            Self::ApiKey(rule) => &rule.upstream_token,
+            Self::Basic(rule) => &rule.upstream_token,
+            Self::ClientCertificate(rule) => &rule.upstream_token,
+            Self::Digest(rule) => &rule.upstream_token,
+            Self::Exchange(rule) => &rule.upstream_token,
+            Self::Introspection(rule) => &rule.upstream_token,
+            Self::Jwt(rule) => &rule.upstream_token,
         }
     }
-}
 
-// === impl Audiences ===
-
-impl Audiences {
-    /// Whether one of the token's audiences is ours.
-    pub fn accept<'a>(&self, mut audiences: impl Iterator<Item = &'a str>) -> bool {
-        audiences.any(|audience| self.0.contains(audience))
-    }
-
-    /// The audiences in order.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(String::as_str)
-    }
-}
-
-impl TryFrom<BTreeSet<String>> for Audiences {
-    type Error = NoAudience;
-
-    fn try_from(set: BTreeSet<String>) -> Result<Self, NoAudience> {
-        if set.is_empty() || set.iter().any(String::is_empty) { Err(NoAudience) } else { Ok(Self(set)) }
-    }
-}
-
-impl From<Audiences> for BTreeSet<String> {
-    fn from(audiences: Audiences) -> Self {
-        audiences.0
+    fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        let own: &[SecretName] = match self {
+            Self::ApiKey(ApiKeyRule { source: ApiKeySource::Digests(secrets), .. }) => secrets,
+            Self::Basic(rule) => std::slice::from_ref(&rule.users),
+            Self::Digest(rule) => std::slice::from_ref(&rule.users),
+            Self::ApiKey(_)
+            | Self::ClientCertificate(_)
+            | Self::Exchange(_)
+            | Self::Introspection(_)
+            | Self::Jwt(_) => &[],
+        };
+        own.iter().chain(self.upstream_token().mint().map(|rule| &rule.signing_key))
     }
 }

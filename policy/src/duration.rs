@@ -15,6 +15,14 @@ impl Millis {
         NonZeroU64::new(milliseconds).map(Self)
     }
 
+    /// This many milliseconds, or one for zero.
+    pub const fn at_least_one(milliseconds: u64) -> Self {
+        match NonZeroU64::new(milliseconds) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
     /// The same length of time in the standard form.
     pub fn duration(self) -> Duration {
         Duration::from_millis(self.0.get())

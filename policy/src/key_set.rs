@@ -127,11 +127,51 @@ impl KeySet {
     pub fn keys(&self) -> &[Jwk] {
         &self.0
     }
+
+    /// The keys as members of a JWK Set (RFC 7517 section 5).
+    pub fn to_jwks(&self) -> impl Iterator<Item = serde_json::Value> {
+        self.0.iter().map(Jwk::to_json)
+    }
+}
+
+// === impl Jwk ===
+
+impl Jwk {
+    /// The key as JSON (RFC 7517 section 4).
+    pub fn to_json(&self) -> serde_json::Value {
+        let curve = if self.algorithm == SignatureAlgorithm::ES384 { "P-384" } else { "P-256" };
+        let mut jwk = match &self.key {
+            JwkKey::Ec { x, y } => serde_json::json!({"kty": "EC", "crv": curve, "x": x, "y": y}),
+            JwkKey::Okp { x } => serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
+            JwkKey::Rsa { n, e } => serde_json::json!({"kty": "RSA", "n": n, "e": e}),
+        };
+        if let serde_json::Value::Object(members) = &mut jwk {
+            members.insert("alg".to_owned(), self.algorithm.as_str().into());
+            members.insert("use".to_owned(), "sig".into());
+            members.extend(self.key_id.as_ref().map(|key_id| ("kid".to_owned(), key_id.as_str().into())));
+        }
+        jwk
+    }
 }
 
 // === impl SignatureAlgorithm ===
 
 impl SignatureAlgorithm {
+    /// The registered name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
     /// The algorithm of that registered name, spelled exactly (J1).
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {

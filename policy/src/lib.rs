@@ -22,7 +22,11 @@ mod token_service;
 
 pub use address::AddressRange;
 pub use authentication::{
-    Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
+    ApiKeyEntry, ApiKeyLocation, ApiKeyRule, ApiKeySource, Audiences, Authentication, Authenticator, BasicRule,
+    BindingMethod, CertificateName, ClaimSource, ClientCertificateRule, Credential, DigestAlgorithm, DigestEntry,
+    DigestRule, ExchangeGrant, ExchangeRule, IntrospectionRule, InvalidApiKeys, InvalidCertificateName, InvalidUsers,
+    JwtRule, JwtType, MintRule, NoAudience, PasswordEntry, ProofRule, UpstreamToken, parse_api_keys, parse_htdigest,
+    parse_htpasswd,
 };
 pub use authorization::{Authorization, InvalidScope, Scope, ScopeRule};
 pub use duration::Millis;
@@ -38,5 +42,6 @@ pub use route::{
 pub use secret::Secret;
 pub use snapshot::{ResourceKind, ResourceName, Snapshot};
 pub use token_service::{
-    ClientAuthentication, ClientAuthenticationMethod, Dialect, Introspection, Keys, TokenCacheLimits, TokenService,
+    ClientAuthentication, ClientAuthenticationMethod, Dialect, EndpointAccess, Introspection, Keys, MemberAccept,
+    StaleAnswers, TokenCacheLimits, TokenExchange, TokenService,
 };

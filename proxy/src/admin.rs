@@ -60,9 +60,13 @@ impl Admin {
                 self.metrics.cached_tokens.set(tokens);
                 with_type(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
             }
+            "/jwks" => {
+                let keys = self.runtime.load().published_keys();
+                with_type(StatusCode::OK, "application/jwk-set+json", keys.to_string().into_bytes())
+            }
             "/snapshot" if peer.ip().to_canonical().is_loopback() => self.snapshot(),
             "/snapshot" => text(StatusCode::FORBIDDEN, "/snapshot is told to callers on this machine only\n"),
-            _ => text(StatusCode::NOT_FOUND, "here are /livez /readyz /metrics /snapshot\n"),
+            _ => text(StatusCode::NOT_FOUND, "here are /livez /readyz /metrics /jwks /snapshot\n"),
         }
     }
 

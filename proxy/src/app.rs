@@ -18,18 +18,17 @@ use tokio::{
     task::LocalSet,
     time::Instant,
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     admin::{self, Admin},
-    authn::TokenDigester,
+    authn::{CredentialContext, CredentialMemory, TokenDigester},
     bootstrap::{Bootstrap, RecordTarget},
     clock::{SharedClock, SystemClock},
     pipeline::{
         BuildContext, DecisionIds, Gate, GateParts, Metrics, Records, Rejection, Runtime, SharedRuntime, build,
     },
     sync::{self, OperatorLink, Session, Store, StoreFault},
-    transport::{self, BindError, Drain, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
+    transport::{self, Acceptors, BindError, Drain, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
 };
 
 /// Why the proxy cannot start.
@@ -64,9 +63,9 @@ struct Shared {
     metrics: Metrics,
     records: Records,
     clock: SharedClock,
-    digester: TokenDigester,
+    credentials: CredentialContext,
     limits: Limits,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     access_log: crate::pipeline::AccessLog,
     unknown_keys: mpsc::Sender<String>,
     drain: Drain,
@@ -86,13 +85,20 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     let (unknown_keys, reports) = mpsc::channel(16);
     let mut key = [0; 64];
     random(&mut key)?;
+    let mut nonce_key = [0; 32];
+    random(&mut nonce_key)?;
+    let credentials = CredentialContext {
+        memory: Arc::new(CredentialMemory::new(&nonce_key)),
+        digester: TokenDigester::new(&key),
+        clock: Arc::clone(&clock),
+    };
     let shared = Shared {
         runtime: Arc::new(ArcSwap::from_pointee(Runtime::refusing())),
         records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
         clock: Arc::clone(&clock),
-        digester: TokenDigester::new(&key),
+        credentials,
         limits: Limits::with_head(bootstrap.head),
-        tls: tls.as_ref().map(|tls| TlsAcceptor::from(tls.server_config())),
+        tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
         unknown_keys,
         drain,
@@ -203,7 +209,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 records: shared.records,
                 metrics: shared.metrics.clone(),
                 clock: shared.clock,
-                digester: shared.digester,
+                credentials: shared.credentials,
                 ids: DecisionIds::new(u64::from_le_bytes(seed)),
                 access_log: shared.access_log,
                 unknown_keys: shared.unknown_keys,

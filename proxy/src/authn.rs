@@ -1,27 +1,51 @@
-//! Who calls. In: the credential of a request. Out: verified facts about its owner, or the reason why there are none.
+//! Who calls. In: what a request shows. Out: verified facts about its owner, or the reason why there are none.
 //!
 //! INVARIANTS
-//! - [`Verified`] is made only here, by the JWT verifier or from an introspection answer with `active: true`.
-//! - Caches hold facts, never verdicts: audience, scope and expiry are looked at on every request.
+//! - Every credential becomes claims: whatever proved the caller, authorization sees one kind of fact.
+//! - [`Verified`] is made only here: by a verifier, or from an introspection answer with `active: true`.
+//! - Caches hold facts, never verdicts: audience, type, binding and expiry are looked at on every request.
 //! - A fault of the token service is never taken for a fact about a token.
 
 mod answer;
-mod bearer;
+mod api_key;
+mod authorization;
+mod basic;
+mod binding;
+mod certificate;
 mod claims;
+mod client_authentication;
+mod derived;
+mod digest;
+mod dpop;
+mod exchange;
+mod fact;
 mod flight;
 mod introspect;
 mod json;
 mod jwt;
 mod key_ring;
+mod memory;
+mod mint;
 mod outbound;
+mod presentation;
 mod provider;
+mod signer;
+mod token;
 mod token_cache;
+mod verifier;
 
 pub use answer::AnswerFault;
-pub use bearer::{Bearer, CredentialFault, bearer};
+pub use api_key::remove_api_key;
+pub use authorization::{AuthorizationField, CredentialFault};
+pub use binding::ProofFault;
 pub use claims::{Claims, Verified};
+pub use fact::{CacheState, Fact, FactFault};
 pub use introspect::LookupFault;
 pub use jwt::{JwtFault, TokenShape, shape};
+pub use memory::{CredentialMemory, NonceUse};
+pub use mint::Minter;
 pub use outbound::InvalidEndpoint;
-pub use provider::{Authority, CacheState, Fact, FactFault};
+pub use presentation::{CredentialRefusal, PeerCertificates, Presentation, Proven, TokenFault, Unproven};
+pub use provider::Authority;
 pub use token_cache::{Fingerprint, TokenDigest, TokenDigester};
+pub use verifier::{Authenticators, Caller, CredentialContext, Kept, Materials, Unauthenticated, UpstreamCredential};

@@ -3,5 +3,5 @@
 mod permit;
 mod scopes;
 
-pub use permit::{Permit, Permitted, authorize};
+pub use permit::{Permit, Permitted, authorize, permit_preflight};
 pub use scopes::InsufficientScope;

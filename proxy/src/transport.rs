@@ -10,5 +10,5 @@ mod upstream;
 pub use framing::{FramingVerdict, HEAD_TOO_LARGE};
 pub use listen::{BindError, Limits, Listener, bind_all};
 pub use serve::{Drain, serve};
-pub use tls::{InvalidTls, TlsFiles, TlsSource};
+pub use tls::{Acceptors, InvalidTls, TlsFiles, TlsSource};
 pub use upstream::UpstreamPool;

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use portreeve_crds::{
-    GROUP, ObjectRef, TokenServiceRef,
-    v1alpha1::{
-        ApiPolicy, AuthenticationSpec, AuthenticatorSpec, AuthorizationSpec, Precedence, TargetRef, UpstreamTokenSpec,
-    },
+    GROUP, ObjectRef,
+    v1alpha1::{ApiPolicy, AuthorizationSpec, Precedence, TargetRef},
 };
-use portreeve_policy::{Audiences, Authorization, Scope, ScopeRule, UpstreamToken};
+use portreeve_policy::{Authorization, Scope, ScopeRule};
 
-use super::Faults;
+use super::{AuthenticationDraft, Faults, authentication::validate_authentication};
 use crate::Diagnostic;
 
 /// A policy whose every field is understood; references are still names.
@@ -26,30 +24,6 @@ pub(crate) enum Target {
     Namespace,
     Route(String),
     Rule(String, String),
-}
-
-/// Authentication whose token services are not looked up yet.
-#[derive(Debug, Clone)]
-pub(crate) enum AuthenticationDraft {
-    Anonymous,
-    AnyOf(Vec<AuthenticatorDraft>),
-}
-
-/// One authenticator of it.
-#[derive(Debug, Clone)]
-pub(crate) enum AuthenticatorDraft {
-    Anonymous,
-    Introspection(TokenRule),
-    Jwt(TokenRule),
-}
-
-/// What the two kinds of bearer token have in common.
-#[derive(Debug, Clone)]
-pub(crate) struct TokenRule {
-    pub(crate) path: String,
-    pub(crate) token_service: TokenServiceRef,
-    pub(crate) audiences: Audiences,
-    pub(crate) upstream_token: UpstreamToken,
 }
 
 /// The policy, or every fault. Its targets are told in either case, so that a broken policy can refuse them.
@@ -102,72 +76,6 @@ fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, targ
             None
         }
     }
-}
-
-fn validate_authentication(faults: &mut Faults<'_>, spec: &AuthenticationSpec) -> Option<AuthenticationDraft> {
-    let path = "spec.authentication";
-    match (&spec.anonymous, &spec.any_of) {
-        (Some(_), None) => Some(AuthenticationDraft::Anonymous),
-        (None, Some(list)) if !list.is_empty() => {
-            let read = |(i, one)| validate_authenticator(faults, &format!("{path}.anyOf[{i}]"), one);
-            let drafts: Vec<_> = list.iter().enumerate().filter_map(read).collect();
-            let end = drafts.len().saturating_sub(1);
-            let early =
-                |(i, draft): (usize, &AuthenticatorDraft)| matches!(draft, AuthenticatorDraft::Anonymous) && i != end;
-            if drafts.iter().enumerate().any(early) {
-                faults.add(
-                    format!("{path}.anyOf"),
-                    "anonymous is the last entry: it takes every request without credentials",
-                );
-            }
-            Some(AuthenticationDraft::AnyOf(drafts))
-        }
-        _ => {
-            faults.add(path, "say exactly one of anonymous: {} and a non-empty anyOf");
-            None
-        }
-    }
-}
-
-fn validate_authenticator(faults: &mut Faults<'_>, path: &str, spec: &AuthenticatorSpec) -> Option<AuthenticatorDraft> {
-    match (&spec.anonymous, &spec.introspection, &spec.jwt) {
-        (Some(_), None, None) => Some(AuthenticatorDraft::Anonymous),
-        (None, Some(rule), None) => {
-            let path = format!("{path}.introspection");
-            token_rule(faults, path, &rule.token_service_ref, &rule.audiences, rule.upstream_token)
-                .map(AuthenticatorDraft::Introspection)
-        }
-        (None, None, Some(rule)) => {
-            let path = format!("{path}.jwt");
-            if rule.upstream_token == UpstreamTokenSpec::Jwt {
-                faults
-                    .add(format!("{path}.upstreamToken"), "the caller's token is a JWT already; say Original or None");
-            }
-            token_rule(faults, path, &rule.token_service_ref, &rule.audiences, rule.upstream_token)
-                .map(AuthenticatorDraft::Jwt)
-        }
-        _ => {
-            faults.add(path, "say exactly one of anonymous, introspection and jwt");
-            None
-        }
-    }
-}
-
-fn token_rule(
-    faults: &mut Faults<'_>,
-    path: String,
-    token_service: &TokenServiceRef,
-    audiences: &[String],
-    upstream_token: UpstreamTokenSpec,
-) -> Option<TokenRule> {
-    let set: BTreeSet<_> = audiences.iter().cloned().collect();
-    let audiences = faults.take(&format!("{path}.audiences"), Audiences::try_from(set));
-    let upstream_token = match upstream_token {
-        UpstreamTokenSpec::Jwt => UpstreamToken::Jwt,
-        UpstreamTokenSpec::None => UpstreamToken::None,
-        UpstreamTokenSpec::Original => UpstreamToken::Original,
-    };
-    audiences.map(|audiences| TokenRule { path, token_service: token_service.clone(), audiences, upstream_token })
 }
 
 fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {

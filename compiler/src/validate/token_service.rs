@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 
 use portreeve_crds::{
     ObjectRef,
-    v1alpha1::{Answer, Discovery, IntrospectionSpec, NamespacesFrom, TokenService},
+    v1alpha1::{Answer, Discovery, IntrospectionSpec, JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, TokenService},
 };
-use portreeve_policy::{Dialect, Millis, TokenCacheLimits};
+use portreeve_policy::{Dialect, MemberAccept, Millis, StaleAnswers, TokenCacheLimits};
 use url::Url;
 
 use super::Faults;
@@ -85,6 +85,11 @@ fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> 
     let timeout = duration("timeout", &spec.timeout);
     let max_ttl = duration("cache.maxTtl", &spec.cache.max_ttl);
     let negative_ttl = duration("cache.negativeTtl", &spec.cache.negative_ttl);
+    let stale = spec.cache.stale_while_unavailable.as_ref().map(|text| duration("cache.staleWhileUnavailable", text));
+    let stale = match stale {
+        None => StaleAnswers::Never,
+        Some(window) => StaleAnswers::For(window?),
+    };
     let max_entries = u32::try_from(spec.cache.max_entries).ok().and_then(NonZeroU32::new);
     if max_entries.is_none() {
         faults.add("spec.introspection.cache.maxEntries", "at least 1");
@@ -92,8 +97,23 @@ fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> 
     let dialect = match spec.answer {
         Answer::Json => Dialect::Json,
         Answer::JwtBody => Dialect::JwtBody,
+        Answer::JwtMember => {
+            let JwtMemberSpec { name, accept } = spec.jwt_member.clone().unwrap_or_default();
+            if name.is_empty() || name == "active" {
+                faults.add("spec.introspection.jwtMember.name", "name the member that holds the JWT, such as jwt");
+            }
+            let accept = match accept {
+                MemberAcceptSpec::Json => MemberAccept::Json,
+                MemberAcceptSpec::Jwt => MemberAccept::Jwt,
+            };
+            Dialect::JwtMember { member: name, accept }
+        }
+        Answer::SignedEnvelope => Dialect::SignedEnvelope,
     };
-    let cache = TokenCacheLimits { max_ttl: max_ttl?, negative_ttl: negative_ttl?, max_entries: max_entries? };
+    if spec.jwt_member.is_some() && spec.answer != Answer::JwtMember {
+        faults.add("spec.introspection.jwtMember", "jwtMember goes with answer: JwtMember");
+    }
+    let cache = TokenCacheLimits { max_ttl: max_ttl?, negative_ttl: negative_ttl?, max_entries: max_entries?, stale };
     Some(ValidIntrospection { dialect, timeout: timeout?, cache })
 }
 

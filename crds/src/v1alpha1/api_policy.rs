@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::TokenServiceRef;
+use super::AuthenticationSpec;
 
 /// Rules attached to routes, to single rules of a route, or to a whole namespace.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -73,81 +73,6 @@ pub enum Precedence {
     Defaults,
     /// This policy wins.
     Overrides,
-}
-
-/// Who calls.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.anonymous) != has(self.anyOf)").message("exactly one of anonymous and anyOf"))]
-#[serde(rename_all = "camelCase")]
-pub struct AuthenticationSpec {
-    /// Nobody is asked: this is how one says "open". Written `{}`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anonymous: Option<AnonymousSpec>,
-    /// The first entry that finds its own kind of credential decides; when none does, the request is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 8))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub any_of: Option<Vec<AuthenticatorSpec>>,
-}
-
-/// Takes no settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct AnonymousSpec {}
-
-/// One way to authenticate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("[has(self.anonymous), has(self.introspection), has(self.jwt)].filter(x, x).size() == 1").message("exactly one of anonymous, introspection and jwt"))]
-#[serde(rename_all = "camelCase")]
-pub struct AuthenticatorSpec {
-    /// Requests without any credential pass as nobody. Written `{}`, as the last entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anonymous: Option<AnonymousSpec>,
-    /// Bearer tokens that the token service is asked about (RFC 7662).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub introspection: Option<IntrospectionRuleSpec>,
-    /// Signed bearer tokens (RFC 9068).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwt: Option<JwtRuleSpec>,
-}
-
-/// Signed bearer tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct JwtRuleSpec {
-    /// The only issuer whose tokens count, e.g. `{name: login}`.
-    pub token_service_ref: TokenServiceRef,
-    /// One of these must stand in `aud`, e.g. `[https://orders.example.com]`.
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 512)))]
-    pub audiences: Vec<String>,
-    /// What the application gets: Original (default) or None.
-    #[serde(default)]
-    pub upstream_token: UpstreamTokenSpec,
-}
-
-/// Bearer tokens that only their issuer can read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct IntrospectionRuleSpec {
-    /// The token service to ask, e.g. `{name: login}`.
-    pub token_service_ref: TokenServiceRef,
-    /// One of these must stand in `aud` of the answer, e.g. `[https://orders.example.com]`.
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 512)))]
-    pub audiences: Vec<String>,
-    /// What the application gets: Jwt (the JWT of the answer: phantom token), Original (default) or None.
-    #[serde(default)]
-    pub upstream_token: UpstreamTokenSpec,
-}
-
-/// What stands in `Authorization` towards the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum UpstreamTokenSpec {
-    /// The JWT of the introspection answer.
-    Jwt,
-    /// Nothing.
-    None,
-    /// The caller's own token.
-    #[default]
-    Original,
 }
 
 /// What the caller may do.

@@ -108,15 +108,17 @@ pub struct GatewayClientSpec {
     /// A ClientRegistration of this namespace whose credentials are used, e.g. `{name: gateway}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_ref: Option<LocalRef>,
-    /// A Secret of this namespace with the keys `client_id` and `client_secret`.
+    /// A Secret of this namespace with the key `client_id` and, by method, `client_secret`, `private_key` (PKCS#8 in PEM;
+    /// `key_id` may stand beside it), or `tls.crt` and `tls.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
-    /// How the credentials of `secretRef` are sent: ClientSecretBasic (default) or ClientSecretPost.
+    /// How the gateway authenticates with `secretRef`: ClientSecretBasic (default), ClientSecretPost, PrivateKeyJwt or
+    /// TlsClientAuth.
     #[serde(default)]
     pub method: SecretMethod,
 }
 
-/// Client authentication with a shared secret (RFC 6749 section 2.3.1).
+/// Client authentication (RFC 6749 section 2.3.1, RFC 7523 section 2.2, RFC 8705 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum SecretMethod {
     /// In the Authorization header.
@@ -124,14 +126,23 @@ pub enum SecretMethod {
     ClientSecretBasic,
     /// In the form body.
     ClientSecretPost,
+    /// By an assertion that the private key signs.
+    PrivateKeyJwt,
+    /// By the certificate of the TLS connection.
+    TlsClientAuth,
 }
 
 /// How opaque tokens are looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.jwtMember) || self.answer == 'JwtMember'").message("jwtMember goes with answer: JwtMember"))]
 #[serde(rename_all = "camelCase")]
 pub struct IntrospectionSpec {
-    /// Form of the answer: Json (RFC 7662) or JwtBody (the body is the JWT, 204 says inactive).
+    /// Form of the answer: Json (RFC 7662), JwtBody (the body is the JWT, 204 says inactive), JwtMember (JSON with a JWT
+    /// in one member) or SignedEnvelope (RFC 9701).
     pub answer: Answer,
+    /// Which member holds the JWT, with answer: JwtMember.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwt_member: Option<JwtMemberSpec>,
     /// Time for one look-up, e.g. `2s` (default). Format of GEP-2257.
     #[serde(default = "default_introspection_timeout")]
     #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
@@ -148,6 +159,31 @@ pub enum Answer {
     Json,
     /// The JWT itself.
     JwtBody,
+    /// JSON with a JWT in one member.
+    JwtMember,
+    /// A signed envelope (RFC 9701).
+    SignedEnvelope,
+}
+
+/// Where the JWT stands in the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JwtMemberSpec {
+    /// Name of the member, e.g. `jwt` (default, as Keycloak has it) or `phantom_token`.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// What is asked for: Jwt (default, application/jwt) or Json (application/json).
+    pub accept: MemberAcceptSpec,
+}
+
+/// `Accept` of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum MemberAcceptSpec {
+    /// `application/json`
+    Json,
+    /// `application/jwt`
+    #[default]
+    Jwt,
 }
 
 /// Bounds of the token cache.
@@ -163,6 +199,11 @@ pub struct CacheSpec {
     /// Most answers held by one proxy, e.g. `65536` (default).
     #[schemars(range(min = 1, max = 1_048_576))]
     pub max_entries: i32,
+    /// How long an active answer may be used beyond its time while the token service cannot be asked, e.g. `30s`; never
+    /// beyond `exp`. Left out: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub stale_while_unavailable: Option<String>,
 }
 
 /// How applications are registered.
@@ -220,7 +261,18 @@ pub struct TokenServiceStatus {
 
 impl Default for CacheSpec {
     fn default() -> Self {
-        Self { max_ttl: "60s".to_owned(), negative_ttl: "5s".to_owned(), max_entries: 65_536 }
+        Self {
+            max_ttl: "60s".to_owned(),
+            negative_ttl: "5s".to_owned(),
+            max_entries: 65_536,
+            stale_while_unavailable: None,
+        }
+    }
+}
+
+impl Default for JwtMemberSpec {
+    fn default() -> Self {
+        Self { name: "jwt".to_owned(), accept: MemberAcceptSpec::Jwt }
     }
 }
 

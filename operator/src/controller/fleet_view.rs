@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_compiler::{FleetView, PodView};
-use portreeve_policy::{Access, Authentication, NamespacedName, ResourceKind, Route};
+use portreeve_policy::{Access, NamespacedName, ResourceKind, Route};
 
 use crate::distribute::{PodState, Published};
 
@@ -42,10 +42,8 @@ pub(super) fn fleet_view(
 
 fn uses(route: &Route, service: &NamespacedName) -> bool {
     route.rules.iter().any(|rule| match &rule.access {
-        Access::Guarded { authentication: Authentication::AnyOf(list), .. } => {
-            list.iter().any(|authenticator| authenticator.token_service() == Some(service))
-        }
-        Access::Guarded { authentication: Authentication::Anonymous, .. } | Access::Refused(_) => false,
+        Access::Guarded { authentication, .. } => authentication.token_services().any(|name| name == service),
+        Access::Refused(_) => false,
     })
 }
 

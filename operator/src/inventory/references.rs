@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use portreeve_compiler::Inventory;
-use portreeve_crds::CaBundleRefKind;
+use portreeve_crds::{CaBundleRef, CaBundleRefKind, v1alpha1::CredentialSpec};
 use portreeve_policy::NamespacedName;
 
 /// An object that is watched by name.
@@ -22,11 +22,7 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
     for (name, service) in &inventory.token_services {
         let spec = &service.spec;
         if let Some(trust) = &spec.trust {
-            let wrap = match trust.ca_ref.kind {
-                CaBundleRefKind::ConfigMap => Reference::ConfigMap,
-                CaBundleRefKind::Secret => Reference::Secret,
-            };
-            add(name.namespace(), &trust.ca_ref.name, wrap);
+            add(name.namespace(), &trust.ca_ref.name, of_bundle(&trust.ca_ref));
         }
         let client = spec.client.as_ref().and_then(|client| client.secret_ref.as_ref());
         if let Some(reference) = client {
@@ -37,10 +33,50 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
             add(name.namespace(), &reference.name, Reference::Secret);
         }
     }
+    for (name, policy) in &inventory.policies {
+        let list = policy.spec.authentication.as_ref().and_then(|spec| spec.any_of.as_ref());
+        for entry in list.into_iter().flatten() {
+            let single = CredentialSpec::from(entry.clone());
+            for credential in std::iter::once(&single).chain(entry.all_of.iter().flatten()) {
+                of_credential(credential, &mut |reference, wrap| add(name.namespace(), reference, wrap));
+            }
+        }
+    }
     for (name, registration) in &inventory.registrations {
         add(name.namespace(), &registration.spec.credentials_secret_name, Reference::Secret);
     }
     found
+}
+
+/// What one credential of a policy refers to.
+fn of_credential(spec: &CredentialSpec, add: &mut dyn FnMut(&str, fn(NamespacedName) -> Reference)) {
+    let CredentialSpec { api_key, basic, client_certificate, digest, exchange: _, introspection: _, jwt: _ } = spec;
+    if let Some(spec) = api_key {
+        for reference in spec.secret_refs.iter().flatten() {
+            add(&reference.name, Reference::Secret);
+        }
+        if let Some(signed) = &spec.signed {
+            add(&signed.key_set_ref.name, of_bundle(&signed.key_set_ref));
+        }
+    }
+    if let Some(spec) = basic {
+        add(&spec.users_ref.name, Reference::Secret);
+    }
+    if let Some(spec) = digest {
+        add(&spec.users_ref.name, Reference::Secret);
+    }
+    if let Some(spec) = client_certificate {
+        for bundle in std::iter::once(&spec.ca_ref).chain(&spec.crl_ref) {
+            add(&bundle.name, of_bundle(bundle));
+        }
+    }
+}
+
+fn of_bundle(reference: &CaBundleRef) -> fn(NamespacedName) -> Reference {
+    match reference.kind {
+        CaBundleRefKind::ConfigMap => Reference::ConfigMap,
+        CaBundleRefKind::Secret => Reference::Secret,
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use portreeve_policy::Dialect;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     JwtFault,
@@ -26,34 +26,47 @@ pub(super) enum Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum AnswerFault {
     /// A content type other than that of the dialect.
-    #[error("the introspection answer is not of the configured form")]
+    #[error("the answer of the token service is not of the configured form")]
     ContentType,
     /// 400, 401 or 403: the gateway's own credentials were refused, or its request was.
     #[error("the token service refused the gateway's own credentials")]
     Credentials,
     /// Not JSON, repeated members, wrong types, or another issuer.
-    #[error("the introspection answer is malformed")]
+    #[error("the answer of the token service is malformed")]
     Malformed,
     /// Any other status.
-    #[error("the introspection endpoint answered with an unexpected status")]
+    #[error("the token service answered with an unexpected status")]
     Status,
     /// The answer's JWT does not verify.
-    #[error("the JWT of the introspection answer is not valid: {0}")]
+    #[error("the JWT of the answer is not valid: {0}")]
     Token(JwtFault),
 }
 
+/// What an answer is held against.
+pub(super) struct Expected<'a> {
+    pub(super) dialect: &'a Dialect,
+    pub(super) issuer: &'a str,
+    /// As whom the gateway asked.
+    pub(super) client_id: &'a str,
+    pub(super) keys: Option<&'a KeyRing>,
+    pub(super) now: UnixMillis,
+}
+
+/// `typ` of a signed envelope (RFC 9701 section 5).
+const ENVELOPE: &str = "token-introspection+jwt";
+
 /// Reads an answer of a dialect.
-pub(super) fn read(
-    answer: &Response<bytes::Bytes>,
-    dialect: Dialect,
-    issuer: &str,
-    keys: Option<&KeyRing>,
-    now: UnixMillis,
-) -> Result<Answer, AnswerFault> {
-    match (answer.status(), dialect) {
-        (StatusCode::OK, Dialect::Json) if is(answer, "application/json") => read_json(answer.body(), issuer, now),
-        (StatusCode::OK, Dialect::JwtBody) if is(answer, "application/jwt") => {
-            read_jwt(answer.body(), issuer, keys, now)
+pub(super) fn read(answer: &Response<bytes::Bytes>, expected: &Expected<'_>) -> Result<Answer, AnswerFault> {
+    match (answer.status(), expected.dialect) {
+        (StatusCode::OK, Dialect::Json) if is(answer, "application/json") => {
+            expected.read_json(&object(answer.body())?, answer.body(), None)
+        }
+        (StatusCode::OK, Dialect::JwtBody) if is(answer, "application/jwt") => expected.read_jwt(answer.body()),
+        (StatusCode::OK, Dialect::JwtMember { member, .. }) if is(answer, "application/json") => {
+            expected.read_json(&object(answer.body())?, answer.body(), Some(member))
+        }
+        (StatusCode::OK, Dialect::SignedEnvelope) if is(answer, "application/token-introspection+jwt") => {
+            expected.read_envelope(answer.body())
         }
         (StatusCode::OK, _) => Err(AnswerFault::ContentType),
         (StatusCode::NO_CONTENT, Dialect::JwtBody) => Ok(Answer::Inactive),
@@ -64,48 +77,104 @@ pub(super) fn read(
     }
 }
 
-fn is(answer: &Response<bytes::Bytes>, media_type: &str) -> bool {
+pub(super) fn is(answer: &Response<bytes::Bytes>, media_type: &str) -> bool {
     let mut lines = answer.headers().get_all(CONTENT_TYPE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return false };
     let essence = line.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case(media_type)
 }
 
-fn read_json(body: &[u8], issuer: &str, now: UnixMillis) -> Result<Answer, AnswerFault> {
-    let members = json::parse_object(body).ok_or(AnswerFault::Malformed)?;
-    // `active` is read before anything else, and only `true` means yes (I4).
-    if members.get("active") != Some(&Value::Bool(true)) {
-        return Ok(Answer::Inactive);
-    }
-    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
-    if claims.issuer().is_some_and(|named| named != issuer) {
-        return Err(AnswerFault::Malformed);
-    }
-    let bearer = members.get("token_type").is_none_or(|kind| {
-        kind.as_str()
-            .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer") || kind.eq_ignore_ascii_case("access_token"))
-    });
-    if !bearer || members.contains_key("cnf") {
-        return Err(AnswerFault::Token(JwtFault::SenderConstrained));
-    }
-    match jwt::check_times(&claims, now) {
-        Ok(()) => Ok(Answer::Active(Verified::new(claims), None)),
-        Err(_) => Ok(Answer::Inactive),
-    }
+fn object(body: &[u8]) -> Result<Map<String, Value>, AnswerFault> {
+    json::parse_object(body).ok_or(AnswerFault::Malformed)
 }
 
-fn read_jwt(body: &[u8], issuer: &str, keys: Option<&KeyRing>, now: UnixMillis) -> Result<Answer, AnswerFault> {
-    let text = str::from_utf8(body).map_err(|_ignored: std::str::Utf8Error| AnswerFault::Malformed)?.trim_ascii();
-    let keys = keys.ok_or(AnswerFault::Token(JwtFault::UnknownKey))?;
-    match jwt::verify(text, TokenType::AnswerToken, issuer, keys, now) {
-        Ok(claims) => {
-            let mut value = HeaderValue::try_from(format!("Bearer {text}"))
-                .map_err(|_ignored: http::header::InvalidHeaderValue| AnswerFault::Malformed)?;
-            value.set_sensitive(true);
-            Ok(Answer::Active(claims, Some(value)))
+fn text(body: &[u8]) -> Result<&str, AnswerFault> {
+    str::from_utf8(body).map(str::trim_ascii).map_err(|_ignored: std::str::Utf8Error| AnswerFault::Malformed)
+}
+
+/// Value of Authorization that carries a token.
+pub(super) fn bearer_value(token: &str) -> Result<HeaderValue, AnswerFault> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_ignored: http::header::InvalidHeaderValue| AnswerFault::Malformed)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl Expected<'_> {
+    /// `active` is read before anything else, and only `true` means yes (I4); an embedded JWT of an inactive answer is
+    /// never looked at.
+    fn read_json(
+        &self,
+        members: &Map<String, Value>,
+        text: &[u8],
+        member: Option<&str>,
+    ) -> Result<Answer, AnswerFault> {
+        if members.get("active") != Some(&Value::Bool(true)) {
+            return Ok(Answer::Inactive);
         }
-        Err(JwtFault::Expired) => Ok(Answer::Inactive),
-        Err(fault) => Err(AnswerFault::Token(fault)),
+        let claims =
+            Claims::read(members, text).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        if claims.issuer().is_some_and(|named| named != self.issuer) {
+            return Err(AnswerFault::Malformed);
+        }
+        let bound = claims.binding().dpop().is_some();
+        let fits = members.get("token_type").is_none_or(|kind| {
+            let names: &[&str] = if bound { &["dpop", "bearer", "access_token"] } else { &["bearer", "access_token"] };
+            kind.as_str().is_some_and(|kind| names.iter().any(|name| kind.eq_ignore_ascii_case(name)))
+        });
+        if !fits {
+            return Err(AnswerFault::Token(JwtFault::SenderConstrained));
+        }
+        if jwt::check_times(&claims, self.now).is_err() {
+            return Ok(Answer::Inactive);
+        }
+        let jwt = match member.and_then(|member| members.get(member)) {
+            None => None,
+            Some(Value::String(jwt)) => match self.read_jwt(jwt.as_bytes())? {
+                Answer::Active(_, value) => value,
+                Answer::Inactive => return Ok(Answer::Inactive),
+            },
+            Some(_) => return Err(AnswerFault::Malformed),
+        };
+        Ok(Answer::Active(Verified::new(claims), jwt))
+    }
+
+    /// The JWT is verified like any other before it may replace the caller's token.
+    fn read_jwt(&self, body: &[u8]) -> Result<Answer, AnswerFault> {
+        let text = text(body)?;
+        match jwt::verify(text, TokenType::Any, self.issuer, self.keys()?, self.now) {
+            Ok((claims, _)) => Ok(Answer::Active(claims, Some(bearer_value(text)?))),
+            Err(JwtFault::Expired) => Ok(Answer::Inactive),
+            Err(fault) => Err(AnswerFault::Token(fault)),
+        }
+    }
+
+    /// RFC 9701 section 5: signed by the token service for us; what counts stands in `token_introspection`.
+    fn read_envelope(&self, body: &[u8]) -> Result<Answer, AnswerFault> {
+        let text = text(body)?;
+        let envelope =
+            jwt::verify_members(text, TokenType::Exactly(ENVELOPE), self.keys()?).map_err(AnswerFault::Token)?;
+        let members = &envelope.members;
+        // An envelope is no access token: it must not say whose or until when (section 8.1).
+        let inner = match members.get("token_introspection") {
+            Some(Value::Object(inner)) if !members.contains_key("sub") && !members.contains_key("exp") => inner,
+            _ => return Err(AnswerFault::Malformed),
+        };
+        let claims = Claims::read(members, &envelope.text)
+            .map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        if claims.issuer() != Some(self.issuer) {
+            return Err(AnswerFault::Token(JwtFault::Issuer));
+        }
+        if claims.issued_at().is_none() || !claims.audiences().any(|audience| audience == self.client_id) {
+            return Err(AnswerFault::Token(JwtFault::MissingClaim));
+        }
+        jwt::check_times(&claims, self.now).map_err(AnswerFault::Token)?;
+        let text = serde_json::to_vec(inner).map_err(|_ignored: serde_json::Error| AnswerFault::Malformed)?;
+        self.read_json(inner, &text, None)
+    }
+
+    fn keys(&self) -> Result<&KeyRing, AnswerFault> {
+        self.keys.ok_or(AnswerFault::Token(JwtFault::UnknownKey))
     }
 }
 
@@ -115,9 +184,10 @@ mod tests {
 
     const NOW: UnixMillis = UnixMillis(1_000_000_000);
 
-    fn said(status: u16, kind: &str, body: &'static str, dialect: Dialect) -> String {
+    fn said(status: u16, kind: &str, body: &'static str, dialect: &Dialect) -> String {
         let answer = Response::builder().status(status).header(CONTENT_TYPE, kind).body(body.into()).unwrap();
-        match read(&answer, dialect, "https://login.example.com", None, NOW) {
+        let (issuer, client_id) = ("https://login.example.com", "gateway");
+        match read(&answer, &Expected { dialect, issuer, client_id, keys: None, now: NOW }) {
             Ok(Answer::Active(..)) => "active".to_owned(),
             Ok(Answer::Inactive) => "inactive".to_owned(),
             Err(fault) => format!("{fault:?}"),
@@ -137,13 +207,18 @@ mod tests {
             (r#"{"active":true,"exp":1000000}"#, "inactive"),
             (r#"{"active":true,"exp":"2000000000"}"#, "Malformed"),
             (r#"{"active":true,"iss":"https://evil.example.com"}"#, "Malformed"),
-            (r#"{"active":true,"cnf":{"jkt":"x"}}"#, "Token(SenderConstrained)"),
+            (r#"{"active":true,"cnf":{"jkt":"x"}}"#, "Malformed"),
+            (r#"{"active":true,"cnf":{"kid":"x"}}"#, "Malformed"),
+            (
+                r#"{"active":true,"cnf":{"jkt":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"},"token_type":"DPoP"}"#,
+                "active",
+            ),
             (r#"{"active":true,"token_type":"DPoP"}"#, "Token(SenderConstrained)"),
             (r#"{"active":tr"#, "Malformed"),
             ("[true]", "Malformed"),
             ("", "Malformed"),
         ] {
-            assert_eq!(said(200, "application/json; charset=utf-8", body, Dialect::Json), verdict, "{body}");
+            assert_eq!(said(200, "application/json; charset=utf-8", body, &Dialect::Json), verdict, "{body}");
         }
     }
 
@@ -161,7 +236,7 @@ mod tests {
             (500, "application/json", Dialect::Json, "Status"),
             (503, "application/jwt", Dialect::JwtBody, "Status"),
         ] {
-            assert_eq!(said(status, kind, r#"{"active":false}"#, dialect), verdict, "{status} {kind}");
+            assert_eq!(said(status, kind, r#"{"active":false}"#, &dialect), verdict, "{status} {kind}");
         }
     }
 }

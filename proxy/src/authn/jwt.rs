@@ -41,7 +41,7 @@ pub enum JwtFault {
     MissingClaim,
     #[error("the token is not valid yet")]
     NotYetValid,
-    #[error("the token is bound to a key that was not shown")]
+    #[error("the token is bound to a key, but not in a way that its answer or its type allows")]
     SenderConstrained,
     #[error("the signature is wrong")]
     Signature,
@@ -55,10 +55,29 @@ pub enum JwtFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TokenType {
     /// `at+jwt` and nothing else (RFC 9068 section 4).
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "rules look at the type of the fact, so that facts can be shared")
+    )]
     AccessToken,
-    /// Also `JWT` and none, for the JWT of an introspection answer, which came over an authenticated channel.
-    AnswerToken,
+    /// Also `JWT` and none, but never a token that only an ID token or a logout token can be (RFC 8725 section 3.12).
+    Any,
+    /// Exactly this one.
+    Exactly(&'static str),
 }
+
+/// Which `typ` a verified token had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FoundType {
+    /// `at+jwt`
+    AccessToken,
+    /// Another, or none.
+    Other,
+}
+
+/// Claims that ID tokens and logout tokens have and access tokens have not (OpenID Connect Core sections 3.1.3.6 and
+/// 3.3.2.11, Back-Channel Logout section 2.4).
+const FOREIGN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "events"];
 
 /// What can be told of a token by looking at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +89,14 @@ pub enum TokenShape {
         /// Unverified `iss`, good only for choosing who is to verify.
         issuer: Option<String>,
     },
+}
+
+/// What a token says, once its signature held.
+pub(super) struct Payload {
+    pub(super) members: Map<String, Value>,
+    /// What they were parsed from.
+    pub(super) text: Vec<u8>,
+    pub(super) found: FoundType,
 }
 
 struct Compact<'a> {
@@ -99,20 +126,9 @@ pub(super) fn verify(
     issuer: &str,
     keys: &KeyRing,
     now: UnixMillis,
-) -> Result<Verified<Claims>, JwtFault> {
-    let compact = split(token).ok_or(JwtFault::Malformed)?;
-    let (key_id, algorithm) = check_header(&compact.header, kind)?;
-    match keys.verify(key_id, algorithm, compact.message.as_bytes(), compact.signature) {
-        SignatureVerdict::Good => {}
-        SignatureVerdict::Bad => return Err(JwtFault::Signature),
-        SignatureVerdict::UnknownKey => return Err(JwtFault::UnknownKey),
-    }
-    let members = json::parse_object(&compact.payload).ok_or(JwtFault::Malformed)?;
-    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
-    if members.contains_key("cnf") {
-        // Until proofs of possession are checked, a bound token must not pass as a plain one (RFC 9449 section 7.2).
-        return Err(JwtFault::SenderConstrained);
-    }
+) -> Result<(Verified<Claims>, FoundType), JwtFault> {
+    let Payload { members, text, found } = verify_members(token, kind, keys)?;
+    let claims = Claims::read(&members, &text).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
     if claims.issuer() != Some(issuer) {
         return Err(JwtFault::Issuer);
     }
@@ -121,7 +137,50 @@ pub(super) fn verify(
     }
     let claims = Verified::new(claims);
     check_times(claims.get(), now)?;
-    Ok(claims)
+    Ok((claims, found))
+}
+
+/// Verifies signature and type, and nothing of what the token says.
+pub(super) fn verify_members(token: &str, kind: TokenType, keys: &KeyRing) -> Result<Payload, JwtFault> {
+    let compact = split(token).ok_or(JwtFault::Malformed)?;
+    let (key_id, algorithm, found) = check_header(&compact.header, kind)?;
+    check_signature(&compact, key_id, algorithm, keys)?;
+    read_members(compact, kind, found)
+}
+
+/// The same for a token that brings its own key, whatever `kid` it names (RFC 9449 section 4.2).
+pub(super) fn verify_members_with_any_key(token: &str, kind: TokenType, keys: &KeyRing) -> Result<Payload, JwtFault> {
+    let compact = split(token).ok_or(JwtFault::Malformed)?;
+    let (_, algorithm, found) = check_header(&compact.header, kind)?;
+    check_signature(&compact, None, algorithm, keys)?;
+    read_members(compact, kind, found)
+}
+
+/// The header of a compact JWS, of which nothing is verified.
+pub(super) fn header(token: &str) -> Option<Map<String, Value>> {
+    split(token).map(|compact| compact.header)
+}
+
+fn check_signature(
+    compact: &Compact<'_>,
+    key_id: Option<&str>,
+    algorithm: SignatureAlgorithm,
+    keys: &KeyRing,
+) -> Result<(), JwtFault> {
+    match keys.verify(key_id, algorithm, compact.message.as_bytes(), compact.signature) {
+        SignatureVerdict::Good => Ok(()),
+        SignatureVerdict::Bad => Err(JwtFault::Signature),
+        SignatureVerdict::UnknownKey => Err(JwtFault::UnknownKey),
+    }
+}
+
+fn read_members(compact: Compact<'_>, kind: TokenType, found: FoundType) -> Result<Payload, JwtFault> {
+    let members = json::parse_object(&compact.payload).ok_or(JwtFault::Malformed)?;
+    let foreign = FOREIGN_CLAIMS.iter().any(|claim| members.contains_key(*claim));
+    if kind == TokenType::Any && found == FoundType::Other && foreign {
+        return Err(JwtFault::Type);
+    }
+    Ok(Payload { members, text: compact.payload, found })
 }
 
 /// Whether the claims hold at this moment; asked again on every use (RFC 7519 sections 4.1.4 to 4.1.6).
@@ -151,7 +210,10 @@ fn split(token: &str) -> Option<Compact<'_>> {
 }
 
 /// Header rules. Keys and their places in the token (`jwk`, `jku`, `x5u`, `x5c`) are never read (J4).
-fn check_header(header: &Map<String, Value>, kind: TokenType) -> Result<(Option<&str>, SignatureAlgorithm), JwtFault> {
+fn check_header(
+    header: &Map<String, Value>,
+    kind: TokenType,
+) -> Result<(Option<&str>, SignatureAlgorithm, FoundType), JwtFault> {
     if header.contains_key("crit") {
         return Err(JwtFault::Critical);
     }
@@ -165,15 +227,25 @@ fn check_header(header: &Map<String, Value>, kind: TokenType) -> Result<(Option<
         Some(Value::String(key_id)) => Some(key_id.as_str()),
         Some(_) => return Err(JwtFault::Malformed),
     };
-    let is = |typ: &str, names: &[&str]| names.iter().any(|name| typ.eq_ignore_ascii_case(name));
-    let access = ["at+jwt", "application/at+jwt"];
-    let good = match (header.get("typ"), kind) {
-        (None, TokenType::AnswerToken) => true,
-        (Some(Value::String(typ)), TokenType::AccessToken) => is(typ, &access),
-        (Some(Value::String(typ)), TokenType::AnswerToken) => is(typ, &access) || is(typ, &["jwt"]),
-        _ => false,
+    let typ = match header.get("typ") {
+        None => None,
+        Some(Value::String(typ)) => Some(typ.as_str()),
+        Some(_) => return Err(JwtFault::Type),
     };
-    if good { Ok((key_id, algorithm)) } else { Err(JwtFault::Type) }
+    // RFC 7515 section 4.1.9: the prefix may be left out.
+    let is = |name: &str| {
+        typ.is_some_and(|typ| {
+            let short = typ.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
+            short.map_or(typ, |_| typ.get(12..).unwrap_or_default()).eq_ignore_ascii_case(name)
+        })
+    };
+    let found = if is("at+jwt") { FoundType::AccessToken } else { FoundType::Other };
+    let good = match kind {
+        TokenType::AccessToken => found == FoundType::AccessToken,
+        TokenType::Any => found == FoundType::AccessToken || typ.is_none() || is("jwt"),
+        TokenType::Exactly(name) => is(name),
+    };
+    if good { Ok((key_id, algorithm, found)) } else { Err(JwtFault::Type) }
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use portreeve_policy::AddressRange;
+use portreeve_policy::{AddressRange, ClientAuthenticationMethod, EndpointAccess, Secret};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower::Service;
 
 /// Largest answer that is read, in bytes.
@@ -38,6 +38,9 @@ pub enum InvalidEndpoint {
     /// The bundle is not PEM, or holds no certificate.
     #[error("the certificate authorities are not readable")]
     Authorities,
+    /// Not a private key or a certificate that the gateway can authenticate with.
+    #[error("the gateway's own private key or certificate is not usable")]
+    ClientKey,
     /// Not an absolute http or https URL.
     #[error("the endpoint is not an absolute http or https URL")]
     Url,
@@ -64,11 +67,20 @@ pub(super) struct Outbound {
 struct GuardedResolver(AddressRange);
 
 impl Outbound {
-    pub(super) fn new(
+    /// A client of this endpoint; with a method that wants it, `secret` is certificate chain and key.
+    pub(super) fn new(access: &EndpointAccess, secret: &Secret) -> Result<Self, InvalidEndpoint> {
+        let EndpointAccess { endpoint, client, ca_certificates, addresses, timeout } = access;
+        let identity = (client.method == ClientAuthenticationMethod::TlsClientAuth).then_some(secret);
+        Self::connect(endpoint, ca_certificates, *addresses, timeout.duration(), identity)
+    }
+
+    /// A client of this endpoint.
+    pub(super) fn connect(
         endpoint: &str,
         ca_certificates: &str,
         addresses: AddressRange,
         timeout: Duration,
+        identity: Option<&Secret>,
     ) -> Result<Self, InvalidEndpoint> {
         let endpoint: Uri = endpoint.parse().map_err(|_ignored: http::uri::InvalidUri| InvalidEndpoint::Url)?;
         let host = endpoint.host().ok_or(InvalidEndpoint::Url)?;
@@ -84,7 +96,14 @@ impl Outbound {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(timeout));
-        let tls = ClientConfig::builder().with_root_certificates(roots(ca_certificates)?).with_no_client_auth();
+        let tls = ClientConfig::builder().with_root_certificates(roots(ca_certificates)?);
+        let tls = match identity {
+            None => tls.with_no_client_auth(),
+            Some(pem) => {
+                let (chain, key) = pair(pem)?;
+                tls.with_client_auth_cert(chain, key).map_err(|_ignored: rustls::Error| InvalidEndpoint::ClientKey)?
+            }
+        };
         let https =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
@@ -135,6 +154,14 @@ fn roots(pem: &str) -> Result<RootCertStore, InvalidEndpoint> {
     if roots.is_empty() { Err(InvalidEndpoint::Authorities) } else { Ok(roots) }
 }
 
+/// Certificate chain and private key from one text in PEM.
+fn pair(pem: &Secret) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), InvalidEndpoint> {
+    let unusable = |_: rustls_pki_types::pem::Error| InvalidEndpoint::ClientKey;
+    let chain = CertificateDer::pem_slice_iter(pem.expose()).collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+    let key = PrivateKeyDer::from_pem_slice(pem.expose()).map_err(unusable)?;
+    Ok((chain, key))
+}
+
 impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
@@ -163,7 +190,7 @@ mod tests {
 
     #[test]
     fn refuses_literal_addresses_broken_urls_and_broken_bundles_m3() {
-        let make = |url, pem| Outbound::new(url, pem, AddressRange::Public, Duration::from_secs(1)).err();
+        let make = |url, pem| Outbound::connect(url, pem, AddressRange::Public, Duration::from_secs(1), None).err();
         assert_eq!(make("https://169.254.169.254/x", ""), Some(InvalidEndpoint::Address));
         assert_eq!(make("https://[::1]/x", ""), Some(InvalidEndpoint::Address));
         assert_eq!(make("ftp://host/x", ""), Some(InvalidEndpoint::Url));

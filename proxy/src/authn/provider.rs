@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use http::HeaderValue;
-use portreeve_policy::{Introspection, Keys, NamespacedName, Secret, TokenCacheLimits, TokenService};
+use portreeve_policy::{
+    EndpointAccess, Introspection, Keys, NamespacedName, Secret, StaleAnswers, TokenCacheLimits, TokenExchange,
+    TokenService,
+};
 
 use super::{
-    InvalidEndpoint, JwtFault, LookupFault, TokenDigest,
-    answer::{self, Answer},
-    claims::{Claims, Verified},
+    CacheState, Fact, FactFault, InvalidEndpoint, LookupFault, TokenDigest,
+    answer::{self, Answer, Expected},
+    fact::Found,
     flight::Flights,
-    introspect::Introspector,
-    jwt::{self, TokenType},
+    introspect::{ClientEndpoint, Introspector},
+    jwt::{self, FoundType, TokenType},
     key_ring::KeyRing,
     token_cache::{Remembered, TokenCache},
 };
@@ -20,49 +22,15 @@ use crate::clock::{SharedClock, UnixMillis};
 /// Most verified tokens that are remembered with a key set.
 const MAX_VERIFIED: usize = 65_536;
 
-/// What is known of a token. No verdict: audience and scope are compared on every use.
-#[derive(Debug)]
-pub struct Fact {
-    claims: Verified<Claims>,
-    upstream_jwt: Option<HeaderValue>,
-    usable_until: UnixMillis,
-}
-
-/// Why there is no fact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum FactFault {
-    /// The token service says that the token is not in use.
-    #[error("the token is not active")]
-    Inactive,
-    /// The token proves nothing.
-    #[error(transparent)]
-    Jwt(#[from] JwtFault),
-    /// No key set was ever fetched.
-    #[error("the key set of the token service is not known")]
-    KeysUnavailable,
-    /// The token service could not be asked.
-    #[error(transparent)]
-    Lookup(#[from] LookupFault),
-}
-
-/// Where a fact came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CacheState {
-    /// Remembered.
-    Hit,
-    /// Found out for this request.
-    Miss,
-}
-
 /// One token service.
 pub struct Authority {
     /// Its name.
     pub name: NamespacedName,
-    issuer: String,
+    issuer: Arc<str>,
     config: TokenService,
     keys: Option<Arc<VerifiedTokens>>,
     lookup: Option<Lookup>,
+    exchange: Option<Arc<ClientEndpoint>>,
     clock: SharedClock,
 }
 
@@ -85,25 +53,6 @@ struct LookupState {
     flights: Arc<Flights<Result<Arc<Fact>, FactFault>>>,
 }
 
-type Found = Result<(Arc<Fact>, CacheState), FactFault>;
-
-impl Fact {
-    /// The claims, verified.
-    pub fn claims(&self) -> &Claims {
-        self.claims.get()
-    }
-
-    /// Value for `Authorization` towards the upstream (phantom token).
-    pub fn upstream_jwt(&self) -> Option<&HeaderValue> {
-        self.upstream_jwt.as_ref()
-    }
-
-    /// First moment at which the fact has to be found out anew.
-    pub(super) fn usable_until(&self) -> UnixMillis {
-        self.usable_until
-    }
-}
-
 impl Authority {
     /// Makes everything that can fail, and takes over from `previous` what is still true.
     pub fn new(
@@ -113,7 +62,7 @@ impl Authority {
         previous: Option<&Self>,
         clock: SharedClock,
     ) -> Result<Self, InvalidEndpoint> {
-        let same_keys = previous.filter(|old| old.config.keys == service.keys && old.issuer == service.issuer);
+        let same_keys = previous.filter(|old| old.config.keys == service.keys && *old.issuer == *service.issuer);
         let keys = match (&service.keys, same_keys) {
             (_, Some(old)) => old.keys.clone(),
             (Keys::Known(set), None) => {
@@ -121,12 +70,24 @@ impl Authority {
             }
             (Keys::Unavailable, None) => None,
         };
+        let exchange = match (&service.exchange, secret) {
+            (TokenExchange::Enabled(access), Some(secret)) => Some(Arc::new(ClientEndpoint::new(access, secret)?)),
+            (TokenExchange::Disabled | TokenExchange::Unavailable | TokenExchange::Enabled(_), _) => None,
+        };
+        let without = Self {
+            name: name.clone(),
+            issuer: service.issuer.as_str().into(),
+            config: service.clone(),
+            keys,
+            lookup: None,
+            exchange,
+            clock,
+        };
         let lookup = match &service.introspection {
             Introspection::Disabled | Introspection::Unavailable => None,
-            Introspection::Enabled { endpoint, dialect, client, ca_certificates, addresses, timeout, cache } => {
-                let Some(secret) = secret else { return Ok(Self::without_lookup(name, service, keys, clock)) };
-                let trust = (ca_certificates.as_str(), *addresses);
-                let introspector = Introspector::new(endpoint, client, secret, trust, *timeout, *dialect)?;
+            Introspection::Enabled { access, dialect, cache } => {
+                let Some(secret) = secret else { return Ok(without) };
+                let introspector = Introspector::new(access, secret, dialect)?;
                 let kept = previous.filter(|old| same_source(&old.config, service));
                 let state = kept.and_then(|old| old.lookup.as_ref()).map(|old| Arc::clone(&old.state));
                 let entries = usize::try_from(cache.max_entries.get()).unwrap_or(usize::MAX);
@@ -136,16 +97,12 @@ impl Authority {
                 Some(Lookup { introspector: Arc::new(introspector), limits: *cache, state })
             }
         };
-        Ok(Self { lookup, ..Self::without_lookup(name, service, keys, clock) })
+        Ok(Self { lookup, ..without })
     }
 
-    fn without_lookup(
-        name: &NamespacedName,
-        service: &TokenService,
-        keys: Option<Arc<VerifiedTokens>>,
-        clock: SharedClock,
-    ) -> Self {
-        Self { name: name.clone(), issuer: service.issuer.clone(), config: service.clone(), keys, lookup: None, clock }
+    /// `iss` of its tokens, to be kept with a decision.
+    pub fn issuer_shared(&self) -> Arc<str> {
+        Arc::clone(&self.issuer)
     }
 
     /// `iss` of its tokens.
@@ -167,11 +124,16 @@ impl Authority {
             jwt::check_times(fact.claims(), now)?;
             return Ok((fact, CacheState::Hit));
         }
-        let claims = jwt::verify(token, TokenType::AccessToken, &self.issuer, &keys.ring, now)?;
+        let (claims, token_type) = jwt::verify(token, TokenType::Any, &self.issuer, &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
-        let fact = Arc::new(Fact { claims, upstream_jwt: None, usable_until });
+        let fact = Arc::new(Fact::new(claims, token_type, None, usable_until));
         keys.cache.put_active(digest, Arc::clone(&fact));
         Ok((fact, CacheState::Miss))
+    }
+
+    /// Where tokens of partners are exchanged.
+    pub(super) fn exchange(&self) -> Option<&Arc<ClientEndpoint>> {
+        self.exchange.as_ref()
     }
 
     /// Facts of a token that only the token service can read.
@@ -193,12 +155,30 @@ impl Authority {
             let (lookup, keys, issuer, clock, token) = asked;
             lookup.find_out(&token, digest, &issuer, keys.as_deref(), &clock).await
         };
-        let fact = Arc::clone(&lookup.state.flights).join(digest, ask).await;
-        fact.unwrap_or(Err(LookupFault::Interrupted.into())).map(|fact| (fact, CacheState::Miss))
+        let found = Arc::clone(&lookup.state.flights).join(digest, ask).await;
+        match found.unwrap_or(Err(LookupFault::Interrupted.into())) {
+            Ok(fact) => Ok((fact, CacheState::Miss)),
+            Err(FactFault::Lookup(fault)) if fault.is_outage() => {
+                let stale = lookup.stale(&digest, self.clock.now());
+                stale.map(|fact| (fact, CacheState::Stale)).ok_or(FactFault::Lookup(fault))
+            }
+            Err(fault) => Err(fault),
+        }
     }
 }
 
 impl Lookup {
+    /// An answer whose time has run out, where the configuration lets it be used in an outage. Never beyond `exp`.
+    fn stale(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+        let window = match self.limits.stale {
+            StaleAnswers::Never => return None,
+            StaleAnswers::For(window) => window.duration(),
+        };
+        let fact = self.state.cache.get_active(digest)?;
+        let fresh_enough = now < fact.usable_until().plus(window);
+        (fresh_enough && jwt::check_times(fact.claims(), now).is_ok()).then_some(fact)
+    }
+
     async fn find_out(
         &self,
         token: &str,
@@ -209,13 +189,19 @@ impl Lookup {
     ) -> Result<Arc<Fact>, FactFault> {
         // Lifetimes count from the question, so that a slow answer does not stretch the bound of a revocation.
         let asked_at = clock.now();
-        let answer = self.introspector.ask(token).await?;
-        let read = answer::read(&answer, self.introspector.dialect(), issuer, keys.map(|keys| &keys.ring), clock.now());
-        match read.map_err(LookupFault::Answer)? {
+        let answer = self.introspector.ask(token, asked_at).await?;
+        let expected = Expected {
+            dialect: self.introspector.dialect(),
+            issuer,
+            client_id: self.introspector.client_id(),
+            keys: keys.map(|keys| &keys.ring),
+            now: clock.now(),
+        };
+        match answer::read(&answer, &expected).map_err(LookupFault::Answer)? {
             Answer::Active(claims, upstream_jwt) => {
                 let cap = asked_at.plus(self.limits.max_ttl.duration());
                 let usable_until = claims.get().expires_at().map_or(cap, |expiry| expiry.min(cap));
-                let fact = Arc::new(Fact { claims, upstream_jwt, usable_until });
+                let fact = Arc::new(Fact::new(claims, FoundType::Other, upstream_jwt, usable_until));
                 self.state.cache.put_active(digest, Arc::clone(&fact));
                 Ok(fact)
             }
@@ -231,8 +217,9 @@ impl Lookup {
 /// client secret changes nothing of that.
 fn same_source(a: &TokenService, b: &TokenService) -> bool {
     let source = |service: &TokenService| match &service.introspection {
-        Introspection::Enabled { endpoint, dialect, client, cache, .. } => {
-            Some((service.issuer.clone(), endpoint.clone(), *dialect, client.client_id.clone(), *cache))
+        Introspection::Enabled { access, dialect, cache } => {
+            let EndpointAccess { endpoint, client, .. } = access.as_ref();
+            Some((service.issuer.clone(), endpoint.clone(), dialect.clone(), client.client_id.clone(), *cache))
         }
         Introspection::Disabled | Introspection::Unavailable => None,
     };

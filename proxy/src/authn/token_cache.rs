@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use aws_lc_rs::digest::{Context, SHA256};
 use quick_cache::sync::Cache;
 
-use super::provider::Fact;
+use super::Fact;
 use crate::clock::UnixMillis;
 
 /// Keyed SHA-256 of a token.
@@ -48,8 +48,13 @@ impl TokenDigester {
 
     /// The digest of a token.
     pub fn digest(&self, token: &str) -> TokenDigest {
+        self.digest_bytes(token.as_bytes())
+    }
+
+    /// The digest of a credential that is no text.
+    pub fn digest_bytes(&self, credential: &[u8]) -> TokenDigest {
         let mut context = self.0.clone();
-        context.update(token.as_bytes());
+        context.update(credential);
         let mut bytes = [0; 32];
         bytes.copy_from_slice(context.finish().as_ref());
         TokenDigest(bytes)
@@ -62,6 +67,15 @@ impl TokenDigest {
         let mut bytes = [0; 8];
         bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
         Fingerprint(bytes)
+    }
+}
+
+impl TokenDigest {
+    /// The first 128 bits, for tables that hold much.
+    pub(super) fn short(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        bytes
     }
 }
 
@@ -87,6 +101,11 @@ impl TokenCache {
             Some(until) if now < until => Remembered::Inactive,
             _ => Remembered::Nothing,
         }
+    }
+
+    /// An active answer, also one whose time has run out.
+    pub(super) fn get_active(&self, token: &TokenDigest) -> Option<Arc<Fact>> {
+        self.active.get(token)
     }
 
     pub(super) fn put_active(&self, token: TokenDigest, fact: Arc<Fact>) {

@@ -25,6 +25,12 @@ pub fn authorize(authorization: &Authorization, fact: Option<&Fact>) -> Result<P
     Ok(Permit(()))
 }
 
+/// A CORS preflight carries no credentials and asks only whether a request may be sent; the application answers it. The
+/// request itself is decided like any other.
+pub fn permit_preflight() -> Permit {
+    Permit(())
+}
+
 impl Permit {
     /// Binds the proof to what it was given for.
     pub fn bind<T>(self, inner: T) -> Permitted<T> {

@@ -4,12 +4,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Authenticator, Authorization, Introspection, NamespacedName, ResourceName, Route, Snapshot,
+    Access, Authentication, Introspection, NamespacedName, ResourceName, Route, Rule, Snapshot, TokenExchange,
     TokenService,
 };
 
-use super::{Challenge, Metrics, Runtime, router::Router, runtime::RuleRuntime};
-use crate::{authn::Authority, clock::SharedClock};
+use super::{
+    Challenge, Metrics, Runtime,
+    protected_resource::{ProtectedResources, metadata_address},
+    router::Router,
+    runtime::{RuleGate, RuleRuntime, wants_bound_tokens},
+};
+use crate::{
+    authn::{Authenticators, Authority, Kept, Materials},
+    clock::SharedClock,
+};
 
 /// What building needs beside the snapshot.
 #[derive(Clone)]
@@ -56,19 +64,42 @@ pub fn build(
             rejections.push(Rejection { resource: ResourceName::route(name), reason });
         }
     }
-    let (router, rules) = routes(&snapshot.routes, context);
-    let runtime = Runtime { revision, ready: true, router, rules, routes: snapshot.routes.clone(), authorities };
+    let metrics = &context.metrics;
+    let api_key_use = |consumer: &str, key: &str| metrics.api_key_use(consumer, key);
+    let materials = Materials {
+        secrets: &snapshot.secrets,
+        authorities: &authorities,
+        previous: &previous.kept,
+        api_key_use: &api_key_use,
+    };
+    let mut made = Routes { materials, previous, context, kept: Kept::default(), rejections };
+    let (router, rules) = made.build(&snapshot.routes);
+    let Routes { kept, rejections, .. } = made;
+    let issuer = |name: &NamespacedName| authorities.get(name).map(|known| known.issuer().to_owned());
+    let resources = ProtectedResources::of(snapshot.routes.values().map(AsRef::as_ref), &issuer);
+    let bound = |rule: &RuleRuntime| rule.rule().is_some_and(|rule| wants_bound_tokens(&rule.access));
+    let wants_certificates = kept.wants_certificates() || rules.iter().any(bound);
+    let runtime = Runtime {
+        revision,
+        ready: true,
+        router,
+        rules,
+        routes: snapshot.routes.clone(),
+        authorities,
+        kept,
+        resources,
+        wants_certificates,
+    };
     (runtime, rejections)
 }
 
 /// Whether a route asks this token service.
 fn uses(route: &Route, resource: &ResourceName) -> bool {
     route.rules.iter().any(|rule| match &rule.access {
-        Access::Guarded { authentication: Authentication::AnyOf(list), .. } => {
-            let named = list.iter().filter_map(Authenticator::token_service);
-            named.map(ResourceName::token_service).any(|name| name == *resource)
+        Access::Guarded { authentication, .. } => {
+            authentication.token_services().map(ResourceName::token_service).any(|name| name == *resource)
         }
-        Access::Guarded { authentication: Authentication::Anonymous, .. } | Access::Refused(_) => false,
+        Access::Refused(_) => false,
     })
 }
 
@@ -79,46 +110,75 @@ fn authority(
     held: Option<&Arc<Authority>>,
     context: &BuildContext,
 ) -> Result<Authority, String> {
-    let secret = match &service.introspection {
-        Introspection::Enabled { client, .. } => {
-            let found = snapshot.secrets.get(&client.client_secret);
-            Some(found.ok_or_else(|| format!("secret {} did not come with it", client.client_secret))?)
-        }
-        Introspection::Disabled | Introspection::Unavailable => None,
+    let access = match (&service.introspection, &service.exchange) {
+        (Introspection::Enabled { access, .. }, _) | (_, TokenExchange::Enabled(access)) => Some(access),
+        (
+            Introspection::Disabled | Introspection::Unavailable,
+            TokenExchange::Disabled | TokenExchange::Unavailable,
+        ) => None,
+    };
+    let secret = match access.map(|access| &access.client.secret) {
+        Some(name) => Some(snapshot.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))?),
+        None => None,
     };
     let clock = Arc::clone(&context.clock);
     Authority::new(name, service, secret, held.map(Arc::as_ref), clock).map_err(|fault| fault.to_string())
 }
 
-/// Older routes come first, by name: the order in which the compiler settles collisions.
-fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) -> (Router<usize>, Vec<RuleRuntime>) {
-    let mut router = Router::default();
-    let mut rules = Vec::new();
-    for (name, route) in named {
-        for (index, rule) in route.rules.iter().enumerate() {
-            let label = name.to_string();
-            let target = rules.len();
-            for clause in &rule.matches {
-                router.insert(route.hostnames.iter(), clause, target);
-            }
-            rules.push(RuleRuntime {
-                name: name.clone(),
-                metrics: context.metrics.rule(&label, &rule.name),
-                label,
-                route: Arc::clone(route),
-                index,
-                challenge: challenge(&rule.access),
-            });
-        }
-    }
-    (router, rules)
+/// Makes the rules of every route.
+struct Routes<'a> {
+    materials: Materials<'a>,
+    previous: &'a Runtime,
+    context: &'a BuildContext,
+    kept: Kept,
+    rejections: Vec<Rejection>,
 }
 
-fn challenge(access: &Access) -> Challenge {
-    match access {
-        Access::Guarded { authorization: Authorization::Scopes(scopes), .. } => {
-            Challenge { scopes: scopes.named().cloned().collect() }
+impl Routes<'_> {
+    /// Older routes come first, by name: the order in which the compiler settles collisions.
+    fn build(&mut self, named: &BTreeMap<NamespacedName, Arc<Route>>) -> (Router<usize>, Vec<RuleRuntime>) {
+        let mut router = Router::default();
+        let mut rules = Vec::new();
+        for (name, route) in named {
+            for (index, rule) in route.rules.iter().enumerate() {
+                let label = name.to_string();
+                let target = rules.len();
+                for clause in &rule.matches {
+                    router.insert(route.hostnames.iter(), clause, target);
+                }
+                rules.push(RuleRuntime {
+                    name: name.clone(),
+                    metrics: self.context.metrics.rule(&label, &rule.name),
+                    label,
+                    route: Arc::clone(route),
+                    index,
+                    challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
+                    gate: self.gate(name, rule),
+                });
+            }
         }
-        Access::Guarded { authorization: Authorization::Anyone, .. } | Access::Refused(_) => Challenge::default(),
+        (router, rules)
+    }
+
+    /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
+    fn gate(&mut self, name: &NamespacedName, rule: &Rule) -> RuleGate {
+        let authentication = match &rule.access {
+            Access::Guarded { authentication: Authentication::Anonymous, .. } => return RuleGate::Anonymous,
+            Access::Refused(refusal) => return RuleGate::Broken(refusal.message.clone()),
+            Access::Guarded { authentication, .. } => authentication,
+        };
+        match Authenticators::new(authentication, &self.materials, &mut self.kept) {
+            Ok(made) => RuleGate::Authenticators(Arc::new(made)),
+            Err(reason) => {
+                let resource = ResourceName::route(name);
+                self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
+                let same = |held: &&RuleRuntime| {
+                    held.name == *name
+                        && held.rule().is_some_and(|old| old.name == rule.name && old.access == rule.access)
+                };
+                let held = self.previous.rules.iter().find(same).map(|held| held.gate.clone());
+                held.unwrap_or(RuleGate::Broken(reason))
+            }
+        }
     }
 }

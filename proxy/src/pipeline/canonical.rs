@@ -5,13 +5,17 @@ use std::{net::SocketAddr, sync::Arc};
 use http::{HeaderMap, Method, Uri, Version, header::HOST, request::Parts, uri::Authority};
 use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
 
+use crate::authn::PeerCertificates;
+
 /// What the transport knows of the connection.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Connection {
     /// Address of the peer.
     pub peer: SocketAddr,
     /// Whether TLS was spoken.
     pub scheme: Scheme,
+    /// What the client showed in the handshake.
+    pub certificates: Option<PeerCertificates>,
     /// Found by the framing guard: the request with this number on the connection must be refused.
     pub framing: Arc<crate::transport::FramingVerdict>,
 }

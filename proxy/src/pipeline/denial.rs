@@ -1,15 +1,18 @@
 //! Every way in which a request can be refused.
 
-use portreeve_policy::{RefusalReason, Scope};
+use portreeve_policy::RefusalReason;
 
-use super::{InvalidRequest, UpstreamFault};
-use crate::authn::{CredentialFault, FactFault};
+use super::{Challenge, InvalidRequest, UpstreamFault};
+pub use crate::authn::TokenFault;
+use crate::authn::{CredentialFault, CredentialRefusal, FactFault};
 
 /// A refusal, as a value. Answered in `respond`, by a match without a catch-all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// The credential is broken, or there are two of them.
     BrokenCredentials(CredentialFault, Challenge),
+    /// A key, a password or a certificate is wrong.
+    CredentialsRefused(CredentialRefusal, Challenge),
     /// A scope is missing.
     InsufficientScope(Challenge),
     /// The request has more than one meaning, or none.
@@ -22,34 +25,20 @@ pub enum Denial {
     NoCredentials(Challenge),
     /// There is no snapshot yet, or the proxy is draining for good.
     NotReady,
+    /// No room is left to remember another proof of possession.
+    ProofsOverloaded,
     /// No route answers this host and path.
     RouteNotFound,
     /// The rule refuses everything, since its policy cannot be run.
     RuleRefuses(RefusalReason),
     /// The token service cannot be asked, or its keys are unknown.
     TokenServiceUnavailable(FactFault),
+    /// Too many wrong passwords; the next try is taken after this many seconds.
+    TooManyAttempts(u64),
     /// A protocol switch that the rule does not allow.
     UpgradeNotAllowed,
     /// The application did not answer properly.
     Upstream(UpstreamFault),
-}
-
-/// Why a token does not count here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenFault {
-    /// None of its audiences is one of the rule's.
-    Audience,
-    /// There are no facts.
-    Fact(FactFault),
-    /// The answer carried no JWT, and the rule demands one for the upstream.
-    NoUpstreamJwt,
-}
-
-/// What a 401 or 403 tells the client (RFC 6750 section 3).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Challenge {
-    /// Scopes that would help, in order.
-    pub scopes: Vec<Scope>,
 }
 
 impl Denial {
@@ -57,6 +46,12 @@ impl Denial {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BrokenCredentials(..) => "broken_credentials",
+            Self::CredentialsRefused(refusal, _) => match refusal {
+                CredentialRefusal::ApiKey => "invalid_api_key",
+                CredentialRefusal::Password => "wrong_password",
+                CredentialRefusal::Digest | CredentialRefusal::StaleNonce => "invalid_digest",
+                CredentialRefusal::CertificateChain | CredentialRefusal::CertificateName => "invalid_certificate",
+            },
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
                 InvalidRequest::ForbiddenMethod => "forbidden_method",
@@ -67,12 +62,14 @@ impl Denial {
             },
             Self::InvalidToken(fault, _) => match fault {
                 TokenFault::Audience => "wrong_audience",
-                TokenFault::Fact(_) => "invalid_token",
+                TokenFault::Fact(_) | TokenFault::Exchange => "invalid_token",
+                TokenFault::Proof(_) => "invalid_proof",
                 TokenFault::NoUpstreamJwt => "no_upstream_token",
             },
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NoCredentials(_) => "no_credentials",
             Self::NotReady => "not_ready",
+            Self::ProofsOverloaded => "proofs_overloaded",
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
                 RefusalReason::InvalidPolicy => "invalid_policy",
@@ -81,6 +78,7 @@ impl Denial {
                 RefusalReason::UnresolvedReference => "unresolved_reference",
             },
             Self::TokenServiceUnavailable(_) => "token_service_unavailable",
+            Self::TooManyAttempts(_) => "too_many_attempts",
             Self::UpgradeNotAllowed => "upgrade_not_allowed",
             Self::Upstream(fault) => fault.reason(),
         }
@@ -90,14 +88,17 @@ impl Denial {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::BrokenCredentials(fault, _) => Some(fault.to_string()),
+            Self::CredentialsRefused(refusal, _) => Some(refusal.to_string()),
+            Self::InvalidToken(TokenFault::Proof(fault), _) => Some(fault.to_string()),
+            Self::InvalidToken(TokenFault::Exchange, _) => {
+                Some("the token service did not exchange the partner's token".to_owned())
+            }
             Self::InvalidRequest(fault) => Some(fault.to_string()),
             Self::InvalidToken(TokenFault::Fact(fault), _) | Self::TokenServiceUnavailable(fault) => {
                 Some(fault.to_string())
             }
             Self::InvalidToken(TokenFault::Audience, _) => Some("aud holds none of the rule's audiences".to_owned()),
-            Self::InvalidToken(TokenFault::NoUpstreamJwt, _) => {
-                Some("the introspection answer carried no JWT for the upstream".to_owned())
-            }
+            Self::InvalidToken(TokenFault::NoUpstreamJwt, _) => Some("there is no JWT for the upstream".to_owned()),
             Self::Upstream(fault) => Some(fault.to_string()),
             Self::InsufficientScope(challenge) | Self::NoCredentials(challenge) if !challenge.scopes.is_empty() => {
                 Some(format!("the rule demands scope {}", challenge.scope_text()))
@@ -106,16 +107,11 @@ impl Denial {
             | Self::MethodNotAllowed(_)
             | Self::NoCredentials(_)
             | Self::NotReady
+            | Self::ProofsOverloaded
             | Self::RouteNotFound
             | Self::RuleRefuses(_)
+            | Self::TooManyAttempts(_)
             | Self::UpgradeNotAllowed => None,
         }
-    }
-}
-
-impl Challenge {
-    /// The `scope` parameter.
-    pub fn scope_text(&self) -> String {
-        self.scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
     }
 }

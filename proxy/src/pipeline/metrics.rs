@@ -1,8 +1,8 @@
 //! What the proxy counts. Handles of the request path are resolved when a snapshot is built.
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 /// Every metric of the process.
@@ -11,6 +11,7 @@ pub struct Metrics {
     registry: Registry,
     decisions: IntCounterVec,
     duration: HistogramVec,
+    api_key_use: GaugeVec,
     /// Decision records that nobody could take.
     pub records_dropped: IntCounter,
     /// Revision that runs.
@@ -66,12 +67,18 @@ impl Metrics {
         )?;
         let snapshot_time =
             Gauge::new("portreeve_proxy_snapshot_timestamp_seconds", "When the running snapshot was taken in.")?;
+        let api_key_use = GaugeVec::new(
+            Opts::new("portreeve_proxy_api_key_last_use_timestamp_seconds", "When an API key was last accepted."),
+            &["consumer", "key_id"],
+        )?;
+        registry.register(Box::new(api_key_use.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(snapshot_time.clone()))?;
         Ok(Self {
             decisions,
             duration,
+            api_key_use,
             records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
             snapshot_revision: gauge("portreeve_proxy_snapshot_revision", "Revision that runs.")?,
             snapshot_time,
@@ -90,6 +97,11 @@ impl Metrics {
             permitted: self.decisions.with_label_values(&[route, rule, "permit", "permitted"]),
             ok: self.duration.with_label_values(&[&format!("{route}/{rule}"), "200"]),
         }
+    }
+
+    /// When a consumer's key was last accepted, in seconds since 1970; 0 for never.
+    pub fn api_key_use(&self, consumer: &str, key_id: &str) -> Gauge {
+        self.api_key_use.with_label_values(&[consumer, key_id])
     }
 
     /// Counts a refusal; route and rule are empty where none was found.

@@ -45,7 +45,7 @@ pub struct DecisionRecord<'a> {
     /// Status of the answer.
     pub status: Option<u16>,
     /// Issuer of the token that was accepted.
-    pub issuer: Option<String>,
+    pub issuer: Option<&'a str>,
     /// `sub` of the token that was accepted.
     pub subject: Option<String>,
     /// `client_id` of the token that was accepted.

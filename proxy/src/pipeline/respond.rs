@@ -6,20 +6,31 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use super::denial::TokenFault;
-use super::{AnswerBody, Challenge, Denial, InvalidRequest, UpstreamFault};
+use super::{AnswerBody, Challenge, Denial, InvalidRequest, TokenFault, UpstreamFault, challenge::Trouble};
+use crate::{
+    authn::{CredentialMemory, CredentialRefusal, NonceUse, ProofFault},
+    clock::UnixMillis,
+};
 
 /// Name of the header that carries the decision id.
 pub(super) const DECISION_ID: &str = "portreeve-decision-id";
 
-struct Answer {
+/// Header that carries a nonce for DPoP proofs (RFC 9449 section 8).
+const DPOP_NONCE: &str = "dpop-nonce";
+
+struct Answer<'a> {
     status: StatusCode,
     title: &'static str,
-    challenge: Option<String>,
+    challenge: Option<(&'a Challenge, Trouble)>,
 }
 
 /// The answer to a refused request.
-pub(super) fn respond(denial: &Denial, decision_id: &str) -> Response<AnswerBody> {
+pub(super) fn respond(
+    denial: &Denial,
+    decision_id: &str,
+    memory: &CredentialMemory,
+    now: UnixMillis,
+) -> Response<AnswerBody> {
     let Answer { status, title, challenge } = answer(denial);
     let body = serde_json::json!({
         "type": "about:blank",
@@ -34,18 +45,25 @@ pub(super) fn respond(denial: &Denial, decision_id: &str) -> Response<AnswerBody
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     insert(headers, DECISION_ID, decision_id);
-    if let Some(challenge) = challenge {
-        insert(headers, WWW_AUTHENTICATE.as_str(), &challenge);
+    if let Some((challenge, trouble)) = challenge {
+        for line in challenge.lines(trouble, memory, now) {
+            headers.extend(HeaderValue::from_str(&line).ok().map(|value| (WWW_AUTHENTICATE, value)));
+        }
     }
     match denial {
         Denial::MethodNotAllowed(allow) => insert(headers, ALLOW.as_str(), allow),
-        Denial::NotReady | Denial::TokenServiceUnavailable(_) => {
+        Denial::NotReady | Denial::ProofsOverloaded | Denial::TokenServiceUnavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Denial::TooManyAttempts(seconds) => insert(headers, RETRY_AFTER.as_str(), &seconds.to_string()),
+        Denial::InvalidToken(TokenFault::Proof(ProofFault::Nonce), _) => {
+            insert(headers, DPOP_NONCE, &memory.nonce(NonceUse::Dpop, now));
         }
         Denial::InvalidRequest(fault) if fault.spoils_connection() => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Denial::BrokenCredentials(..)
+        | Denial::CredentialsRefused(..)
         | Denial::InsufficientScope(_)
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
@@ -58,18 +76,26 @@ pub(super) fn respond(denial: &Denial, decision_id: &str) -> Response<AnswerBody
     response
 }
 
-fn answer(denial: &Denial) -> Answer {
+fn answer(denial: &Denial) -> Answer<'_> {
     let plain = |status, title| Answer { status, title, challenge: None };
     match denial {
         Denial::BrokenCredentials(_, challenge) => Answer {
             status: StatusCode::BAD_REQUEST,
             title: "The credentials are malformed",
-            challenge: Some(bearer(challenge, Some("invalid_request"))),
+            challenge: Some((challenge, Trouble::Token("invalid_request"))),
+        },
+        Denial::CredentialsRefused(refusal, challenge) => Answer {
+            status: StatusCode::UNAUTHORIZED,
+            title: "The credentials are not valid here",
+            challenge: Some((
+                challenge,
+                if *refusal == CredentialRefusal::StaleNonce { Trouble::StaleNonce } else { Trouble::Other },
+            )),
         },
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,
             title: "The token lacks a scope that this request needs",
-            challenge: Some(bearer(challenge, Some("insufficient_scope"))),
+            challenge: Some((challenge, Trouble::Token("insufficient_scope"))),
         },
         Denial::InvalidRequest(InvalidRequest::ForbiddenMethod) => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not supported")
@@ -81,19 +107,25 @@ fn answer(denial: &Denial) -> Answer {
         Denial::InvalidToken(TokenFault::NoUpstreamJwt, _) => {
             plain(StatusCode::BAD_GATEWAY, "The token service gave no token for the application")
         }
-        Denial::InvalidToken(TokenFault::Audience | TokenFault::Fact(_), challenge) => Answer {
+        Denial::InvalidToken(
+            fault @ (TokenFault::Audience | TokenFault::Exchange | TokenFault::Fact(_) | TokenFault::Proof(_)),
+            challenge,
+        ) => Answer {
             status: StatusCode::UNAUTHORIZED,
             title: "The token is not valid here",
-            challenge: Some(bearer(challenge, Some("invalid_token"))),
+            challenge: Some((challenge, Trouble::Token(token_error(*fault)))),
         },
         Denial::MethodNotAllowed(_) => plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed here"),
         // No credentials, no error code (RFC 6750 section 3.1).
         Denial::NoCredentials(challenge) => Answer {
             status: StatusCode::UNAUTHORIZED,
-            title: "A bearer token is needed",
-            challenge: Some(bearer(challenge, None)),
+            title: "Credentials are needed",
+            challenge: Some((challenge, Trouble::None)),
         },
         Denial::NotReady => plain(StatusCode::SERVICE_UNAVAILABLE, "The proxy has no policy yet"),
+        Denial::ProofsOverloaded => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The proof of possession cannot be checked at the moment")
+        }
         Denial::RouteNotFound => plain(StatusCode::NOT_FOUND, "No API answers here"),
         Denial::RuleRefuses(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed until its policy is mended")
@@ -101,6 +133,7 @@ fn answer(denial: &Denial) -> Answer {
         Denial::TokenServiceUnavailable(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The token cannot be checked at the moment")
         }
+        Denial::TooManyAttempts(_) => plain(StatusCode::TOO_MANY_REQUESTS, "Too many wrong passwords"),
         Denial::UpgradeNotAllowed => plain(StatusCode::FORBIDDEN, "The protocol switch is not allowed here"),
         Denial::Upstream(fault) => match fault {
             UpstreamFault::Connect => plain(StatusCode::SERVICE_UNAVAILABLE, "The application cannot be reached"),
@@ -112,16 +145,22 @@ fn answer(denial: &Denial) -> Answer {
     }
 }
 
-/// RFC 6750 section 3: `realm` and `scope` at most once. Scope tokens hold neither quote nor backslash.
-fn bearer(challenge: &Challenge, error: Option<&str>) -> String {
-    let mut text = "Bearer realm=\"portreeve\"".to_owned();
-    if let Some(error) = error {
-        text.push_str(&format!(", error=\"{error}\""));
+/// RFC 6750 section 3.1 and RFC 9449 section 7.1.
+fn token_error(fault: TokenFault) -> &'static str {
+    match fault {
+        TokenFault::Proof(fault) => match fault {
+            ProofFault::Nonce => "use_dpop_nonce",
+            ProofFault::Missing
+            | ProofFault::Malformed
+            | ProofFault::Mismatch
+            | ProofFault::Age
+            | ProofFault::Replayed => "invalid_dpop_proof",
+            ProofFault::Certificate | ProofFault::Key | ProofFault::Scheme | ProofFault::Unbound => "invalid_token",
+        },
+        TokenFault::Audience | TokenFault::Exchange | TokenFault::Fact(_) | TokenFault::NoUpstreamJwt => {
+            "invalid_token"
+        }
     }
-    if !challenge.scopes.is_empty() {
-        text.push_str(&format!(", scope=\"{}\"", challenge.scope_text()));
-    }
-    text
 }
 
 /// A text of ours always is a field value; were it none, the field would be left out rather than the answer.
@@ -133,19 +172,27 @@ fn insert(headers: &mut http::HeaderMap, name: &'static str, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use portreeve_policy::Scope;
+    use portreeve_policy::{ApiKeyLocation, Scope};
 
     use super::*;
+    use crate::pipeline::ChallengeScheme;
 
-    fn challenge_of(denial: &Denial) -> (u16, Option<String>) {
-        let response = respond(denial, "id");
-        let line = response.headers().get(WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned());
-        (response.status().as_u16(), line)
+    const NOW: UnixMillis = UnixMillis(1_000_000_000);
+
+    fn answer_to(denial: &Denial) -> Response<AnswerBody> {
+        respond(denial, "id", &CredentialMemory::new(&[1; 32]), NOW)
+    }
+
+    fn challenges_of(denial: &Denial) -> (u16, Vec<String>) {
+        let response = answer_to(denial);
+        let lines = response.headers().get_all(WWW_AUTHENTICATE);
+        (response.status().as_u16(), lines.iter().map(|value| value.to_str().unwrap().to_owned()).collect())
     }
 
     #[test]
     fn challenges_follow_rfc_6750() {
-        let challenge = Challenge { scopes: vec![Scope::try_from("orders:read".to_owned()).unwrap()] };
+        let challenge =
+            Challenge { scopes: vec![Scope::try_from("orders:read".to_owned()).unwrap()], ..Challenge::default() };
         for (denial, status, line) in [
             (Denial::NoCredentials(challenge.clone()), 401, r#"Bearer realm="portreeve", scope="orders:read""#),
             (
@@ -164,14 +211,31 @@ mod tests {
                 r#"Bearer realm="portreeve", error="invalid_request""#,
             ),
         ] {
-            assert_eq!(challenge_of(&denial), (status, Some(line.to_owned())), "{denial:?}");
+            assert_eq!(challenges_of(&denial), (status, vec![line.to_owned()]), "{denial:?}");
         }
-        assert_eq!(challenge_of(&Denial::RouteNotFound), (404, None));
+        assert_eq!(challenges_of(&Denial::RouteNotFound), (404, vec![]));
+    }
+
+    #[test]
+    fn one_401_names_every_scheme() {
+        let basic = ChallengeScheme::Basic { realm: "team".into() };
+        let key = ChallengeScheme::ApiKey(ApiKeyLocation::Header("x-api-key".to_owned()));
+        let schemes = vec![ChallengeScheme::Bearer, ChallengeScheme::Dpop, basic, key];
+        let challenge = Challenge { schemes, resource_metadata: Some("https://a/m".into()), ..Challenge::default() };
+        let (status, lines) = challenges_of(&Denial::NoCredentials(challenge.clone()));
+        let schemes: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!((status, schemes), (401, vec!["Bearer", "DPoP", "Basic", "ApiKey"]));
+        assert_eq!(lines[0], r#"Bearer realm="portreeve", resource_metadata="https://a/m""#);
+        let nonce = Denial::InvalidToken(TokenFault::Proof(ProofFault::Nonce), challenge);
+        let response = answer_to(&nonce);
+        assert_eq!(response.headers().get_all(DPOP_NONCE).iter().count(), 1);
+        let (_, lines) = challenges_of(&nonce);
+        assert!(!lines[0].contains("error=") && lines[1].contains(r#"error="use_dpop_nonce""#), "{lines:?}");
     }
 
     #[test]
     fn ambiguous_framing_closes_the_connection_f2() {
-        let response = respond(&Denial::InvalidRequest(InvalidRequest::Framing("x")), "id");
+        let response = answer_to(&Denial::InvalidRequest(InvalidRequest::Framing("x")));
         assert_eq!(response.headers().get(CONNECTION).unwrap(), "close");
     }
 }

@@ -3,10 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use portreeve_policy::{NamespacedName, Route, Rule};
+use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route, Rule};
 
-use super::{metrics::RuleMetrics, router::Router};
-use crate::{authn::Authority, pipeline::Challenge};
+use super::{metrics::RuleMetrics, protected_resource::ProtectedResources, router::Router};
+use crate::{
+    authn::{Authenticators, Authority, Kept},
+    pipeline::Challenge,
+};
 
 /// The runtime that is in force, shared by all workers.
 pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
@@ -19,6 +22,9 @@ pub struct Runtime {
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
     pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
+    pub(super) kept: Kept,
+    pub(super) resources: ProtectedResources,
+    pub(super) wants_certificates: bool,
 }
 
 /// One rule, ready.
@@ -28,7 +34,19 @@ pub(super) struct RuleRuntime {
     pub(super) route: Arc<Route>,
     pub(super) index: usize,
     pub(super) challenge: Challenge,
+    pub(super) gate: RuleGate,
     pub(super) metrics: RuleMetrics,
+}
+
+/// How a rule establishes its caller.
+#[derive(Clone)]
+pub(super) enum RuleGate {
+    /// Nobody is asked.
+    Anonymous,
+    /// One of these is asked for.
+    Authenticators(Arc<Authenticators>),
+    /// Nobody passes: the policy can be read, but not be run.
+    Broken(String),
 }
 
 impl Runtime {
@@ -41,6 +59,9 @@ impl Runtime {
             rules: Vec::new(),
             routes: BTreeMap::new(),
             authorities: BTreeMap::new(),
+            kept: Kept::default(),
+            resources: ProtectedResources::default(),
+            wants_certificates: false,
         }
     }
 
@@ -64,6 +85,22 @@ impl Runtime {
         self.authorities.keys()
     }
 
+    /// Whether the TLS handshake asks for client certificates.
+    pub fn wants_certificates(&self) -> bool {
+        self.wants_certificates
+    }
+
+    /// Public keys with which minted tokens can be verified, as a JWK Set.
+    pub fn published_keys(&self) -> serde_json::Value {
+        let mut keys: Vec<serde_json::Value> = Vec::new();
+        for jwk in self.kept.minters().iter().flat_map(|minter| minter.published().to_jwks()) {
+            if !keys.contains(&jwk) {
+                keys.push(jwk);
+            }
+        }
+        serde_json::json!({ "keys": keys })
+    }
+
     /// The routes in force.
     pub fn routes(&self) -> &BTreeMap<NamespacedName, Arc<Route>> {
         &self.routes
@@ -74,4 +111,21 @@ impl RuleRuntime {
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.route.rules.get(self.index)
     }
+}
+
+/// Tokens that are bound to a certificate need the handshake to show one (RFC 8705 section 3).
+pub(super) fn wants_bound_tokens(access: &Access) -> bool {
+    let Access::Guarded { authentication, .. } = access else { return false };
+    authentication.credentials().any(|credential| {
+        let proof = match credential {
+            Credential::Introspection(rule) => &rule.proof,
+            Credential::Jwt(rule) => &rule.proof,
+            Credential::ApiKey(_)
+            | Credential::Basic(_)
+            | Credential::ClientCertificate(_)
+            | Credential::Digest(_)
+            | Credential::Exchange(_) => return false,
+        };
+        proof.required.contains(&BindingMethod::Certificate)
+    })
 }

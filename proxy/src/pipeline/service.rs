@@ -5,7 +5,7 @@ use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use portreeve_policy::{Access, Upstream};
+use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
@@ -13,18 +13,18 @@ use super::{
     Records, Runtime, SharedRuntime,
     access::AccessEntry,
     hop, record, respond,
-    runtime::RuleRuntime,
+    runtime::{RuleGate, RuleRuntime},
     stages::{
-        authenticate::{Authenticated, Refused, authenticate},
+        authenticate::{Refused, authenticate},
         authorize::authorize,
-        credentials::credentials,
-        route::route,
+        credentials::{Passport, credentials},
+        route::{preflight_method, route},
         upgrade::{Switch, upgrade},
     },
 };
 use crate::{
-    authn::{Fingerprint, TokenDigester},
-    authz::Permitted,
+    authn::{Caller, CredentialContext, Fingerprint},
+    authz::{Permitted, permit_preflight},
     clock::{SharedClock, UnixMillis},
 };
 
@@ -71,8 +71,8 @@ pub struct GateParts<D> {
     pub metrics: Metrics,
     /// The time.
     pub clock: SharedClock,
-    /// Digests of tokens.
-    pub digester: TokenDigester,
+    /// What credentials are checked with.
+    pub credentials: CredentialContext,
     /// Identifiers of decisions.
     pub ids: DecisionIds,
     /// Which exchanges are logged to their end.
@@ -102,6 +102,11 @@ impl<D: Dispatch> Gate<D> {
         Self(parts)
     }
 
+    /// Whether the TLS handshake asks for client certificates.
+    pub fn wants_certificates(&self) -> bool {
+        self.0.runtime.load().wants_certificates()
+    }
+
     /// Answers a request, in any case, and leaves a record, in any case.
     pub async fn handle(
         self: Rc<Self>,
@@ -115,7 +120,8 @@ impl<D: Dispatch> Gate<D> {
         let mut response = match outcome {
             Ok(response) => response,
             Err(denial) => {
-                let response = respond::respond(&denial, &account.id);
+                let memory = &self.0.credentials.memory;
+                let response = respond::respond(&denial, &account.id, memory, self.0.clock.now());
                 account.denial = Some(denial);
                 response
             }
@@ -147,24 +153,52 @@ impl<D: Dispatch> Gate<D> {
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
-        let (position, target) = route(runtime, &request)?;
+        if let Some(document) = runtime.resources.find(&request) {
+            account.metadata = true;
+            return Ok(document);
+        }
+        let preflight = preflight_method(&request);
+        let (position, target) = route(runtime, &request, preflight.as_ref())?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
-        let (authentication, authorization) = match &rule.access {
+        let authorization = match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
                 return Err(Denial::RuleRefuses(refusal.reason));
             }
-            Access::Guarded { authentication, authorization } => (authentication, authorization),
+            Access::Guarded { authorization, .. } => authorization,
         };
-        let caller = authenticate(runtime, authentication, &target.challenge, &request.headers, &self.0.digester).await;
-        let caller = caller.map_err(|refused| self.refused(refused, account))?;
+        let certificates = connection.certificates.as_ref();
+        let mut key_locations = &[][..];
+        let caller = match &target.gate {
+            RuleGate::Broken(reason) => {
+                account.detail = Some(reason.clone());
+                return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy));
+            }
+            RuleGate::Authenticators(authenticators) => {
+                key_locations = authenticators.key_locations();
+                if preflight.is_some() {
+                    Caller::default()
+                } else {
+                    let context = &self.0.credentials;
+                    let found = authenticate(authenticators, &target.challenge, &request, certificates, context).await;
+                    found.map_err(|refused| self.refused(refused, account))?
+                }
+            }
+            RuleGate::Anonymous => Caller::default(),
+        };
         account.caller(&caller);
-        let permit = authorize(authorization, &caller, &target.challenge)?;
+        let permit = if preflight.is_some() {
+            account.preflight = true;
+            permit_preflight()
+        } else {
+            authorize(authorization, &caller, &target.challenge)?
+        };
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let headers = credentials(&mut request, &caller, upstream.forwarded, switch, &account.id);
+        let passport = Passport { caller: &caller, key_locations, certificates, now: self.0.clock.now() };
+        let headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
         let deadline = account.started + rule.timeout.duration();
@@ -237,7 +271,10 @@ struct Account<D: Dispatch> {
     client: String,
     asked: Option<(String, String, String)>,
     target: Option<usize>,
-    issuer: Option<String>,
+    /// Metadata of a protected resource was asked for.
+    metadata: bool,
+    preflight: bool,
+    issuer: Option<Arc<str>>,
     subject: Option<String>,
     client_id: Option<String>,
     fingerprint: Option<Fingerprint>,
@@ -259,6 +296,8 @@ impl<D: Dispatch> Account<D> {
             runtime,
             asked: None,
             target: None,
+            metadata: false,
+            preflight: false,
             issuer: None,
             subject: None,
             client_id: None,
@@ -275,13 +314,14 @@ impl<D: Dispatch> Account<D> {
         self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
     }
 
-    fn caller(&mut self, caller: &Authenticated) {
-        let claims = caller.fact.as_ref().map(|fact| fact.claims());
-        self.issuer = caller.issuer.as_ref().map(|authority| authority.issuer().to_owned());
-        self.subject = claims.and_then(|claims| claims.subject()).map(str::to_owned);
-        self.client_id = claims.and_then(|claims| claims.client_id()).map(str::to_owned);
-        self.fingerprint = caller.fingerprint;
-        self.cache = caller.cache;
+    fn caller(&mut self, caller: &Caller) {
+        let Some(first) = caller.proven.first() else { return };
+        let claims = first.fact.claims();
+        self.issuer.clone_from(&first.issuer);
+        self.subject = claims.subject().map(str::to_owned);
+        self.client_id = claims.client_id().map(str::to_owned);
+        self.fingerprint = Some(first.digest.fingerprint());
+        self.cache = caller.proven.iter().find_map(|proven| proven.cache);
     }
 
     fn permitted(&mut self) {
@@ -303,6 +343,8 @@ impl<D: Dispatch> Account<D> {
             // The decision was made; what failed after it is the reason.
             (Some(denial), _) if self.permitted => ("permit", denial.reason()),
             (Some(denial), _) => ("deny", denial.reason()),
+            (None, Some(_)) if self.metadata => ("permit", "metadata"),
+            (None, Some(_)) if self.preflight => ("permit", "cors_preflight"),
             (None, Some(_)) => ("permit", "permitted"),
         }
     }
@@ -344,7 +386,7 @@ impl<D: Dispatch> Drop for Account<D> {
             reason,
             detail,
             status: self.status.map(|status| status.as_u16()),
-            issuer: self.issuer.take(),
+            issuer: self.issuer.as_deref(),
             subject: self.subject.take(),
             client_id: self.client_id.take(),
             credential_fingerprint: self.fingerprint.map(|fingerprint| fingerprint.to_string()),

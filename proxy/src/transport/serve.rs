@@ -14,10 +14,14 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
-use tokio_rustls::TlsAcceptor;
 
-use super::{FramingVerdict, Limits, Listener, executor::LocalExecutor, framing::Guarded, listen::OpenConnection};
-use crate::pipeline::{Connection, Dispatch, Gate, Metrics, Scheme};
+use super::{
+    Acceptors, FramingVerdict, Limits, Listener, executor::LocalExecutor, framing::Guarded, listen::OpenConnection,
+};
+use crate::{
+    authn::PeerCertificates,
+    pipeline::{Connection, Dispatch, Gate, Metrics, Scheme},
+};
 
 /// Tells workers to stop: accept nothing new, finish what runs, be gone by the deadline.
 pub type Drain = watch::Receiver<Option<Instant>>;
@@ -25,7 +29,7 @@ pub type Drain = watch::Receiver<Option<Instant>>;
 /// Serves one listener of one worker until drain is over.
 pub async fn serve<D: Dispatch + 'static>(
     listener: Listener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     gate: Rc<Gate<D>>,
     limits: Limits,
     metrics: Metrics,
@@ -62,7 +66,7 @@ pub async fn serve<D: Dispatch + 'static>(
 }
 
 struct Worker<D> {
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     gate: Rc<Gate<D>>,
     limits: Limits,
     drain: Drain,
@@ -71,12 +75,18 @@ struct Worker<D> {
 impl<D: Dispatch + 'static> Worker<D> {
     async fn connection(self, stream: TcpStream, peer: SocketAddr, open: OpenConnection) {
         match self.tls.clone() {
-            None => self.speak(stream, peer, Scheme::Http).await,
+            None => self.speak(stream, peer, Scheme::Http, None).await,
             Some(tls) => {
+                let tls = if self.gate.wants_certificates() { tls.asking } else { tls.plain };
                 // Boxed, so that plain connections do not pay for the size of a handshake.
                 let handshake = Box::pin(tokio::time::timeout(self.limits.handshake, tls.accept(stream)));
                 match handshake.await {
-                    Ok(Ok(stream)) => Box::pin(self.speak(stream, peer, Scheme::Https)).await,
+                    Ok(Ok(stream)) => {
+                        let (_, session) = stream.get_ref();
+                        let shown = session.peer_certificates().map(<[_]>::to_vec);
+                        let shown = shown.and_then(PeerCertificates::new);
+                        Box::pin(self.speak(stream, peer, Scheme::Https, shown)).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 }
@@ -85,13 +95,13 @@ impl<D: Dispatch + 'static> Worker<D> {
         drop(open);
     }
 
-    async fn speak<S>(mut self, stream: S, peer: SocketAddr, scheme: Scheme)
+    async fn speak<S>(mut self, stream: S, peer: SocketAddr, scheme: Scheme, certificates: Option<PeerCertificates>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let framing = Arc::new(FramingVerdict::default());
         let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), self.limits.head));
-        let connection = Rc::new(Connection { peer, scheme, framing });
+        let connection = Rc::new(Connection { peer, scheme, certificates, framing });
         let gate = Rc::clone(&self.gate);
         let service = service_fn(move |request: Request<Incoming>| {
             let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));

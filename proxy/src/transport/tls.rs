@@ -9,11 +9,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    ServerConfig,
-    server::{ClientHello, ResolvesServerCert},
+    DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject};
+use tokio_rustls::TlsAcceptor;
 
 /// Where certificate chain and private key lie, in PEM.
 #[derive(Debug, Clone)]
@@ -44,6 +50,69 @@ pub struct TlsSource {
     current: ArcSwap<CertifiedKey>,
 }
 
+/// The listener in its two forms.
+#[derive(Clone)]
+pub struct Acceptors {
+    /// Asks for no client certificate.
+    pub plain: TlsAcceptor,
+    /// Asks for one and goes on without; what it is worth is decided for each request (M2).
+    pub asking: TlsAcceptor,
+}
+
+/// Protocols, the best first.
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Takes any client certificate whose key the client has. Who issued it is asked by the rule that wants one.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl AnyCertificate {
+    fn new() -> Self {
+        Self(rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms)
+    }
+}
+
+impl ClientCertVerifier for AnyCertificate {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
 
@@ -61,11 +130,18 @@ impl TlsSource {
     }
 
     /// Settings of the listener: TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
-    pub fn server_config(self: &Arc<Self>) -> Arc<ServerConfig> {
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Self>::clone(self);
-        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Arc::new(config)
+    pub fn acceptors(self: &Arc<Self>) -> Acceptors {
+        let resolver = || -> Arc<dyn ResolvesServerCert> { Arc::<Self>::clone(self) };
+        let mut plain = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver());
+        plain.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        let mut asking = ServerConfig::builder()
+            .with_client_cert_verifier(Arc::new(AnyCertificate::new()))
+            .with_cert_resolver(resolver());
+        asking.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        // A resumed session would carry a certificate that was shown under older rules (M1): there are none.
+        asking.session_storage = Arc::new(NoServerSessionStorage {});
+        asking.send_tls13_tickets = 0;
+        Acceptors { plain: TlsAcceptor::from(Arc::new(plain)), asking: TlsAcceptor::from(Arc::new(asking)) }
     }
 
     /// Reads the files again whenever they change; never ends.

@@ -74,11 +74,23 @@ pub(crate) fn open_rule(name: &str, prefix: &str) -> Value {
 
 /// Access by a signed token of audience `orders` with this scope.
 pub(crate) fn jwt_access(scope: &str) -> Value {
-    let rule = json!({"tokenService": "default/login", "audiences": ["orders"], "upstreamToken": "original"});
+    guarded(&json!([{"allOf": [{"jwt": jwt_rule()}]}]), scope)
+}
+
+/// Access by one of these alternatives, with this scope.
+pub(crate) fn guarded(alternatives: &Value, scope: &str) -> Value {
     json!({"guarded": {
-        "authentication": {"anyOf": [{"jwt": rule}]},
+        "authentication": {"anyOf": alternatives},
         "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
     }})
+}
+
+/// Signed tokens of audience `orders`.
+pub(crate) fn jwt_rule() -> Value {
+    json!({
+        "tokenService": "default/login", "audiences": ["orders"], "tokenType": "accessToken",
+        "proof": {"required": [], "dpopNonce": false}, "upstreamToken": "original",
+    })
 }
 
 impl Signer {
@@ -134,6 +146,7 @@ impl Bed {
             let (set, _) = KeySet::parse(keys.key_set().to_string().as_bytes()).unwrap();
             let service = json!({
                 "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
+                "exchange": "disabled",
             });
             snapshot.token_services.insert(name.clone(), Arc::new(serde_json::from_value(service).unwrap()));
             snapshot.secrets.insert(SecretName::new(name, "canary").unwrap(), Secret::new(b"c4n4ry".to_vec()));
@@ -152,12 +165,16 @@ impl Bed {
         let name: NamespacedName = "default/login".parse().unwrap();
         let service = json!({
             "issuer": "https://login.example.com", "keys": "unavailable",
+            "exchange": "disabled",
             "introspection": {"enabled": {
-                "endpoint": endpoint, "dialect": "Json", "caCertificates": "", "addresses": "PrivateAndPublic",
-                "client": {
-                    "clientId": "gate way", "clientSecret": "default/login#secret", "method": "ClientSecretBasic",
+                "access": {
+                    "endpoint": endpoint, "caCertificates": "", "addresses": "PrivateAndPublic", "timeout": 700,
+                    "client": {
+                        "clientId": "gate way", "secret": "default/login#secret", "method": "ClientSecretBasic",
+                    },
                 },
-                "timeout": 700, "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100},
+                "dialect": "Json",
+                "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100, "stale": "never"},
             }},
         });
         let mut snapshot = Snapshot::default();

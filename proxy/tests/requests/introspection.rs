@@ -107,10 +107,13 @@ fn current(mode: &Mutex<&'static str>) -> &'static str {
 
 fn rules() -> Value {
     let guarded = |name: &str, prefix: &str, scope: &str| {
-        let rule = json!({"tokenService": "default/login", "audiences": ["orders"], "upstreamToken": "none"});
+        let rule = json!({
+            "tokenService": "default/login", "audiences": ["orders"], "upstreamToken": "none",
+            "proof": {"required": [], "dpopNonce": false},
+        });
         let mut open = open_rule(name, prefix);
         open["access"] = json!({"guarded": {
-            "authentication": {"anyOf": [{"introspection": rule}]},
+            "authentication": {"anyOf": [{"allOf": [{"introspection": rule}]}]},
             "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
         }});
         open

@@ -1,36 +1,51 @@
 //! Stage: the request as the upstream gets it. Hop-by-hop fields go first, inbound copies of our fields next, ours are
 //! set last; the caller's Authorization goes only where the policy sends it (H1 to H5).
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderValue,
     header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, VIA},
 };
-use portreeve_policy::{ForwardedHeaders, UpstreamToken};
+use portreeve_policy::{ApiKeyLocation, ForwardedHeaders};
 
-use super::{authenticate::Authenticated, upgrade::Switch};
-use crate::pipeline::{CanonicalRequest, forwarded, hop, respond::DECISION_ID};
+use super::upgrade::Switch;
+use crate::{
+    authn::{Caller, PeerCertificates, UpstreamCredential, remove_api_key},
+    clock::UnixMillis,
+    pipeline::{CanonicalRequest, Challenge, Denial, TokenFault, forwarded, hop, respond::DECISION_ID},
+};
+
+/// Header of a DPoP proof, which goes on only beside the token that it is for.
+const DPOP: &str = "dpop";
+
+/// The client's certificate for the upstream (RFC 9440 section 2.2).
+const CLIENT_CERT: &str = "client-cert";
+
+/// What the upstream learns of the caller.
+pub(in crate::pipeline) struct Passport<'a> {
+    pub(in crate::pipeline) caller: &'a Caller,
+    /// Where API keys are taken out, whichever alternative decided.
+    pub(in crate::pipeline) key_locations: &'a [ApiKeyLocation],
+    pub(in crate::pipeline) certificates: Option<&'a PeerCertificates>,
+    pub(in crate::pipeline) now: UnixMillis,
+}
 
 /// Header fields for the upstream; takes the caller's out of the request.
 pub(in crate::pipeline) fn credentials(
     request: &mut CanonicalRequest,
-    caller: &Authenticated,
+    passport: &Passport<'_>,
     form: ForwardedHeaders,
     switch: Option<Switch>,
     decision_id: &str,
-) -> HeaderMap {
+) -> Result<HeaderMap, Denial> {
     let mut headers = std::mem::take(&mut request.headers);
     hop::strip(&mut headers);
     hop::strip_ours(&mut headers);
     join_cookies(&mut headers);
-    match caller.upstream_token {
-        Some(UpstreamToken::Original) => {}
-        Some(UpstreamToken::Jwt) => {
-            headers.remove(AUTHORIZATION);
-            let jwt = caller.fact.as_ref().and_then(|fact| fact.upstream_jwt());
-            headers.extend(jwt.map(|jwt| (AUTHORIZATION, jwt.clone())));
-        }
-        Some(UpstreamToken::None) | None => drop(headers.remove(AUTHORIZATION)),
+    for location in passport.key_locations {
+        remove_api_key(location, &mut headers, &mut request.query);
     }
+    passport.stamp(&mut headers)?;
     forwarded::set(&mut headers, request, form);
     for (name, text) in [(HOST, request.authority()), (VIA, via(request))] {
         if let Ok(value) = HeaderValue::from_str(&text) {
@@ -44,7 +59,34 @@ pub(in crate::pipeline) fn credentials(
         switch.announce(&mut headers);
         headers.remove(CONTENT_LENGTH);
     }
-    headers
+    Ok(headers)
+}
+
+impl Passport<'_> {
+    /// Sets what speaks of the caller, and nothing that the caller said of himself stays beside it (H5).
+    fn stamp(&self, headers: &mut HeaderMap) -> Result<(), Denial> {
+        let value = match &self.caller.upstream {
+            UpstreamCredential::Keep => None,
+            UpstreamCredential::Remove => Some(None),
+            UpstreamCredential::Set(value) => Some(Some(value.clone())),
+            UpstreamCredential::Mint(minter) => {
+                let nothing = || Denial::InvalidToken(TokenFault::NoUpstreamJwt, Challenge::default());
+                let proven = self.caller.proven.first().ok_or_else(nothing)?;
+                Some(Some(minter.token_for(proven.digest, &proven.fact, self.now).ok_or_else(nothing)?))
+            }
+        };
+        if let Some(value) = value {
+            headers.remove(AUTHORIZATION);
+            headers.remove(DPOP);
+            headers.extend(value.map(|value| (AUTHORIZATION, value)));
+        }
+        if let (true, Some(shown)) = (self.caller.forwards_certificate, self.certificates)
+            && let Ok(value) = HeaderValue::try_from(format!(":{}:", STANDARD.encode(shown.own())))
+        {
+            headers.insert(CLIENT_CERT, value);
+        }
+        Ok(())
+    }
 }
 
 /// HTTP/2 may split a cookie into crumbs; HTTP/1 knows one line only (RFC 9113 section 8.2.3).

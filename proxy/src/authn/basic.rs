@@ -1,0 +1,149 @@
+//! User and password (RFC 7617). A password costs its slow hash once; then it is remembered, by a keyed digest, for a
+//! short while.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use portreeve_policy::{BasicRule, InvalidUsers, PasswordEntry, Secret, parse_htpasswd};
+use quick_cache::sync::Cache;
+use serde_json::Map;
+use zeroize::Zeroizing;
+
+use super::{
+    Fact, TokenDigest, TokenDigester,
+    authorization::CredentialFault,
+    memory::CredentialMemory,
+    presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+};
+use crate::clock::UnixMillis;
+
+/// A rule for user and password, ready. What it remembers dies with the users' file.
+pub(super) struct BasicUsers {
+    rule: BasicRule,
+    file: Secret,
+    users: BTreeMap<String, PasswordEntry>,
+    verified: Cache<TokenDigest, Arc<Fact>>,
+    hashing: tokio::sync::Semaphore,
+}
+
+/// How long a password that was right is remembered.
+const REMEMBERED: Duration = Duration::from_mins(5);
+
+/// Most passwords that are remembered.
+const MAX_REMEMBERED: usize = 4096;
+
+/// Slow hashes that run at the same time; the others wait, so that a flood of wrong passwords leaves processor time.
+const HASHES: usize = 2;
+
+impl BasicUsers {
+    pub(super) fn new(rule: &BasicRule, file: &Secret, previous: &[Arc<Self>]) -> Result<Arc<Self>, InvalidUsers> {
+        if let Some(held) = previous.iter().find(|held| held.rule == *rule && held.file == *file) {
+            return Ok(Arc::clone(held));
+        }
+        let text = file.expose_str().ok_or(InvalidUsers { line: 0, reason: "not text" })?;
+        Ok(Arc::new(Self {
+            rule: rule.clone(),
+            file: file.clone(),
+            users: parse_htpasswd(text)?,
+            verified: Cache::new(MAX_REMEMBERED),
+            hashing: tokio::sync::Semaphore::new(HASHES),
+        }))
+    }
+
+    pub(super) async fn prove(
+        self: &Arc<Self>,
+        presentation: &Presentation<'_>,
+        credential: &str,
+        digester: &TokenDigester,
+        memory: &CredentialMemory,
+        now: UnixMillis,
+    ) -> Result<Proven, Unproven> {
+        let digest = digester.digest(credential);
+        if let Some(fact) = self.verified.get(&digest)
+            && now < fact.usable_until()
+        {
+            return Ok(Proven { fact, digest, cache: None, issuer: None });
+        }
+        let (user, password) = split(credential).ok_or(Unproven::Broken(CredentialFault::Malformed))?;
+        let (by_user, by_address) = brakes(digester, &self.rule.realm, &user, presentation.client);
+        let wait = memory.failures.wait(by_user, now).max(memory.failures.wait(by_address, now));
+        if !wait.is_zero() {
+            return Err(Unproven::TooManyAttempts(wait.as_secs().saturating_add(1)));
+        }
+        if !self.verify(&user, password).await {
+            memory.failures.note(by_user, now);
+            memory.failures.note(by_address, now);
+            return Err(Unproven::Refused(CredentialRefusal::Password));
+        }
+        memory.failures.clear(by_user);
+        let mut members = Map::new();
+        members.insert("sub".to_owned(), user.as_str().into());
+        let fact = Fact::of_claims(&members, now.plus(REMEMBERED));
+        let fact = Arc::new(fact.ok_or(Unproven::Refused(CredentialRefusal::Password))?);
+        self.verified.insert(digest, Arc::clone(&fact));
+        Ok(Proven { fact, digest, cache: None, issuer: None })
+    }
+
+    /// Runs the slow hash beside the workers, so that requests go on meanwhile.
+    async fn verify(self: &Arc<Self>, user: &str, password: Zeroizing<Vec<u8>>) -> bool {
+        let Ok(_turn) = self.hashing.acquire().await else { return false };
+        let known = self.users.get(user).cloned();
+        // An unknown user is compared with somebody's hash, so that it takes as long as a known one (C3).
+        let Some(entry) = known.clone().or_else(|| self.users.values().next().cloned()) else { return false };
+        let checked = tokio::task::spawn_blocking(move || matches(&entry, &password));
+        checked.await.unwrap_or(false) && known.is_some()
+    }
+}
+
+fn matches(entry: &PasswordEntry, password: &[u8]) -> bool {
+    match entry {
+        PasswordEntry::Argon2id(text) => {
+            PasswordHash::new(text).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+        }
+        PasswordEntry::Bcrypt(text) => bcrypt::verify(password, text).unwrap_or(false),
+    }
+}
+
+/// User and password: UTF-8, split at the first colon, no control character in the user (RFC 7617 section 2).
+fn split(credential: &str) -> Option<(String, Zeroizing<Vec<u8>>)> {
+    let pair = Zeroizing::new(STANDARD.decode(credential).ok()?);
+    let text = str::from_utf8(&pair).ok()?;
+    let (user, password) = text.split_once(':')?;
+    if user.is_empty() || text.chars().any(char::is_control) {
+        return None;
+    }
+    Some((user.to_owned(), Zeroizing::new(password.as_bytes().to_vec())))
+}
+
+/// Under what failures are counted: the user, and the address from which they come.
+fn brakes(digester: &TokenDigester, realm: &str, user: &str, client: IpAddr) -> ([u8; 16], [u8; 16]) {
+    let user = digester.digest(&format!("user\0{realm}\0{user}"));
+    let address = digester.digest(&format!("address\0{realm}\0{}", client.to_canonical()));
+    (user.short(), address.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_at_the_first_colon_only() {
+        let read = |text: &str| split(&STANDARD.encode(text)).map(|(u, p)| (u, String::from_utf8(p.to_vec()).unwrap()));
+        assert_eq!(read("ann:a:b"), Some(("ann".to_owned(), "a:b".to_owned())));
+        assert_eq!(read("ann:"), Some(("ann".to_owned(), String::new())));
+        assert_eq!(read("test:123£"), Some(("test".to_owned(), "123£".to_owned())));
+        for bad in ["", "ann", ":x", "a\u{7}:x", "a:\n"] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+        assert_eq!(split("not base64!"), None);
+        assert_eq!(split(&STANDARD.encode(b"a:\xff")), None);
+    }
+
+    #[test]
+    fn knows_both_hashes() {
+        let entry = PasswordEntry::Bcrypt(bcrypt::hash("s3cret", 4).unwrap());
+        assert!(matches(&entry, b"s3cret") && !matches(&entry, b"other"));
+        assert!(!matches(&PasswordEntry::Argon2id("$argon2id$broken".to_owned()), b"s3cret"));
+    }
+}

@@ -1,0 +1,324 @@
+//! What the process remembers of proofs and passwords, for all workers and across snapshots: used DPoP proofs, used
+//! Digest nonces, failed passwords. Everything is bounded; a full table refuses rather than forgets (RFC 9449 section
+//! 11.1).
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::clock::UnixMillis;
+
+/// State of credentials that are more than a look-up.
+pub struct CredentialMemory {
+    key: hmac::Key,
+    /// DPoP proofs that were accepted.
+    pub(super) proofs: UsedOnce<[u8; 16]>,
+    /// Highest `nc` of each Digest nonce.
+    pub(super) nonce_counts: Counts,
+    /// Failed passwords by user and by address.
+    pub(super) failures: Failures,
+}
+
+/// What a nonce is for; one kind is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NonceUse {
+    /// HTTP Digest (RFC 7616).
+    Digest,
+    /// Proofs of possession (RFC 9449).
+    Dpop,
+}
+
+/// What became of a nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NonceVerdict {
+    Fresh,
+    /// Ours, but too old.
+    Stale,
+    Unknown,
+}
+
+/// How long a nonce of ours counts.
+pub(super) const NONCE_LIFETIME: Duration = Duration::from_mins(5);
+
+impl CredentialMemory {
+    /// `key` is 32 random bytes, drawn once for the life of the process.
+    pub fn new(key: &[u8; 32]) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            proofs: UsedOnce::new(),
+            nonce_counts: Counts::new(),
+            failures: Failures::new(),
+        }
+    }
+
+    /// A nonce that only this process can make: its time, 8 random bytes and a MAC of both (RFC 7616 section 3.3).
+    pub fn nonce(&self, kind: NonceUse, now: UnixMillis) -> String {
+        let mut random = [0; 8];
+        if aws_lc_rs::rand::fill(&mut random).is_err() {
+            // The nonce is still unguessable, for the MAC covers the time.
+            random = now.0.to_le_bytes();
+        }
+        let mut bytes = Vec::with_capacity(32);
+        bytes.extend_from_slice(&now.0.to_be_bytes());
+        bytes.extend_from_slice(&random);
+        let tag = hmac::sign(&self.key, &Self::covered(kind, &bytes));
+        bytes.extend_from_slice(tag.as_ref().get(..16).unwrap_or_default());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    pub(super) fn check_nonce(&self, kind: NonceUse, nonce: &str, now: UnixMillis) -> NonceVerdict {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(nonce) else { return NonceVerdict::Unknown };
+        let Some((covered, tag)) = bytes.split_at_checked(16) else { return NonceVerdict::Unknown };
+        let expected = hmac::sign(&self.key, &Self::covered(kind, covered));
+        let expected = expected.as_ref().get(..16).unwrap_or_default();
+        if aws_lc_rs::constant_time::verify_slices_are_equal(expected, tag).is_err() {
+            return NonceVerdict::Unknown;
+        }
+        let made = covered.first_chunk().map_or(0, |chunk| u64::from_be_bytes(*chunk));
+        if UnixMillis(made).plus(NONCE_LIFETIME) > now { NonceVerdict::Fresh } else { NonceVerdict::Stale }
+    }
+
+    fn covered(kind: NonceUse, bytes: &[u8]) -> Vec<u8> {
+        let label: &[u8] = match kind {
+            NonceUse::Digest => b"digest\0",
+            NonceUse::Dpop => b"dpop\0",
+        };
+        [label, bytes].concat()
+    }
+}
+
+/// Whether a value was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    First,
+    /// There is no room to remember another one, so that it must not be accepted.
+    Full,
+    Repeated,
+}
+
+const SHARDS: usize = 16;
+
+/// Most values of one generation in one shard.
+const SHARD_ENTRIES: usize = 16_384;
+
+/// Remembers values for at least one generation and at most two.
+pub(super) struct UsedOnce<T>([Mutex<Generations<T>>; SHARDS]);
+
+struct Generations<T> {
+    number: u64,
+    current: HashSet<T>,
+    previous: HashSet<T>,
+}
+
+impl<T: Eq + Hash + Copy + AsRef<[u8]>> UsedOnce<T> {
+    fn new() -> Self {
+        let empty = || Generations { number: 0, current: HashSet::new(), previous: HashSet::new() };
+        Self(std::array::from_fn(|_| Mutex::new(empty())))
+    }
+
+    /// Takes a value that has to be remembered for `generation` from now on.
+    pub(super) fn take(&self, value: T, generation: Duration, now: UnixMillis) -> Use {
+        let length = u64::try_from(generation.as_millis()).unwrap_or(u64::MAX).max(1);
+        let number = now.0 / length;
+        let Some(shard) = shard(&self.0, value.as_ref()) else { return Use::Full };
+        let mut held = lock(shard);
+        if number > held.number {
+            let current = std::mem::take(&mut held.current);
+            held.previous = if number == held.number.saturating_add(1) { current } else { HashSet::new() };
+            held.number = number;
+        }
+        if held.current.contains(&value) || held.previous.contains(&value) {
+            return Use::Repeated;
+        }
+        if held.current.len() >= SHARD_ENTRIES {
+            return Use::Full;
+        }
+        held.current.insert(value);
+        Use::First
+    }
+}
+
+/// The highest count seen of each nonce; a nonce lives shorter than a generation.
+pub(super) struct Counts([Mutex<CountGenerations>; SHARDS]);
+
+struct CountGenerations {
+    number: u64,
+    current: HashMap<[u8; 16], u32>,
+    previous: HashMap<[u8; 16], u32>,
+}
+
+impl Counts {
+    fn new() -> Self {
+        let empty = || CountGenerations { number: 0, current: HashMap::new(), previous: HashMap::new() };
+        Self(std::array::from_fn(|_| Mutex::new(empty())))
+    }
+
+    /// Takes the next count of a nonce; it has to be higher than every one before (RFC 7616 section 3.4).
+    pub(super) fn advance(&self, nonce: [u8; 16], count: u32, now: UnixMillis) -> Use {
+        let length = u64::try_from(NONCE_LIFETIME.as_millis()).unwrap_or(u64::MAX).saturating_mul(2);
+        let number = now.0 / length;
+        let Some(shard) = shard(&self.0, &nonce) else { return Use::Full };
+        let mut held = lock(shard);
+        if number > held.number {
+            let current = std::mem::take(&mut held.current);
+            held.previous = if number == held.number.saturating_add(1) { current } else { HashMap::new() };
+            held.number = number;
+        }
+        let seen = held.current.get(&nonce).or_else(|| held.previous.get(&nonce)).copied().unwrap_or(0);
+        if count <= seen {
+            return Use::Repeated;
+        }
+        if held.current.len() >= SHARD_ENTRIES && !held.current.contains_key(&nonce) {
+            return Use::Full;
+        }
+        held.current.insert(nonce, count);
+        Use::First
+    }
+}
+
+/// Failed passwords. After a few, the next try has to wait, and each further failure doubles the time.
+pub(super) struct Failures([Mutex<HashMap<[u8; 16], Failure>>; SHARDS]);
+
+struct Failure {
+    count: u32,
+    last: UnixMillis,
+}
+
+/// Failures that cost nothing.
+const FREE_FAILURES: u32 = 5;
+
+/// Longest wait, and how long a failure is remembered.
+const MAX_WAIT: Duration = Duration::from_mins(15);
+
+impl Failures {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(HashMap::new())))
+    }
+
+    /// Time until the next try is taken; zero when it is taken now.
+    pub(super) fn wait(&self, who: [u8; 16], now: UnixMillis) -> Duration {
+        let Some(shard) = shard(&self.0, &who) else { return Duration::ZERO };
+        let held = lock(shard);
+        let Some(failure) = held.get(&who) else { return Duration::ZERO };
+        let until = failure.last.plus(Self::pause(failure.count));
+        Duration::from_millis(until.0.saturating_sub(now.0))
+    }
+
+    /// Notes a failure. With no room left, the oldest half of the shard is forgotten: a brake, not a lock.
+    pub(super) fn note(&self, who: [u8; 16], now: UnixMillis) {
+        let Some(shard) = shard(&self.0, &who) else { return };
+        let mut held = lock(shard);
+        held.retain(|_, failure| failure.last.plus(MAX_WAIT) > now);
+        if held.len() >= SHARD_ENTRIES {
+            let mut times: Vec<_> = held.values().map(|failure| failure.last).collect();
+            times.sort_unstable();
+            let median = times.get(times.len() / 2).copied().unwrap_or(now);
+            held.retain(|_, failure| failure.last > median);
+        }
+        let failure = held.entry(who).or_insert(Failure { count: 0, last: now });
+        failure.count = failure.count.saturating_add(1);
+        failure.last = now;
+    }
+
+    /// A password was right.
+    pub(super) fn clear(&self, who: [u8; 16]) {
+        if let Some(shard) = shard(&self.0, &who) {
+            lock(shard).remove(&who);
+        }
+    }
+
+    fn pause(count: u32) -> Duration {
+        let over = count.saturating_sub(FREE_FAILURES);
+        let seconds = if over == 0 { 0 } else { 1_u64.checked_shl(over.saturating_sub(1)).unwrap_or(u64::MAX) };
+        Duration::from_secs(seconds).min(MAX_WAIT)
+    }
+}
+
+fn shard<'a, T>(shards: &'a [T; SHARDS], value: &[u8]) -> Option<&'a T> {
+    shards.get(usize::from(value.first().copied().unwrap_or(0)) % SHARDS)
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000_000);
+
+    #[test]
+    fn a_nonce_is_ours_for_one_use_and_a_while() {
+        let memory = CredentialMemory::new(&[1; 32]);
+        let nonce = memory.nonce(NonceUse::Dpop, NOW);
+        assert_eq!(memory.check_nonce(NonceUse::Dpop, &nonce, NOW), NonceVerdict::Fresh);
+        assert_eq!(memory.check_nonce(NonceUse::Dpop, &nonce, NOW.plus(NONCE_LIFETIME)), NonceVerdict::Stale);
+        assert_eq!(memory.check_nonce(NonceUse::Digest, &nonce, NOW), NonceVerdict::Unknown);
+        assert_eq!(CredentialMemory::new(&[2; 32]).check_nonce(NonceUse::Dpop, &nonce, NOW), NonceVerdict::Unknown);
+        for bad in ["", "x", "AAAA", nonce.get(1..).unwrap(), &format!("{nonce}AA")] {
+            assert_eq!(memory.check_nonce(NonceUse::Dpop, bad, NOW), NonceVerdict::Unknown, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_taken_once_for_at_least_a_generation() {
+        let used = UsedOnce::<[u8; 16]>::new();
+        let minute = Duration::from_mins(1);
+        assert_eq!(used.take([1; 16], minute, NOW), Use::First);
+        assert_eq!(used.take([1; 16], minute, NOW), Use::Repeated);
+        assert_eq!(used.take([1; 16], minute, NOW.plus(minute)), Use::Repeated);
+        assert_eq!(used.take([2; 16], minute, NOW.plus(minute)), Use::First);
+        assert_eq!(used.take([1; 16], minute, NOW.plus(minute * 3)), Use::First);
+    }
+
+    #[test]
+    fn a_full_table_refuses_rather_than_forgets() {
+        let used = UsedOnce::<[u8; 16]>::new();
+        let value = |number: u64| {
+            let mut value = [0; 16];
+            value[8..].copy_from_slice(&number.to_be_bytes());
+            value
+        };
+        let minute = Duration::from_mins(1);
+        for number in 0..SHARD_ENTRIES as u64 {
+            assert_eq!(used.take(value(number), minute, NOW), Use::First);
+        }
+        assert_eq!(used.take(value(u64::MAX), minute, NOW), Use::Full);
+        assert_eq!(used.take(value(0), minute, NOW), Use::Repeated);
+    }
+
+    #[test]
+    fn counts_only_rise_c4() {
+        let counts = Counts::new();
+        for (count, verdict) in
+            [(1, Use::First), (1, Use::Repeated), (3, Use::First), (2, Use::Repeated), (4, Use::First)]
+        {
+            assert_eq!(counts.advance([1; 16], count, NOW), verdict, "{count}");
+        }
+        assert_eq!(counts.advance([2; 16], 1, NOW), Use::First);
+        assert_eq!(counts.advance([2; 16], 0, NOW), Use::Repeated);
+    }
+
+    #[test]
+    fn failures_cost_more_and_more_time() {
+        let failures = Failures::new();
+        for _ in 0..FREE_FAILURES {
+            assert_eq!(failures.wait([1; 16], NOW), Duration::ZERO);
+            failures.note([1; 16], NOW);
+        }
+        failures.note([1; 16], NOW);
+        assert_eq!(failures.wait([1; 16], NOW), Duration::from_secs(1));
+        failures.note([1; 16], NOW);
+        assert_eq!(failures.wait([1; 16], NOW), Duration::from_secs(2));
+        assert_eq!(failures.wait([2; 16], NOW), Duration::ZERO);
+        failures.clear([1; 16]);
+        assert_eq!(failures.wait([1; 16], NOW), Duration::ZERO);
+    }
+}

@@ -1,0 +1,132 @@
+//! Tokens of a token service as a credential: who is to verify which token, and what the rule asks of the facts.
+
+use std::sync::Arc;
+
+use portreeve_policy::{Audiences, JwtType, NamespacedName, ProofRule, UpstreamToken};
+
+use super::{
+    Authority, FactFault, LookupFault, TokenDigest, TokenShape,
+    authorization::AuthorizationField,
+    binding::ProofFault,
+    dpop,
+    fact::{Fact, Found},
+    memory::CredentialMemory,
+    presentation::{Presentation, Proven, TokenFault, Unproven},
+};
+use crate::clock::UnixMillis;
+
+/// How the facts of a token are found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenSource {
+    /// The token service is asked.
+    Introspection,
+    /// The signature is verified.
+    Signature(JwtType),
+}
+
+/// A rule for tokens of one token service, ready.
+pub(super) struct TokenVerifier {
+    pub(super) source: TokenSource,
+    /// For a token service that could not be built: refused with 503.
+    pub(super) authority: Option<Arc<Authority>>,
+    pub(super) name: NamespacedName,
+    pub(super) audiences: Audiences,
+    pub(super) proof: ProofRule,
+    pub(super) needs_jwt: bool,
+}
+
+impl TokenVerifier {
+    pub(super) fn needs_jwt(upstream: &UpstreamToken) -> bool {
+        match upstream {
+            UpstreamToken::Jwt => true,
+            UpstreamToken::JwtOrMinted(_)
+            | UpstreamToken::Minted(_)
+            | UpstreamToken::None
+            | UpstreamToken::Original => false,
+        }
+    }
+
+    /// Whether this rule is the one to look at a token. Opaque tokens go to the first introspection; structured ones
+    /// only to the token service that they name, so that no stranger ever sees them (I5).
+    pub(super) fn is_for(&self, shape: &TokenShape) -> bool {
+        match (shape, self.source) {
+            (TokenShape::Opaque, TokenSource::Introspection) => true,
+            (TokenShape::Opaque, TokenSource::Signature(_)) => false,
+            (TokenShape::Structured { issuer }, _) => {
+                self.authority.as_ref().is_some_and(|known| issuer.as_deref() == Some(known.issuer()))
+            }
+        }
+    }
+
+    pub(super) async fn prove(
+        &self,
+        presentation: &Presentation<'_>,
+        token: &str,
+        digest: TokenDigest,
+        memory: &CredentialMemory,
+        now: UnixMillis,
+    ) -> Result<Proven, Unproven> {
+        let Some(authority) = &self.authority else {
+            return Err(Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable)));
+        };
+        let found: Found = match self.source {
+            TokenSource::Introspection => authority.introspect(token, digest).await,
+            TokenSource::Signature(_) => authority.verify(token, digest),
+        };
+        let (fact, cache) = found.map_err(unproven)?;
+        // The verdict is made anew on every use of a fact (I1).
+        self.check(&fact)?;
+        check_possession(&fact, presentation, token, &self.proof, memory, now)?;
+        Ok(Proven { fact, digest, cache: Some(cache), issuer: Some(authority.issuer_shared()) })
+    }
+
+    fn check(&self, fact: &Fact) -> Result<(), Unproven> {
+        if let TokenSource::Signature(wanted) = self.source
+            && !fact.is_of(wanted)
+        {
+            return Err(Unproven::Token(TokenFault::Fact(FactFault::Jwt(super::JwtFault::Type))));
+        }
+        if !self.audiences.accept(fact.claims().audiences()) {
+            return Err(Unproven::Token(TokenFault::Audience));
+        }
+        if self.needs_jwt && fact.upstream_jwt().is_none() {
+            return Err(Unproven::Token(TokenFault::NoUpstreamJwt));
+        }
+        Ok(())
+    }
+}
+
+/// A fault of the token service is told apart from one of the token.
+pub(super) fn unproven(fault: FactFault) -> Unproven {
+    match fault {
+        FactFault::Inactive | FactFault::Jwt(_) => Unproven::Token(TokenFault::Fact(fault)),
+        FactFault::KeysUnavailable | FactFault::Lookup(_) => Unproven::Unavailable(fault),
+    }
+}
+
+/// Whether the sender is the one to whom the token is bound (RFC 8705 section 3, RFC 9449 section 7.1).
+fn check_possession(
+    fact: &Fact,
+    presentation: &Presentation<'_>,
+    token: &str,
+    rule: &ProofRule,
+    memory: &CredentialMemory,
+    now: UnixMillis,
+) -> Result<(), Unproven> {
+    let fault = |fault| Err(Unproven::Token(TokenFault::Proof(fault)));
+    let binding = fact.claims().binding();
+    if !binding.satisfies(rule) {
+        return fault(ProofFault::Unbound);
+    }
+    if let Some(wanted) = binding.certificate()
+        && presentation.certificates.is_none_or(|shown| shown.thumbprint() != wanted)
+    {
+        return fault(ProofFault::Certificate);
+    }
+    match (binding.dpop(), presentation.authorization) {
+        (Some(key), AuthorizationField::Dpop(_)) => dpop::check(presentation, token, key, rule, memory, now),
+        // A bound token must not pass as a plain one (section 7.2), nor an unbound one as bound.
+        (Some(_), _) | (None, AuthorizationField::Dpop(_)) => fault(ProofFault::Scheme),
+        (None, _) => Ok(()),
+    }
+}

@@ -1,0 +1,426 @@
+//! The alternatives of one rule, ready: which of them a request is for, and whether it proves what they ask.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::HeaderValue;
+use portreeve_policy::{
+    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, Secret, SecretName, UpstreamToken,
+};
+use prometheus::Gauge;
+
+use super::{
+    AnswerFault, Authority, Fact, FactFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape,
+    api_key::ApiKeys,
+    authorization::AuthorizationField,
+    basic::BasicUsers,
+    certificate::CertificateVerifier,
+    digest::DigestUsers,
+    exchange::Exchanger,
+    memory::CredentialMemory,
+    presentation::{Presentation, Proven, TokenFault, Unproven},
+    shape,
+    token::{TokenSource, TokenVerifier},
+};
+use crate::clock::{SharedClock, UnixMillis};
+
+/// What verifiers are made of.
+pub struct Materials<'a> {
+    /// Secrets of the snapshot.
+    pub secrets: &'a BTreeMap<SecretName, Secret>,
+    /// Token services that could be built.
+    pub authorities: &'a BTreeMap<NamespacedName, Arc<Authority>>,
+    /// What may be taken over.
+    pub previous: &'a Kept,
+    /// Metric of the last use of a consumer's key.
+    pub api_key_use: &'a dyn Fn(&str, &str) -> Gauge,
+}
+
+/// State that outlives a snapshot while its configuration stays the same.
+#[derive(Default, Clone)]
+pub struct Kept {
+    minters: Vec<Arc<Minter>>,
+    basics: Vec<Arc<BasicUsers>>,
+    certificates: Vec<Arc<CertificateVerifier>>,
+    exchangers: Vec<Arc<Exchanger>>,
+}
+
+/// What is the same for every request.
+#[derive(Clone)]
+pub struct CredentialContext {
+    /// Used proofs, failed passwords.
+    pub memory: Arc<CredentialMemory>,
+    /// Digests of credentials.
+    pub digester: TokenDigester,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+/// The alternatives of one rule.
+#[derive(Default)]
+pub struct Authenticators {
+    alternatives: Vec<Vec<Verifier>>,
+    anonymous: bool,
+    /// Where API keys are taken out before the upstream, whichever alternative decides.
+    key_locations: Vec<ApiKeyLocation>,
+}
+
+struct Verifier {
+    kind: Kind,
+    upstream: Onward,
+}
+
+enum Kind {
+    ApiKey(Box<ApiKeys>),
+    Basic(Arc<BasicUsers>),
+    Certificate(Arc<CertificateVerifier>),
+    Digest(Box<DigestUsers>),
+    Exchange(Arc<Exchanger>),
+    Token(Box<TokenVerifier>),
+}
+
+/// What the upstream gets for a credential.
+#[derive(Clone)]
+enum Onward {
+    Jwt,
+    JwtOrMinted(Arc<Minter>),
+    Minted(Arc<Minter>),
+    None,
+    Original,
+}
+
+/// What stands in Authorization towards the upstream.
+#[derive(Default)]
+pub enum UpstreamCredential {
+    /// What the caller sent.
+    Keep,
+    /// A token that is minted for the caller.
+    Mint(Arc<Minter>),
+    /// Nothing.
+    #[default]
+    Remove,
+    /// This value.
+    Set(HeaderValue),
+}
+
+/// The caller, as far as known.
+#[derive(Default)]
+pub struct Caller {
+    /// Every credential that was proven; the first names the caller. None: nobody.
+    pub proven: Vec<Proven>,
+    /// What the upstream gets.
+    pub upstream: UpstreamCredential,
+    /// Whether the upstream gets the client's certificate.
+    pub forwards_certificate: bool,
+}
+
+/// Why there is no caller.
+#[derive(Debug)]
+pub enum Unauthenticated {
+    /// Nothing that any alternative asks for.
+    NoCredentials,
+    /// Something that does not count.
+    Unproven {
+        /// Why.
+        fault: Unproven,
+        /// Recognises the credential.
+        fingerprint: Option<Fingerprint>,
+        /// The token service whose key set lacks the token's key.
+        unknown_key_at: Option<NamespacedName>,
+    },
+}
+
+impl From<Unproven> for Unauthenticated {
+    fn from(fault: Unproven) -> Self {
+        Self::Unproven { fault, fingerprint: None, unknown_key_at: None }
+    }
+}
+
+impl Kept {
+    /// Minters in force: their public keys are published.
+    pub fn minters(&self) -> &[Arc<Minter>] {
+        &self.minters
+    }
+
+    /// Whether a rule looks at client certificates, so that the handshake asks for them.
+    pub fn wants_certificates(&self) -> bool {
+        !self.certificates.is_empty()
+    }
+}
+
+fn keep<T>(kept: &mut Vec<Arc<T>>, value: &Arc<T>) {
+    if !kept.iter().any(|held| Arc::ptr_eq(held, value)) {
+        kept.push(Arc::clone(value));
+    }
+}
+
+impl Authenticators {
+    /// Makes everything that can fail. The fault names what is wrong and no secret.
+    pub fn new(authentication: &Authentication, materials: &Materials<'_>, kept: &mut Kept) -> Result<Self, String> {
+        let list = match authentication {
+            Authentication::Anonymous => return Ok(Self { anonymous: true, ..Self::default() }),
+            Authentication::AnyOf(list) => list,
+        };
+        let mut this = Self::default();
+        for authenticator in list {
+            match authenticator {
+                Authenticator::Anonymous => this.anonymous = true,
+                Authenticator::AllOf(all) if all.is_empty() => return Err("an alternative asks for nothing".to_owned()),
+                Authenticator::AllOf(all) => {
+                    let made = all.iter().map(|credential| Verifier::new(credential, materials, kept));
+                    let made = made.collect::<Result<Vec<_>, _>>()?;
+                    this.key_locations.extend(made.iter().filter_map(Verifier::key_location).cloned());
+                    this.alternatives.push(made);
+                }
+            }
+        }
+        Ok(this)
+    }
+
+    /// Where API keys are taken out before the upstream.
+    pub fn key_locations(&self) -> &[ApiKeyLocation] {
+        &self.key_locations
+    }
+
+    /// Finds the alternative that the request is for, and has it prove everything. Its refusal is final.
+    pub async fn prove(
+        &self,
+        presentation: &Presentation<'_>,
+        context: &CredentialContext,
+    ) -> Result<Caller, Unauthenticated> {
+        let token = presentation.authorization.token();
+        let shape = token.map(shape);
+        let mut something = presentation.authorization != AuthorizationField::Absent;
+        for alternative in &self.alternatives {
+            let mut all = true;
+            for verifier in alternative {
+                let shown = verifier.is_shown(presentation, shape.as_ref())?;
+                something |= shown && !matches!(verifier.kind, Kind::Certificate(_));
+                all &= shown;
+            }
+            if all {
+                return decide(alternative, presentation, context).await;
+            }
+        }
+        match shape {
+            Some(shape) if self.takes_tokens() && !self.knows(&shape) => {
+                let fault = if shape == TokenShape::Opaque { JwtFault::Malformed } else { JwtFault::Issuer };
+                let digest = token.map(|token| context.digester.digest(token));
+                Err(Unauthenticated::Unproven {
+                    fault: Unproven::Token(TokenFault::Fact(fault.into())),
+                    fingerprint: digest.map(|digest| digest.fingerprint()),
+                    unknown_key_at: None,
+                })
+            }
+            _ if self.anonymous && !something => Ok(Caller::default()),
+            _ => Err(Unauthenticated::NoCredentials),
+        }
+    }
+
+    fn takes_tokens(&self) -> bool {
+        self.verifiers().any(|verifier| matches!(verifier.kind, Kind::Token(_) | Kind::Exchange(_)))
+    }
+
+    fn knows(&self, shape: &TokenShape) -> bool {
+        self.verifiers().any(|verifier| match &verifier.kind {
+            Kind::Token(token) => token.is_for(shape),
+            Kind::Exchange(exchange) => exchange.is_for(shape),
+            Kind::ApiKey(_) | Kind::Basic(_) | Kind::Certificate(_) | Kind::Digest(_) => false,
+        })
+    }
+
+    fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
+        self.alternatives.iter().flatten()
+    }
+}
+
+async fn decide(
+    alternative: &[Verifier],
+    presentation: &Presentation<'_>,
+    context: &CredentialContext,
+) -> Result<Caller, Unauthenticated> {
+    let mut caller = Caller::default();
+    let now = context.clock.now();
+    for verifier in alternative {
+        let proven = verifier.prove(presentation, context, now).await?;
+        if matches!(caller.upstream, UpstreamCredential::Remove) {
+            caller.upstream = verifier.upstream.credential(&proven.fact);
+        }
+        caller.forwards_certificate |= matches!(&verifier.kind, Kind::Certificate(rule) if rule.forwards());
+        caller.proven.push(proven);
+    }
+    Ok(caller)
+}
+
+impl Verifier {
+    fn new(credential: &Credential, materials: &Materials<'_>, kept: &mut Kept) -> Result<Self, String> {
+        let secret = |name: &SecretName| {
+            materials.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
+        };
+        let authority = |name: &NamespacedName| materials.authorities.get(name).map(Arc::clone);
+        let text = |fault: &dyn std::fmt::Display, what: &str| format!("{what}: {fault}");
+        let kind = match credential {
+            Credential::ApiKey(rule) => {
+                let secrets = match &rule.source {
+                    portreeve_policy::ApiKeySource::Digests(names) => {
+                        names.iter().map(secret).collect::<Result<Vec<_>, _>>()?
+                    }
+                    portreeve_policy::ApiKeySource::Signed { .. } => Vec::new(),
+                };
+                let keys = ApiKeys::new(rule, &secrets, materials.api_key_use);
+                Kind::ApiKey(Box::new(keys.map_err(|fault| text(&fault, "API keys"))?))
+            }
+            Credential::Basic(rule) => {
+                let users = BasicUsers::new(rule, secret(&rule.users)?, &materials.previous.basics);
+                let users = users.map_err(|fault| text(&fault, "users"))?;
+                keep(&mut kept.basics, &users);
+                Kind::Basic(users)
+            }
+            Credential::ClientCertificate(rule) => {
+                let verifier = CertificateVerifier::new(rule, &materials.previous.certificates);
+                let verifier = verifier.map_err(|fault| text(&fault, "client certificates"))?;
+                keep(&mut kept.certificates, &verifier);
+                Kind::Certificate(verifier)
+            }
+            Credential::Digest(rule) => {
+                let users = DigestUsers::new(rule, secret(&rule.users)?);
+                Kind::Digest(Box::new(users.map_err(|fault| text(&fault, "users"))?))
+            }
+            Credential::Exchange(rule) => {
+                let (partner, own) = (authority(&rule.partner), authority(&rule.token_service));
+                let exchanger = Exchanger::new(rule, partner, own, &materials.previous.exchangers);
+                keep(&mut kept.exchangers, &exchanger);
+                Kind::Exchange(exchanger)
+            }
+            Credential::Introspection(rule) => Kind::Token(Box::new(TokenVerifier {
+                source: TokenSource::Introspection,
+                authority: authority(&rule.token_service),
+                name: rule.token_service.clone(),
+                audiences: rule.audiences.clone(),
+                proof: rule.proof.clone(),
+                needs_jwt: TokenVerifier::needs_jwt(&rule.upstream_token),
+            })),
+            Credential::Jwt(rule) => Kind::Token(Box::new(TokenVerifier {
+                source: TokenSource::Signature(rule.token_type),
+                authority: authority(&rule.token_service),
+                name: rule.token_service.clone(),
+                audiences: rule.audiences.clone(),
+                proof: rule.proof.clone(),
+                needs_jwt: TokenVerifier::needs_jwt(&rule.upstream_token),
+            })),
+        };
+        let mut minter = |rule: &portreeve_policy::MintRule| {
+            let minter = Minter::new(rule, secret(&rule.signing_key)?, &materials.previous.minters);
+            let minter = minter.map_err(|fault| text(&fault, "signing key"))?;
+            keep(&mut kept.minters, &minter);
+            Ok::<_, String>(minter)
+        };
+        let upstream = match credential.upstream_token() {
+            UpstreamToken::Jwt => Onward::Jwt,
+            UpstreamToken::JwtOrMinted(rule) => Onward::JwtOrMinted(minter(rule)?),
+            UpstreamToken::Minted(rule) => Onward::Minted(minter(rule)?),
+            UpstreamToken::None => Onward::None,
+            // The caller's own token is the partner's; what goes on is the one that it was exchanged for.
+            UpstreamToken::Original if matches!(kind, Kind::Exchange(_)) => Onward::Jwt,
+            UpstreamToken::Original => Onward::Original,
+        };
+        Ok(Self { kind, upstream })
+    }
+
+    fn key_location(&self) -> Option<&ApiKeyLocation> {
+        match &self.kind {
+            Kind::ApiKey(keys) => Some(keys.location()),
+            Kind::Basic(_) | Kind::Certificate(_) | Kind::Digest(_) | Kind::Exchange(_) | Kind::Token(_) => None,
+        }
+    }
+
+    /// Whether the request brings this kind of credential at all.
+    fn is_shown(&self, presentation: &Presentation<'_>, shape: Option<&TokenShape>) -> Result<bool, Unproven> {
+        Ok(match &self.kind {
+            Kind::ApiKey(keys) => keys.find(presentation).map_err(Unproven::Broken)?.is_some(),
+            Kind::Basic(_) => matches!(presentation.authorization, AuthorizationField::Basic(_)),
+            Kind::Certificate(_) => presentation.certificates.is_some(),
+            Kind::Digest(_) => matches!(presentation.authorization, AuthorizationField::Digest(_)),
+            Kind::Exchange(exchange) => shape.is_some_and(|shape| exchange.is_for(shape)),
+            Kind::Token(token) => shape.is_some_and(|shape| token.is_for(shape)),
+        })
+    }
+
+    async fn prove(
+        &self,
+        presentation: &Presentation<'_>,
+        context: &CredentialContext,
+        now: UnixMillis,
+    ) -> Result<Proven, Unauthenticated> {
+        let CredentialContext { memory, digester, clock } = context;
+        let absent = Unauthenticated::NoCredentials;
+        match (&self.kind, presentation.authorization) {
+            (Kind::Token(verifier), AuthorizationField::Bearer(token) | AuthorizationField::Dpop(token)) => {
+                let digest = digester.digest(token);
+                let proven = verifier.prove(presentation, token, digest, memory, now).await;
+                proven.map_err(|fault| Unauthenticated::Unproven {
+                    fault,
+                    fingerprint: Some(digest.fingerprint()),
+                    unknown_key_at: is_unknown_key(fault).then(|| verifier.name.clone()),
+                })
+            }
+            (Kind::Exchange(exchange), AuthorizationField::Bearer(token) | AuthorizationField::Dpop(token)) => {
+                let proven = exchange.prove(presentation, token, digester, clock).await;
+                proven.map_err(|fault| Unauthenticated::Unproven {
+                    fault,
+                    fingerprint: Some(digester.digest(token).fingerprint()),
+                    unknown_key_at: is_unknown_key(fault).then(|| exchange.partner().clone()),
+                })
+            }
+            (Kind::Basic(users), AuthorizationField::Basic(credential)) => {
+                Ok(users.prove(presentation, credential, digester, memory, now).await?)
+            }
+            (Kind::Digest(users), AuthorizationField::Digest(text)) => {
+                Ok(users.prove(presentation, text, digester, memory, now)?)
+            }
+            (Kind::ApiKey(keys), _) => {
+                let key = keys.find(presentation).map_err(Unproven::Broken)?.ok_or(absent)?;
+                keys.prove(key, digester, now).map_err(|fault| Unauthenticated::Unproven {
+                    fault,
+                    fingerprint: Some(digester.digest(key).fingerprint()),
+                    unknown_key_at: None,
+                })
+            }
+            (Kind::Certificate(verifier), _) => {
+                let shown = presentation.certificates.ok_or(absent)?;
+                Ok(verifier.prove(shown, digester, now)?)
+            }
+            (Kind::Basic(_) | Kind::Digest(_) | Kind::Exchange(_) | Kind::Token(_), _) => Err(absent),
+        }
+    }
+}
+
+fn is_unknown_key(fault: Unproven) -> bool {
+    let (Unproven::Token(TokenFault::Fact(fault)) | Unproven::Unavailable(fault)) = fault else { return false };
+    matches!(
+        fault,
+        FactFault::Jwt(JwtFault::UnknownKey)
+            | FactFault::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
+    )
+}
+
+impl Onward {
+    fn credential(&self, fact: &Fact) -> UpstreamCredential {
+        match self {
+            Self::Jwt => fact.upstream_jwt().cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
+            Self::JwtOrMinted(minter) => match fact.upstream_jwt() {
+                Some(jwt) => UpstreamCredential::Set(jwt.clone()),
+                None => UpstreamCredential::Mint(Arc::clone(minter)),
+            },
+            Self::Minted(minter) => UpstreamCredential::Mint(Arc::clone(minter)),
+            Self::None => UpstreamCredential::Remove,
+            Self::Original => UpstreamCredential::Keep,
+        }
+    }
+}
+
+impl Caller {
+    /// What is known of the one who calls; nothing of nobody.
+    pub fn fact(&self) -> Option<&Arc<Fact>> {
+        self.proven.first().map(|proven| &proven.fact)
+    }
+}
