@@ -1,24 +1,38 @@
 //! Health and metrics over HTTP.
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use tokio::net::TcpListener;
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::IntoResponse,
+    routing::get,
+};
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::{readiness::Readiness, telemetry::Metrics};
+use crate::{readiness::Readiness, signing::SigningKeys, telemetry::Metrics};
 
 #[derive(Clone)]
 struct Admin {
     metrics: Metrics,
     readiness: Readiness,
+    signing: watch::Receiver<SigningKeys>,
 }
 
-/// Serves `/healthz`, `/livez`, `/readyz` and `/metrics` until the process ends.
-pub(crate) async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness) {
+/// Serves `/healthz`, `/livez`, `/readyz`, `/metrics` and the key sets of minted tokens, `/jwks/NAMESPACE`, until the
+/// process ends.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    readiness: Readiness,
+    signing: watch::Receiver<SigningKeys>,
+) {
     let router = Router::new()
         .route("/healthz", get(alive))
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(Admin { metrics, readiness });
+        .route("/jwks/{namespace}", get(published_keys))
+        .with_state(Admin { metrics, readiness, signing });
     if let Err(fault) = axum::serve(listener, router).await {
         tracing::error!(%fault, "the admin port stopped");
     }
@@ -33,6 +47,18 @@ async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
         (true, warnings) => (StatusCode::OK, format!("ready\n{warnings}")),
         (false, obstacles) => (StatusCode::SERVICE_UNAVAILABLE, obstacles),
     }
+}
+
+/// Public keys of one namespace (RFC 7517 section 5).
+async fn published_keys(State(admin): State<Admin>, Path(namespace): Path<String>) -> impl IntoResponse {
+    let key = admin.signing.borrow().get(&namespace).cloned();
+    let Some(key) = key else {
+        let body = "no policy of this namespace has tokens minted\n".to_owned();
+        return (StatusCode::NOT_FOUND, [("content-type", "text/plain; charset=utf-8")], body);
+    };
+    let keys: Vec<_> = key.published.to_jwks().collect();
+    let body = serde_json::json!({ "keys": keys }).to_string();
+    (StatusCode::OK, [("content-type", "application/jwk-set+json")], body)
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> impl IntoResponse {

@@ -17,6 +17,7 @@ use crate::{
     admin,
     args::{Mode, Settings},
     readiness::Readiness,
+    signing::SigningKeys,
     telemetry::Metrics,
 };
 
@@ -36,6 +37,8 @@ impl StartError {
 struct Base {
     metrics: Metrics,
     readiness: Readiness,
+    /// Keys with which the gateway mints tokens.
+    signing: watch::Sender<SigningKeys>,
     /// True once the process is to end.
     stopping: watch::Receiver<bool>,
 }
@@ -60,8 +63,9 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(|fault| StartError::new("SIGTERM", &fault))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|fault| StartError::new("SIGINT", &fault))?;
-    tokio::spawn(admin::serve(listener, metrics.clone(), readiness.clone()));
-    let base = Base { metrics, readiness, stopping };
+    let signing = watch::Sender::new(SigningKeys::default());
+    tokio::spawn(admin::serve(listener, metrics.clone(), readiness.clone(), signing.subscribe()));
+    let base = Base { metrics, readiness, signing, stopping };
     let running = async {
         match settings.mode.clone() {
             Mode::Cluster(cluster) => cluster::run(&settings, cluster, base).await,

@@ -45,6 +45,9 @@ pub struct Args {
     /// How often metadata and keys of token services are read again, e.g. 300s or 5m.
     #[arg(long, value_name = "TIME", env = "PORTREEVE_DISCOVERY_INTERVAL", default_value = "300s")]
     discovery_interval: String,
+    /// How often the keys with which the gateway mints tokens are replaced, e.g. 24h.
+    #[arg(long, value_name = "TIME", env = "PORTREEVE_SIGNING_ROTATION", default_value = "24h")]
+    signing_rotation: String,
     /// Form of the log on standard error; RUST_LOG sets its level.
     #[arg(long, value_enum, env = "PORTREEVE_LOG_FORMAT", default_value = "json")]
     log_format: LogFormat,
@@ -70,6 +73,8 @@ pub struct Settings {
     pub options: Options,
     /// How often token services are read again.
     pub discovery_interval: Duration,
+    /// How often signing keys are replaced.
+    pub signing_rotation: Duration,
     /// Form of the log.
     pub log_format: LogFormat,
 }
@@ -129,11 +134,13 @@ impl Args {
             allow_http,
             allow_private_addresses,
             discovery_interval,
+            signing_rotation,
             log_format,
         } = self;
         let mut faults = Vec::new();
         let admin = address("--admin", &admin, &mut faults);
         let interval = time("--discovery-interval", &discovery_interval, &mut faults);
+        let rotation = time("--signing-rotation", &signing_rotation, &mut faults);
         let mode = if let Some(source) = source {
             for (flag, given) in [
                 ("--listen", listen.is_some()),
@@ -170,10 +177,10 @@ impl Args {
             listen.map(|listen| Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name }))
         };
         let addresses = if allow_private_addresses { AddressRange::PrivateAndPublic } else { AddressRange::Public };
-        match (mode, admin, interval) {
-            (Some(mode), Some(admin), Some(discovery_interval)) if faults.is_empty() => {
+        match (mode, admin, interval, rotation) {
+            (Some(mode), Some(admin), Some(discovery_interval), Some(signing_rotation)) if faults.is_empty() => {
                 let options = Options { allow_http, addresses };
-                Ok(Settings { mode, admin, options, discovery_interval, log_format })
+                Ok(Settings { mode, admin, options, discovery_interval, signing_rotation, log_format })
             }
             _ => Err(InvalidArgs(faults)),
         }

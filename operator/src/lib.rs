@@ -27,4 +27,5 @@ mod lease;
 mod outbound;
 mod readiness;
 mod register;
+mod signing;
 pub mod telemetry;

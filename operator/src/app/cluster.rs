@@ -20,6 +20,7 @@ use crate::{
     inventory::ClusterWatch,
     lease::{Election, Role},
     register::{ClusterStore, Store},
+    signing::SigningStore,
 };
 
 /// Between attempts to reach the API server at start, and to publish the authority.
@@ -51,6 +52,7 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
         views,
         credentials: by_token_review(client.clone()),
         store: Store::Cluster(ClusterStore::new(client.clone())),
+        signing: SigningStore::Cluster { client: client.clone(), namespace: namespace.clone() },
         sink: StatusSink::Cluster(ClusterStatuses::new(client.clone(), me, clock)),
         leading: leading.clone(),
         memory,

@@ -13,6 +13,7 @@ use crate::{
     inventory::View,
     outbound::{DiscoveryLoop, DiscoverySettings, Memory},
     register::{Registrar, RegistrarSettings, Store, Wanted},
+    signing::{SigningInputs, SigningStore, keep_signing_keys},
 };
 
 /// What differs between the modes.
@@ -23,6 +24,8 @@ pub(super) struct Parts {
     pub(super) credentials: Credentials,
     /// Where registrations are kept.
     pub(super) store: Store,
+    /// Where signing keys are kept.
+    pub(super) signing: SigningStore,
     /// Where statuses go.
     pub(super) sink: StatusSink,
     /// Whether we may write.
@@ -39,7 +42,7 @@ pub(super) fn start(
     base: &Base,
     parts: Parts,
 ) -> (SnapshotServer, watch::Receiver<Option<Compilation>>) {
-    let Parts { views, credentials, store, sink, leading, memory, closed } = parts;
+    let Parts { views, credentials, store, signing, sink, leading, memory, closed } = parts;
     let clock: SharedClock = Arc::new(SystemClock);
     let fleet = Fleet::new();
     let (unknown_keys, asked) = mpsc::channel(64);
@@ -58,7 +61,16 @@ pub(super) fn start(
         Credentials::Socket => Some(fleet.workloads()),
         Credentials::Token(_) => None,
     };
-    let inputs = Inputs { views, discovered, workloads, options: settings.options };
+    let signing = SigningInputs {
+        views: views.clone(),
+        leading: leading.clone(),
+        store: signing,
+        clock: Arc::clone(&clock),
+        rotation: settings.signing_rotation,
+    };
+    tokio::spawn(keep_signing_keys(signing, base.signing.clone()));
+    let signing = base.signing.subscribe();
+    let inputs = Inputs { views, discovered, signing, workloads, options: settings.options };
     let (compiler, compilations) = CompileLoop::new(inputs, publisher, base.readiness.clone(), base.metrics.clone());
     tokio::spawn(compiler.run());
     let (wanted, registrations) = watch::channel(None);

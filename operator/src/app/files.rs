@@ -25,11 +25,14 @@ use crate::{
     inventory::FolderWatch,
     outbound::Memory,
     register::{FileStore, Store},
+    signing::SigningStore,
 };
 
 pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) -> Result<(), StartError> {
     let state = files.state.clone();
-    for folder in [state.clone(), state.join("secrets"), state.join("status"), state.join("registrations")] {
+    for folder in
+        [state.clone(), state.join("secrets"), state.join("status"), state.join("registrations"), state.join("signing")]
+    {
         folder_for_owner(&folder).map_err(|fault| StartError::new(&format!("--state {}", folder.display()), &fault))?;
     }
     let socket = files.socket.clone();
@@ -46,6 +49,7 @@ pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) ->
         views,
         credentials: Credentials::Socket,
         store: Store::Files(FileStore::new(&state)),
+        signing: SigningStore::Files(state.join("signing")),
         sink: StatusSink::Files(StatusFiles::new(state.join("status"))),
         leading,
         memory,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile};
+use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile, minting_namespaces};
 use portreeve_policy::NamespacedName;
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use crate::{
     distribute::{Published, Publisher, Workloads},
     inventory::View,
     readiness::Readiness,
+    signing::SigningKeys,
     telemetry::Metrics,
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Inputs {
     pub(crate) views: watch::Receiver<Option<View>>,
     /// What was fetched.
     pub(crate) discovered: watch::Receiver<Fetched>,
+    /// Keys with which the gateway mints tokens.
+    pub(crate) signing: watch::Receiver<SigningKeys>,
     /// In file mode the pods are the connected proxies.
     pub(crate) workloads: Option<watch::Receiver<Workloads>>,
     /// What is accepted.
@@ -95,14 +98,16 @@ impl CompileLoop {
     /// Before the first compilation every token service is read once, or has had its time: a snapshot without keys
     /// would take the keys from proxies that have them.
     async fn first_reads(&mut self) {
-        let Inputs { views, discovered, workloads: _, options: _ } = &mut self.inputs;
+        let Inputs { views, discovered, signing, workloads: _, options: _ } = &mut self.inputs;
         let known = async {
-            let Ok(names) = views.wait_for(Option::is_some).await.map(|view| {
+            let Ok((names, minting)) = views.wait_for(Option::is_some).await.map(|view| {
                 let services = view.iter().flat_map(|view| view.inventory.token_services.keys());
-                services.cloned().collect::<BTreeSet<_>>()
+                let minting = view.iter().flat_map(|view| minting_namespaces(&view.inventory));
+                (services.cloned().collect::<BTreeSet<_>>(), minting.collect::<BTreeSet<_>>())
             }) else {
                 return;
             };
+            drop(signing.wait_for(|keys| minting.iter().all(|name| keys.contains_key(name))).await);
             drop(discovered.wait_for(|found| names.iter().all(|name| found.contains_key(name))).await);
         };
         if tokio::time::timeout(FIRST_READS_WITHIN, known).await.is_err() {
@@ -112,7 +117,7 @@ impl CompileLoop {
     }
 
     async fn changed(&mut self) -> bool {
-        let Inputs { views, discovered, workloads, options: _ } = &mut self.inputs;
+        let Inputs { views, discovered, signing, workloads, options: _ } = &mut self.inputs;
         let workloads = async {
             match workloads {
                 Some(workloads) => workloads.changed().await,
@@ -122,6 +127,7 @@ impl CompileLoop {
         tokio::select! {
             changed = views.changed() => changed.is_ok(),
             changed = discovered.changed() => changed.is_ok(),
+            changed = signing.changed() => changed.is_ok(),
             changed = workloads => changed.is_ok(),
         }
     }
@@ -134,6 +140,8 @@ impl CompileLoop {
             let unread = || Arc::new(Discovered { fault: Some("not read yet".to_owned()), ..Discovered::default() });
             joined.discovered.insert(name.clone(), fetched.get(name).cloned().unwrap_or_else(unread));
         }
+        let signing = Arc::clone(&self.inputs.signing.borrow_and_update());
+        joined.signing_keys = signing.as_ref().clone();
         if let Some(workloads) = &mut self.inputs.workloads {
             let pod = |(name, labels): (&NamespacedName, &BTreeMap<String, String>)| {
                 (name.clone(), Pod { labels: labels.clone(), ready: true, uid: String::new() })

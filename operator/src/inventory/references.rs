@@ -38,7 +38,9 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
         for entry in list.into_iter().flatten() {
             let single = CredentialSpec::from(entry.clone());
             for credential in std::iter::once(&single).chain(entry.all_of.iter().flatten()) {
-                of_credential(credential, &mut |reference, wrap| add(name.namespace(), reference, wrap));
+                for (reference, wrap) in of_credential(credential) {
+                    add(name.namespace(), reference, wrap);
+                }
             }
         }
     }
@@ -48,31 +50,28 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
     found
 }
 
+/// Makes a reference of a name.
+type Wrap = fn(NamespacedName) -> Reference;
+
 /// What one credential of a policy refers to.
-fn of_credential(spec: &CredentialSpec, add: &mut dyn FnMut(&str, fn(NamespacedName) -> Reference)) {
+fn of_credential(spec: &CredentialSpec) -> Vec<(&str, Wrap)> {
     let CredentialSpec { api_key, basic, client_certificate, digest, exchange: _, introspection: _, jwt: _ } = spec;
+    let mut found: Vec<(&str, Wrap)> = Vec::new();
     if let Some(spec) = api_key {
-        for reference in spec.secret_refs.iter().flatten() {
-            add(&reference.name, Reference::Secret);
-        }
-        if let Some(signed) = &spec.signed {
-            add(&signed.key_set_ref.name, of_bundle(&signed.key_set_ref));
-        }
+        found.extend(spec.secret_refs.iter().flatten().map(|one| (one.name.as_str(), Reference::Secret as Wrap)));
+        let signed = spec.signed.iter().map(|signed| &signed.key_set_ref);
+        found.extend(signed.map(|bundle| (bundle.name.as_str(), of_bundle(bundle))));
     }
-    if let Some(spec) = basic {
-        add(&spec.users_ref.name, Reference::Secret);
-    }
-    if let Some(spec) = digest {
-        add(&spec.users_ref.name, Reference::Secret);
-    }
+    let users = basic.iter().map(|spec| &spec.users_ref).chain(digest.iter().map(|spec| &spec.users_ref));
+    found.extend(users.map(|one| (one.name.as_str(), Reference::Secret as Wrap)));
     if let Some(spec) = client_certificate {
-        for bundle in std::iter::once(&spec.ca_ref).chain(&spec.crl_ref) {
-            add(&bundle.name, of_bundle(bundle));
-        }
+        let bundles = std::iter::once(&spec.ca_ref).chain(&spec.crl_ref);
+        found.extend(bundles.map(|bundle| (bundle.name.as_str(), of_bundle(bundle))));
     }
+    found
 }
 
-fn of_bundle(reference: &CaBundleRef) -> fn(NamespacedName) -> Reference {
+fn of_bundle(reference: &CaBundleRef) -> Wrap {
     match reference.kind {
         CaBundleRefKind::ConfigMap => Reference::ConfigMap,
         CaBundleRefKind::Secret => Reference::Secret,
