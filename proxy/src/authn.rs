@@ -8,6 +8,7 @@
 mod answer;
 mod bearer;
 mod claims;
+mod derived;
 mod flight;
 mod introspect;
 mod json;

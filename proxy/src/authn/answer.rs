@@ -77,7 +77,7 @@ fn read_json(body: &[u8], issuer: &str, now: UnixMillis) -> Result<Answer, Answe
     if members.get("active") != Some(&Value::Bool(true)) {
         return Ok(Answer::Inactive);
     }
-    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+    let claims = Claims::read(&members, body).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
     if claims.issuer().is_some_and(|named| named != issuer) {
         return Err(AnswerFault::Malformed);
     }

@@ -1,7 +1,10 @@
 //! Facts about the owner of a token, and the proof that they were checked.
 
+use std::{any::Any, sync::OnceLock};
+
 use serde_json::{Map, Value};
 
+use super::{derived::Derivations, json};
 use crate::clock::UnixMillis;
 
 /// Proof that a value was verified; only this folder can make one.
@@ -20,6 +23,15 @@ pub struct Claims {
     expires_at: Option<UnixMillis>,
     not_before: Option<UnixMillis>,
     issued_at: Option<UnixMillis>,
+    whole: Box<Whole>,
+}
+
+/// The whole object, parsed again only for policies that ask for more than the fields of [`Claims`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Whole {
+    text: Box<[u8]>,
+    members: OnceLock<Map<String, Value>>,
+    derived: Derivations,
 }
 
 /// A claim of the wrong JSON type is a fault, never taken for absent (J5).
@@ -45,8 +57,8 @@ impl<T> Verified<T> {
 }
 
 impl Claims {
-    /// Reads the members that decide; all others are left alone.
-    pub(super) fn read(members: &Map<String, Value>) -> Result<Self, WrongType> {
+    /// Reads the members that decide; all others are left alone. `text_of_members` is what `members` were parsed from.
+    pub(super) fn read(members: &Map<String, Value>, text_of_members: &[u8]) -> Result<Self, WrongType> {
         Ok(Self {
             issuer: text(members, "iss")?,
             subject: text(members, "sub")?,
@@ -56,6 +68,7 @@ impl Claims {
             expires_at: numeric_date(members, "exp")?,
             not_before: numeric_date(members, "nbf")?,
             issued_at: numeric_date(members, "iat")?,
+            whole: Box::new(Whole { text: text_of_members.into(), ..Whole::default() }),
         })
     }
 
@@ -97,6 +110,18 @@ impl Claims {
     /// `iat`
     pub fn issued_at(&self) -> Option<UnixMillis> {
         self.issued_at
+    }
+
+    /// Every claim, parsed on first need and then kept: a token that no policy asks for more than scopes costs no tree.
+    pub fn members(&self) -> &Map<String, Value> {
+        // The text was read once already, so that it parses.
+        self.whole.members.get_or_init(|| json::parse_object(&self.whole.text).unwrap_or_default())
+    }
+
+    /// Something made of these claims, kept with them under the digest of how it is made; `None` when there is no room
+    /// for it. What was made under another recipe is never handed out.
+    pub fn derived<T: Any + Send + Sync>(&self, recipe: &[u8; 32], make: impl FnOnce() -> T) -> Option<&T> {
+        self.whole.derived.get_or_make(recipe, make)
     }
 }
 
@@ -152,7 +177,7 @@ mod tests {
     use super::*;
 
     fn read(value: &Value) -> Result<Claims, WrongType> {
-        Claims::read(value.as_object().unwrap())
+        Claims::read(value.as_object().unwrap(), value.to_string().as_bytes())
     }
 
     #[test]
@@ -165,6 +190,15 @@ mod tests {
                 assert_eq!(read(&json!({ name: value })).is_ok(), text || number, "{name}: {value}");
             }
         }
+    }
+
+    #[test]
+    fn every_other_claim_is_there_when_asked_for() {
+        let value = json!({"sub": "ada", "tenant": "acme", "roles": ["clerk"], "level": 3});
+        let claims = read(&value).unwrap();
+        assert_eq!(Value::Object(claims.members().clone()), value);
+        assert_eq!(claims.derived(&[1; 32], || claims.members().len()), Some(&4));
+        assert_eq!(claims, claims.clone());
     }
 
     #[test]

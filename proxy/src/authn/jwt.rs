@@ -108,7 +108,8 @@ pub(super) fn verify(
         SignatureVerdict::UnknownKey => return Err(JwtFault::UnknownKey),
     }
     let members = json::parse_object(&compact.payload).ok_or(JwtFault::Malformed)?;
-    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
+    let claims =
+        Claims::read(&members, &compact.payload).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
     if members.contains_key("cnf") {
         // Until proofs of possession are checked, a bound token must not pass as a plain one (RFC 9449 section 7.2).
         return Err(JwtFault::SenderConstrained);
