@@ -13,8 +13,9 @@ pub use api_policy::{
     IntrospectionRuleSpec, JwtRuleSpec, Precedence, ScopesSpec, TargetRef, UpstreamTokenSpec,
 };
 pub use api_route::{
-    ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ForwardedHeadersSpec, HeaderMatchSpec,
-    MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec, WorkloadSelector,
+    ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,
+    ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec,
+    UpstreamSpec, WorkloadSelector,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

@@ -8,6 +8,8 @@
 mod address;
 mod authentication;
 mod authorization;
+mod cidr;
+mod client_address;
 mod duration;
 mod hostname;
 mod key_set;
@@ -25,6 +27,8 @@ pub use authentication::{
     Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
 };
 pub use authorization::{Authorization, InvalidScope, Scope, ScopeRule};
+pub use cidr::{Cidr, InvalidCidr};
+pub use client_address::{ClientAddress, ForwardingHeader};
 pub use duration::Millis;
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};

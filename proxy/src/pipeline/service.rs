@@ -9,8 +9,8 @@ use portreeve_policy::{Access, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    AccessLog, AnswerBody, CanonicalRequest, Connection, DecisionIds, DecisionRecord, Denial, InvalidRequest, Metrics,
-    Records, Runtime, SharedRuntime,
+    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, DecisionRecord, Denial,
+    InvalidRequest, Metrics, Records, Runtime, SharedRuntime,
     access::AccessEntry,
     hop, record, respond,
     runtime::RuleRuntime,
@@ -150,6 +150,8 @@ impl<D: Dispatch> Gate<D> {
         let (position, target) = route(runtime, &request)?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
+        let side = ClientSide::of(&request, &target.route.client_address);
+        account.client_side(&side);
         let (authentication, authorization) = match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
@@ -164,7 +166,7 @@ impl<D: Dispatch> Gate<D> {
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let headers = credentials(&mut request, &caller, upstream.forwarded, switch, &account.id);
+        let headers = credentials(&mut request, &caller, &side, upstream.forwarded, switch, &account.id);
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
         let deadline = account.started + rule.timeout.duration();
@@ -235,6 +237,7 @@ struct Account<D: Dispatch> {
     taken_in: UnixMillis,
     started: Instant,
     client: String,
+    peer: Option<String>,
     asked: Option<(String, String, String)>,
     target: Option<usize>,
     issuer: Option<String>,
@@ -255,6 +258,7 @@ impl<D: Dispatch> Account<D> {
             taken_in: gate.0.clock.now(),
             started: Instant::now(),
             client: connection.peer.ip().to_canonical().to_string(),
+            peer: None,
             gate,
             runtime,
             asked: None,
@@ -273,6 +277,14 @@ impl<D: Dispatch> Account<D> {
 
     fn understood(&mut self, request: &CanonicalRequest) {
         self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
+    }
+
+    /// The client is another than the peer where the route trusts the proxies in between.
+    fn client_side(&mut self, side: &ClientSide) {
+        let client = side.address.to_string();
+        if client != self.client {
+            self.peer = Some(std::mem::replace(&mut self.client, client));
+        }
     }
 
     fn caller(&mut self, caller: &Authenticated) {
@@ -333,6 +345,7 @@ impl<D: Dispatch> Drop for Account<D> {
             time: record::rfc3339(self.taken_in),
             decision_id: &self.id,
             client_address: std::mem::take(&mut self.client),
+            peer_address: self.peer.take(),
             method: self.asked.as_ref().map(|(method, ..)| method.as_str()),
             host: self.asked.as_ref().map(|(_, host, _)| host.as_str()),
             path: self.asked.as_ref().map(|(.., path)| path.as_str()),

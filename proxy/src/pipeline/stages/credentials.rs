@@ -8,12 +8,13 @@ use http::{
 use portreeve_policy::{ForwardedHeaders, UpstreamToken};
 
 use super::{authenticate::Authenticated, upgrade::Switch};
-use crate::pipeline::{CanonicalRequest, forwarded, hop, respond::DECISION_ID};
+use crate::pipeline::{CanonicalRequest, ClientSide, forwarded, hop, respond::DECISION_ID};
 
 /// Header fields for the upstream; takes the caller's out of the request.
 pub(in crate::pipeline) fn credentials(
     request: &mut CanonicalRequest,
     caller: &Authenticated,
+    side: &ClientSide,
     form: ForwardedHeaders,
     switch: Option<Switch>,
     decision_id: &str,
@@ -31,7 +32,7 @@ pub(in crate::pipeline) fn credentials(
         }
         Some(UpstreamToken::None) | None => drop(headers.remove(AUTHORIZATION)),
     }
-    forwarded::set(&mut headers, request, form);
+    forwarded::set(&mut headers, side, form);
     for (name, text) in [(HOST, request.authority()), (VIA, via(request))] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);
