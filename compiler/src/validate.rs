@@ -1,6 +1,7 @@
 //! First pass: each object by itself, from the words of the API into the types of the policy model. The API server's
 //! own checks are repeated here, for files and older definitions do not pass through it.
 
+mod authorization;
 mod policy;
 mod route;
 mod token_service;

@@ -5,17 +5,22 @@ use kube::CustomResourceExt;
 
 mod api_policy;
 mod api_route;
+mod authorization;
 mod client_registration;
 mod token_service;
 
 pub use api_policy::{
-    AnonymousSpec, ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthenticationSpec, AuthenticatorSpec, AuthorizationSpec,
-    IntrospectionRuleSpec, JwtRuleSpec, Precedence, ScopesSpec, TargetRef, UpstreamTokenSpec,
+    AnonymousSpec, ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthenticationSpec, AuthenticatorSpec,
+    IntrospectionRuleSpec, JwtRuleSpec, Precedence, TargetRef, UpstreamTokenSpec,
 };
 pub use api_route::{
     ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,
     ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec,
     UpstreamSpec, WorkloadSelector,
+};
+pub use authorization::{
+    AddressesSpec, AuthorizationSpec, ClaimSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec,
+    RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

@@ -26,7 +26,11 @@ pub use address::AddressRange;
 pub use authentication::{
     Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
 };
-pub use authorization::{Authorization, InvalidScope, Scope, ScopeRule};
+pub use authorization::{
+    AddressRule, Authorization, ClaimPath, ClaimRule, ClaimTest, Condition, Date, HeaderRule, HeaderTest, Hours,
+    InvalidClaimPath, InvalidHours, InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule,
+    Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
+};
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{ClientAddress, ForwardingHeader};
 pub use duration::Millis;

@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use portreeve_crds::{
     GROUP, ObjectRef, TokenServiceRef,
-    v1alpha1::{
-        ApiPolicy, AuthenticationSpec, AuthenticatorSpec, AuthorizationSpec, Precedence, TargetRef, UpstreamTokenSpec,
-    },
+    v1alpha1::{ApiPolicy, AuthenticationSpec, AuthenticatorSpec, Precedence, TargetRef, UpstreamTokenSpec},
 };
-use portreeve_policy::{Audiences, Authorization, Scope, ScopeRule, UpstreamToken};
+use portreeve_policy::{Audiences, Authorization, UpstreamToken};
 
-use super::Faults;
+use super::{Faults, authorization::validate_authorization};
 use crate::Diagnostic;
 
 /// A policy whose every field is understood; references are still names.
@@ -74,10 +72,11 @@ pub(crate) fn validate_policy(
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));
-    if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && authorization.is_some() {
+    let needs_caller = authorization.as_ref().is_some_and(Authorization::needs_caller);
+    if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && needs_caller {
         faults.add(
             "spec.authorization",
-            "contradicts authentication.anonymous: nobody carries a scope; drop one of the two",
+            "contradicts authentication.anonymous: nobody carries a scope or claim; drop one of the two",
         );
     }
     if !faults.found.is_empty() {
@@ -168,19 +167,4 @@ fn token_rule(
         UpstreamTokenSpec::Original => UpstreamToken::Original,
     };
     audiences.map(|audiences| TokenRule { path, token_service: token_service.clone(), audiences, upstream_token })
-}
-
-fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {
-    let mut read = |list: &[String], field: &str| -> BTreeSet<Scope> {
-        let parse = |(i, scope): (usize, &String)| {
-            faults.take(&format!("spec.authorization.scopes.{field}[{i}]"), Scope::try_from(scope.clone()))
-        };
-        list.iter().enumerate().filter_map(parse).collect()
-    };
-    let rule = ScopeRule { all_of: read(&spec.scopes.all_of, "allOf"), any_of: read(&spec.scopes.any_of, "anyOf") };
-    if spec.scopes.all_of.is_empty() && spec.scopes.any_of.is_empty() {
-        faults.add("spec.authorization.scopes", "name at least one scope in allOf or anyOf");
-        return None;
-    }
-    Some(Authorization::Scopes(rule))
 }

@@ -4,12 +4,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Authenticator, Authorization, Introspection, NamespacedName, ResourceName, Route, Snapshot,
-    TokenService,
+    Access, Authentication, Authenticator, Authorization, Condition, Introspection, NamespacedName, ResourceName,
+    Route, Snapshot, TokenService,
 };
 
-use super::{Challenge, Metrics, Runtime, router::Router, runtime::RuleRuntime};
-use crate::{authn::Authority, clock::SharedClock};
+use super::{
+    Challenge, Metrics, Runtime,
+    router::Router,
+    runtime::{RuleRuntime, Target},
+};
+use crate::{authn::Authority, authz::Authorizer, clock::SharedClock};
 
 /// What building needs beside the snapshot.
 #[derive(Clone)]
@@ -57,6 +61,11 @@ pub fn build(
         }
     }
     let (router, rules) = routes(&snapshot.routes, context);
+    for rule in &rules {
+        if let Err(reason) = &rule.authorizer {
+            rejections.push(Rejection { resource: ResourceName::route(&rule.name), reason: reason.clone() });
+        }
+    }
     let runtime = Runtime { revision, ready: true, router, rules, routes: snapshot.routes.clone(), authorities };
     (runtime, rejections)
 }
@@ -91,15 +100,15 @@ fn authority(
 }
 
 /// Older routes come first, by name: the order in which the compiler settles collisions.
-fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) -> (Router<usize>, Vec<RuleRuntime>) {
+fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) -> (Router<Target>, Vec<RuleRuntime>) {
     let mut router = Router::default();
     let mut rules = Vec::new();
     for (name, route) in named {
         for (index, rule) in route.rules.iter().enumerate() {
             let label = name.to_string();
             let target = rules.len();
-            for clause in &rule.matches {
-                router.insert(route.hostnames.iter(), clause, target);
+            for (number, clause) in rule.matches.iter().enumerate() {
+                router.insert(route.hostnames.iter(), clause, (target, number));
             }
             rules.push(RuleRuntime {
                 name: name.clone(),
@@ -108,17 +117,31 @@ fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) 
                 route: Arc::clone(route),
                 index,
                 challenge: challenge(&rule.access),
+                authorizer: authorizer(&rule.access),
             });
         }
     }
     (router, rules)
 }
 
+/// What would help a caller who is asked for a token, or whose token lacks a scope.
 fn challenge(access: &Access) -> Challenge {
-    match access {
-        Access::Guarded { authorization: Authorization::Scopes(scopes), .. } => {
-            Challenge { scopes: scopes.named().cloned().collect() }
-        }
-        Access::Guarded { authorization: Authorization::Anyone, .. } | Access::Refused(_) => Challenge::default(),
-    }
+    let conditions = match access {
+        Access::Guarded { authorization, .. } => authorization.conditions(),
+        Access::Refused(_) => &[],
+    };
+    let scopes = conditions.iter().filter_map(|condition| match condition {
+        Condition::Scopes(scopes) => Some(scopes.named().cloned()),
+        Condition::Addresses(_) | Condition::Claims(_) | Condition::Hours(_) | Condition::Request(_) => None,
+    });
+    Challenge { scopes: scopes.flatten().collect() }
+}
+
+/// The rule's conditions made ready; a rule that refuses anyway has none.
+fn authorizer(access: &Access) -> Result<Authorizer, String> {
+    let authorization = match access {
+        Access::Guarded { authorization, .. } => authorization,
+        Access::Refused(_) => &Authorization::Anyone,
+    };
+    Authorizer::new(authorization).map_err(|fault| fault.to_string())
 }

@@ -3,13 +3,18 @@
 use portreeve_policy::{RefusalReason, Scope};
 
 use super::{InvalidRequest, UpstreamFault};
-use crate::authn::{CredentialFault, FactFault};
+use crate::{
+    authn::{CredentialFault, FactFault},
+    authz::Forbidden,
+};
 
 /// A refusal, as a value. Answered in `respond`, by a match without a catch-all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denial {
     /// The credential is broken, or there are two of them.
     BrokenCredentials(CredentialFault, Challenge),
+    /// A condition of the rule's authorization does not hold, or cannot be judged.
+    Forbidden(Forbidden),
     /// A scope is missing.
     InsufficientScope(Challenge),
     /// The request has more than one meaning, or none.
@@ -57,6 +62,7 @@ impl Denial {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BrokenCredentials(..) => "broken_credentials",
+            Self::Forbidden(why) => why.reason(),
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
                 InvalidRequest::ForbiddenMethod => "forbidden_method",
@@ -90,6 +96,7 @@ impl Denial {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::BrokenCredentials(fault, _) => Some(fault.to_string()),
+            Self::Forbidden(why) => Some(why.detail().to_owned()),
             Self::InvalidRequest(fault) => Some(fault.to_string()),
             Self::InvalidToken(TokenFault::Fact(fault), _) | Self::TokenServiceUnavailable(fault) => {
                 Some(fault.to_string())

@@ -46,6 +46,7 @@ pub(super) fn respond(denial: &Denial, decision_id: &str) -> Response<AnswerBody
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Denial::BrokenCredentials(..)
+        | Denial::Forbidden(_)
         | Denial::InsufficientScope(_)
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
@@ -66,6 +67,7 @@ fn answer(denial: &Denial) -> Answer {
             title: "The credentials are malformed",
             challenge: Some(bearer(challenge, Some("invalid_request"))),
         },
+        Denial::Forbidden(_) => plain(StatusCode::FORBIDDEN, "The policy does not allow this request"),
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,
             title: "The token lacks a scope that this request needs",

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use portreeve_policy::{NamespacedName, Route, Rule};
 
 use super::{metrics::RuleMetrics, router::Router};
-use crate::{authn::Authority, pipeline::Challenge};
+use crate::{authn::Authority, authz::Authorizer, pipeline::Challenge};
 
 /// The runtime that is in force, shared by all workers.
 pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
@@ -15,11 +15,14 @@ pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
 pub struct Runtime {
     pub(super) revision: u64,
     pub(super) ready: bool,
-    pub(super) router: Router<usize>,
+    pub(super) router: Router<Target>,
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
     pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
 }
+
+/// Position of a rule, and of the match within it.
+pub(super) type Target = (usize, usize);
 
 /// One rule, ready.
 pub(super) struct RuleRuntime {
@@ -28,6 +31,8 @@ pub(super) struct RuleRuntime {
     pub(super) route: Arc<Route>,
     pub(super) index: usize,
     pub(super) challenge: Challenge,
+    /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
+    pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
 }
 

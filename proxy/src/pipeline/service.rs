@@ -5,7 +5,7 @@ use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use portreeve_policy::{Access, Upstream};
+use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     runtime::RuleRuntime,
     stages::{
         authenticate::{Authenticated, Refused, authenticate},
-        authorize::authorize,
+        authorize::{asked, authorize},
         credentials::credentials,
         route::route,
         upgrade::{Switch, upgrade},
@@ -147,22 +147,27 @@ impl<D: Dispatch> Gate<D> {
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
-        let (position, target) = route(runtime, &request)?;
+        let ((position, clause), target) = route(runtime, &request)?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
-        let (authentication, authorization) = match &rule.access {
+        let authentication = match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
                 return Err(Denial::RuleRefuses(refusal.reason));
             }
-            Access::Guarded { authentication, authorization } => (authentication, authorization),
+            Access::Guarded { authentication, authorization: _ } => authentication,
         };
+        let authorizer = target.authorizer.as_ref().map_err(|fault| {
+            account.detail = Some(fault.clone());
+            Denial::RuleRefuses(RefusalReason::InvalidPolicy)
+        })?;
         let caller = authenticate(runtime, authentication, &target.challenge, &request.headers, &self.0.digester).await;
         let caller = caller.map_err(|refused| self.refused(refused, account))?;
         account.caller(&caller);
-        let permit = authorize(authorization, &caller, &target.challenge)?;
+        let asked = asked(&request, &side, (target, clause), &caller, account.taken_in);
+        let permit = authorize(authorizer, &asked, &target.challenge)?;
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
