@@ -146,11 +146,18 @@ fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
     };
     let mut policies = vec![source];
     let authorization = match authorization {
-        // A more specific "open" lifts the scopes of less specific policies, for nobody carries a scope.
-        Some((below, _, _)) if who == Authentication::Anonymous && below > rank => Authorization::Anyone,
-        Some((_, above, _)) if who == Authentication::Anonymous => {
+        // A more specific "open" lifts what less specific policies ask of a caller, for there is none; what they ask of
+        // request, place and time stays.
+        Some((below, policy, what)) if who == Authentication::Anonymous && below > rank && what.needs_caller() => {
+            let kept = what.without_caller();
+            if kept != Authorization::Anyone {
+                policies.push(policy);
+            }
+            kept
+        }
+        Some((_, above, what)) if who == Authentication::Anonymous && what.needs_caller() => {
             let message = format!(
-                "ApiPolicy {} says \"open\", but ApiPolicy {} demands scopes and ranks higher",
+                "ApiPolicy {} says \"open\", but ApiPolicy {} demands something of the caller and ranks higher",
                 source.name, above.name
             );
             return refused(RefusalReason::InvalidPolicy, &message, &[source, above]);

@@ -59,7 +59,13 @@ pub(crate) fn emit_route(
             access,
         });
     }
-    Route { generation: route.generation, hostnames: route.hostnames.clone(), upstream: route.upstream.clone(), rules }
+    Route {
+        generation: route.generation,
+        hostnames: route.hostnames.clone(),
+        client_address: route.client_address.clone(),
+        upstream: route.upstream.clone(),
+        rules,
+    }
 }
 
 /// Makes the resource of a token service.

@@ -2,6 +2,7 @@
 //! own checks are repeated here, for files and older definitions do not pass through it.
 
 mod authentication;
+mod authorization;
 mod policy;
 mod route;
 mod token_service;

@@ -6,19 +6,25 @@ use kube::CustomResourceExt;
 mod api_policy;
 mod api_route;
 mod authentication;
+mod authorization;
 mod client_registration;
 mod token_service;
 
-pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthorizationSpec, Precedence, ScopesSpec, TargetRef};
+pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, Precedence, TargetRef};
 pub use api_route::{
-    ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ForwardedHeadersSpec, HeaderMatchSpec,
-    MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec, WorkloadSelector,
+    ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,
+    ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec,
+    UpstreamSpec, WorkloadSelector,
 };
 pub use authentication::{
     AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,
     CertificateNameSpec, CertificateNameType, ClaimSourceSpec, ClientCertificateSpec, CredentialSpec,
     DigestAlgorithmSpec, DigestSpec, ExchangeGrantSpec, ExchangeSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec,
     MintSpec, ProofSpec, SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
+};
+pub use authorization::{
+    AddressesSpec, AuthorizationSpec, ClaimSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec,
+    RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

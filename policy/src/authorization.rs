@@ -1,6 +1,16 @@
-//! What an authenticated caller may do.
+//! What a caller may do: conditions on caller, request, place and time. All of them must hold.
 
-use std::{borrow::Borrow, collections::BTreeSet, fmt};
+mod addresses;
+mod claims;
+mod hours;
+mod request;
+mod scopes;
+
+pub use addresses::AddressRule;
+pub use claims::{ClaimPath, ClaimRule, ClaimTest, InvalidClaimPath, NumberRange, Scalar};
+pub use hours::{Date, Hours, InvalidHours, TimeOfDay, TimeZoneName, Weekday, Window};
+pub use request::{HeaderRule, HeaderTest, ParameterRule, ParameterTest, RequestRule};
+pub use scopes::{InvalidScope, Scope, ScopeRule};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,104 +20,78 @@ use serde::{Deserialize, Serialize};
 pub enum Authorization {
     /// Whoever authentication lets through.
     Anyone,
-    /// The token's scopes decide.
-    Scopes(ScopeRule),
+    /// Every one of these must hold; they are judged in this order, cheap ones first.
+    AllOf(Vec<Condition>),
 }
 
-/// Scopes that a token must carry. Both parts must hold; an empty part asks for nothing.
+/// One block of a policy's authorization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ScopeRule {
-    /// Every one of these.
-    pub all_of: BTreeSet<Scope>,
-    /// At least one of these, unless empty.
-    pub any_of: BTreeSet<Scope>,
+pub enum Condition {
+    /// Method, path parameters, headers.
+    Request(RequestRule),
+    /// Where the client is.
+    Addresses(AddressRule),
+    /// When it asks.
+    Hours(Hours),
+    /// The token's scopes.
+    Scopes(ScopeRule),
+    /// The caller's claims; each rule must hold.
+    Claims(Vec<ClaimRule>),
 }
 
-/// A scope token (RFC 6749 section 3.3): printable ASCII without blank, quote and backslash.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Scope(String);
-
-/// A text that is no scope token.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a scope: 1 to 256 printable ASCII characters without blank, quote and backslash")]
-pub struct InvalidScope(String);
-
-// === impl ScopeRule ===
-
-impl ScopeRule {
-    /// Whether a token with these scopes satisfies the rule.
-    pub fn satisfied_by(&self, has: impl Fn(&str) -> bool) -> bool {
-        let holds = |scope: &Scope| has(scope.as_str());
-        self.all_of.iter().all(holds) && (self.any_of.is_empty() || self.any_of.iter().any(holds))
-    }
-
-    /// The scopes to name in a challenge (RFC 6750 section 3): every one that could help, in order.
-    pub fn named(&self) -> impl Iterator<Item = &Scope> {
-        self.all_of.union(&self.any_of)
-    }
+/// What comes of judging a condition. Only [`Judgement::Holds`] lets a request go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It holds.
+    Holds,
+    /// It does not hold.
+    Fails,
+    /// It cannot be judged: what it looks at is missing in a way that says nothing, or of another type.
+    Fault,
 }
 
-// === impl Scope ===
-
-impl Scope {
-    /// The token.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for Scope {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Scope {
-    type Error = InvalidScope;
-
-    fn try_from(text: String) -> Result<Self, InvalidScope> {
-        let legal = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
-        let fits = (1..=256).contains(&text.len()) && text.bytes().all(legal);
-        if fits { Ok(Self(text)) } else { Err(InvalidScope(text)) }
-    }
-}
-
-impl From<Scope> for String {
-    fn from(scope: Scope) -> Self {
-        scope.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(scopes: &[&str]) -> BTreeSet<Scope> {
-        scopes.iter().map(|scope| Scope::try_from((*scope).to_owned()).unwrap()).collect()
-    }
-
-    #[test]
-    fn all_of_and_any_of_must_both_hold() {
-        let rule = ScopeRule { all_of: set(&["a"]), any_of: set(&["b", "c"]) };
-        for (scopes, verdict) in
-            [(&["a", "b"][..], true), (&["a", "c", "x"], true), (&["a"], false), (&["b", "c"], false), (&[], false)]
-        {
-            assert_eq!(rule.satisfied_by(|scope| scopes.contains(&scope)), verdict, "{scopes:?}");
+impl Authorization {
+    /// Every condition.
+    pub fn conditions(&self) -> &[Condition] {
+        match self {
+            Self::Anyone => &[],
+            Self::AllOf(conditions) => conditions,
         }
     }
 
-    #[test]
-    fn refuses_what_is_no_scope_token() {
-        for text in ["", "a b", "a\"b", "a\\b", "é", "a\n"] {
-            assert!(Scope::try_from(text.to_owned()).is_err(), "{text:?}");
+    /// Whether nobody could ever satisfy it, only somebody.
+    pub fn needs_caller(&self) -> bool {
+        self.conditions().iter().any(Condition::needs_caller)
+    }
+
+    /// The same without what nobody could satisfy.
+    #[must_use]
+    pub fn without_caller(&self) -> Self {
+        let kept: Vec<_> = self.conditions().iter().filter(|condition| !condition.needs_caller()).cloned().collect();
+        if kept.is_empty() { Self::Anyone } else { Self::AllOf(kept) }
+    }
+}
+
+impl Condition {
+    /// Whether it looks at the caller.
+    pub fn needs_caller(&self) -> bool {
+        match self {
+            Self::Scopes(_) | Self::Claims(_) => true,
+            Self::Request(rule) => rule.needs_caller(),
+            Self::Addresses(_) | Self::Hours(_) => false,
         }
+    }
+}
+
+impl Judgement {
+    /// Holds or fails.
+    pub fn of(holds: bool) -> Self {
+        if holds { Self::Holds } else { Self::Fails }
+    }
+
+    /// The first of several that does not hold; [`Judgement::Holds`] when all do.
+    pub fn all(judgements: impl IntoIterator<Item = Self>) -> Self {
+        judgements.into_iter().find(|judgement| *judgement != Self::Holds).unwrap_or(Self::Holds)
     }
 }

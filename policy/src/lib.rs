@@ -8,6 +8,8 @@
 mod address;
 mod authentication;
 mod authorization;
+mod cidr;
+mod client_address;
 mod duration;
 mod hostname;
 mod key_set;
@@ -28,7 +30,13 @@ pub use authentication::{
     JwtRule, JwtType, MintRule, NoAudience, PasswordEntry, ProofRule, UpstreamToken, parse_api_keys, parse_htdigest,
     parse_htpasswd,
 };
-pub use authorization::{Authorization, InvalidScope, Scope, ScopeRule};
+pub use authorization::{
+    AddressRule, Authorization, ClaimPath, ClaimRule, ClaimTest, Condition, Date, HeaderRule, HeaderTest, Hours,
+    InvalidClaimPath, InvalidHours, InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule,
+    Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
+};
+pub use cidr::{Cidr, InvalidCidr};
+pub use client_address::{ClientAddress, ForwardingHeader};
 pub use duration::Millis;
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Authentication, Authorization, HostnamePattern, Match, Millis, NamespacedName};
+use crate::{Authentication, Authorization, ClientAddress, HostnamePattern, Match, Millis, NamespacedName};
 
 /// An ApiRoute with every policy that governs it, settled rule by rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct Route {
     pub generation: u64,
     /// Hosts that it answers; empty means any host that is valid.
     pub hostnames: BTreeSet<HostnamePattern>,
+    /// Whose word is taken for the client's address; absent means nobody's.
+    #[serde(default, skip_serializing_if = "ClientAddress::is_peer")]
+    pub client_address: ClientAddress,
     /// Where permitted requests go.
     pub upstream: Upstream,
     /// The rules, in the order of the object.

@@ -1,7 +1,43 @@
-//! What a caller may do. In: a rule's authorization and the caller's facts. Out: a permit or a denial.
+//! What a caller may do. In: a rule's conditions, made ready before the swap, and the facts of a request. Out: a permit,
+//! or why not.
+//!
+//! INVARIANTS
+//! - Only [`Judgement::Holds`](portreeve_policy::Judgement) of every condition makes a [`Permit`]; a fault refuses.
+//! - A verdict is made for each request; nothing here remembers one but under everything that it was made from.
 
+mod authorizer;
+mod parameters;
 mod permit;
-mod scopes;
+mod request;
 
-pub use permit::{Permit, Permitted, authorize, permit_preflight};
-pub use scopes::InsufficientScope;
+pub use authorizer::{Authorizer, InvalidAuthorizer};
+pub use parameters::PathParameters;
+pub use permit::{Forbidden, Permit, Permitted, Refusal, permit_preflight};
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+
+use crate::{authn::Fact, clock::UnixMillis};
+
+/// A request, as far as conditions look at it.
+pub struct Asked<'a> {
+    /// The caller; `None` for nobody.
+    pub caller: Option<&'a Fact>,
+    /// The real client's address.
+    pub address: IpAddr,
+    /// Whether the client spoke TLS.
+    pub tls: bool,
+    /// Method.
+    pub method: &'a str,
+    /// Host as the client named it, without port.
+    pub host: &'a str,
+    /// Canonical path.
+    pub path: &'a str,
+    /// Parameters of the template that matched.
+    pub parameters: PathParameters<'a>,
+    /// Header fields as they came.
+    pub headers: &'a HeaderMap,
+    /// When it was taken in.
+    pub now: UnixMillis,
+}

@@ -1,14 +1,14 @@
 //! ApiPolicy into [`ValidPolicy`].
 
-use std::collections::BTreeSet;
-
 use portreeve_crds::{
     GROUP, ObjectRef,
-    v1alpha1::{ApiPolicy, AuthorizationSpec, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, Precedence, TargetRef},
 };
-use portreeve_policy::{Authorization, Scope, ScopeRule};
+use portreeve_policy::Authorization;
 
-use super::{AuthenticationDraft, Faults, authentication::validate_authentication};
+use super::{
+    AuthenticationDraft, Faults, authentication::validate_authentication, authorization::validate_authorization,
+};
 use crate::Diagnostic;
 
 /// A policy whose every field is understood; references are still names.
@@ -48,10 +48,11 @@ pub(crate) fn validate_policy(
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));
-    if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && authorization.is_some() {
+    let needs_caller = authorization.as_ref().is_some_and(Authorization::needs_caller);
+    if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && needs_caller {
         faults.add(
             "spec.authorization",
-            "contradicts authentication.anonymous: nobody carries a scope; drop one of the two",
+            "contradicts authentication.anonymous: nobody carries a scope or claim; drop one of the two",
         );
     }
     if !faults.found.is_empty() {
@@ -76,19 +77,4 @@ fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, targ
             None
         }
     }
-}
-
-fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {
-    let mut read = |list: &[String], field: &str| -> BTreeSet<Scope> {
-        let parse = |(i, scope): (usize, &String)| {
-            faults.take(&format!("spec.authorization.scopes.{field}[{i}]"), Scope::try_from(scope.clone()))
-        };
-        list.iter().enumerate().filter_map(parse).collect()
-    };
-    let rule = ScopeRule { all_of: read(&spec.scopes.all_of, "allOf"), any_of: read(&spec.scopes.any_of, "anyOf") };
-    if spec.scopes.all_of.is_empty() && spec.scopes.any_of.is_empty() {
-        faults.add("spec.authorization.scopes", "name at least one scope in allOf or anyOf");
-        return None;
-    }
-    Some(Authorization::Scopes(rule))
 }

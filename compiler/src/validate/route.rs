@@ -8,13 +8,13 @@ use std::{
 use portreeve_crds::{
     ObjectRef,
     v1alpha1::{
-        ApiRoute, AppProtocolSpec, ForwardedHeadersSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType,
-        RuleSpec, UpgradeSpec, UpstreamSpec,
+        ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec,
+        MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
     },
 };
 use portreeve_policy::{
-    AppProtocol, CanonicalPath, ForwardedHeaders, HeaderMatch, HostnamePattern, Match, Method, Millis, PathMatch,
-    PathTemplate, Upgrade, Upstream,
+    AppProtocol, CanonicalPath, Cidr, ClientAddress, ForwardedHeaders, ForwardingHeader, HeaderMatch, HostnamePattern,
+    Match, Method, Millis, PathMatch, PathTemplate, Upgrade, Upstream,
 };
 
 use super::{Faults, Seniority, generation};
@@ -27,6 +27,7 @@ pub(crate) struct ValidRoute {
     pub(crate) seniority: Seniority,
     pub(crate) selector: BTreeMap<String, String>,
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
+    pub(crate) client_address: ClientAddress,
     pub(crate) upstream: Upstream,
     pub(crate) rules: Vec<ValidRule>,
 }
@@ -69,6 +70,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (Option<Va
         }
         rules.extend(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule));
     }
+    let client_address = validate_client_address(&mut faults, spec.client_address.as_ref());
     let upstream = validate_upstream(&mut faults, &spec.upstream);
     // A route all of whose hosts are wrong must not turn into one for every host.
     let hosts_lost = hostnames.is_empty() && !spec.hostnames.is_empty();
@@ -77,10 +79,28 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (Option<Va
         seniority: Seniority::of(&route.metadata),
         selector: spec.workload_selector.match_labels.clone(),
         hostnames,
+        client_address,
         upstream,
         rules,
     });
     (valid, faults.found)
+}
+
+fn validate_client_address(faults: &mut Faults<'_>, spec: Option<&ClientAddressSpec>) -> ClientAddress {
+    let Some(spec) = spec else { return ClientAddress::Peer };
+    let path = "spec.clientAddress.trustedProxies";
+    let mut trusted_proxies = BTreeSet::new();
+    for (i, range) in spec.trusted_proxies.iter().enumerate() {
+        trusted_proxies.extend(faults.take(&format!("{path}[{i}]"), Cidr::try_from(range.clone())));
+    }
+    if spec.trusted_proxies.is_empty() {
+        faults.add(path, "name at least one address range, or leave clientAddress out to trust nobody");
+    }
+    let header = match spec.header {
+        ForwardingHeaderSpec::Forwarded => ForwardingHeader::Forwarded,
+        ForwardingHeaderSpec::XForwardedFor => ForwardingHeader::XForwardedFor,
+    };
+    ClientAddress::Forwarded { header, trusted_proxies }
 }
 
 fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> Option<ValidRule> {

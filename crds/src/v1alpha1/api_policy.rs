@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::AuthenticationSpec;
+use super::{AuthenticationSpec, authorization::AuthorizationSpec};
 
 /// Rules attached to routes, to single rules of a route, or to a whole namespace.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -73,29 +73,6 @@ pub enum Precedence {
     Defaults,
     /// This policy wins.
     Overrides,
-}
-
-/// What the caller may do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AuthorizationSpec {
-    /// Scopes that the token must carry.
-    pub scopes: ScopesSpec,
-}
-
-/// Scopes. Both parts must hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("size(self.allOf) + size(self.anyOf) > 0").message("name at least one scope"))]
-#[serde(rename_all = "camelCase")]
-pub struct ScopesSpec {
-    /// Every one of these, e.g. `[orders:read]`.
-    #[serde(default)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
-    pub all_of: Vec<String>,
-    /// At least one of these, e.g. `[orders:read, orders:admin]`.
-    #[serde(default)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
-    pub any_of: Vec<String>,
 }
 
 /// What became of the policy.

@@ -32,6 +32,9 @@ pub struct ApiRouteSpec {
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub hostnames: Vec<String>,
+    /// Whose word is taken for the client's address, scheme and host. Left out: nobody's; the client is the peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<ClientAddressSpec>,
     /// What the API is called in catalogues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiDescription>,
@@ -50,6 +53,27 @@ pub struct WorkloadSelector {
     /// Labels that a pod must carry, e.g. `{app: orders}`.
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
     pub match_labels: BTreeMap<String, String>,
+}
+
+/// Proxies in front whose word is taken for who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientAddressSpec {
+    /// Addresses of the proxies, e.g. `[10.0.0.0/8, "2001:db8::7"]`. The chain is walked from the nearest hop on, as long
+    /// as the hops are listed here.
+    #[schemars(length(min = 1, max = 32), inner(length(min = 2, max = 64)))]
+    pub trusted_proxies: Vec<String>,
+    /// Forwarded (RFC 7239) or XForwardedFor: where these proxies write it. The other one is never read.
+    pub header: ForwardingHeaderSpec,
+}
+
+/// Where proxies write whom they serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ForwardingHeaderSpec {
+    /// `Forwarded`.
+    Forwarded,
+    /// `X-Forwarded-For`, with `-Proto` and `-Host`.
+    XForwardedFor,
 }
 
 /// What the API is called.

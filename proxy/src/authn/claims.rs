@@ -1,6 +1,9 @@
 //! Facts about the owner of a token, and the proof that they were checked.
 
-use std::{any::Any, sync::OnceLock};
+use std::{
+    any::Any,
+    sync::{LazyLock, OnceLock},
+};
 
 use serde_json::{Map, Value};
 
@@ -31,7 +34,7 @@ pub struct Claims {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Whole {
     text: Box<[u8]>,
-    members: OnceLock<Map<String, Value>>,
+    object: OnceLock<Value>,
     derived: Derivations,
 }
 
@@ -114,10 +117,18 @@ impl Claims {
         self.issued_at
     }
 
-    /// Every claim, parsed on first need and then kept: a token that no policy asks for more than scopes costs no tree.
-    pub fn members(&self) -> &Map<String, Value> {
+    /// Every claim as one JSON object, parsed on first need and then kept: a token that no policy asks for more than
+    /// scopes costs no tree.
+    pub fn object(&self) -> &Value {
         // The text was read once already, so that it parses.
-        self.whole.members.get_or_init(|| json::parse_object(&self.whole.text).unwrap_or_default())
+        let parse = || Value::Object(json::parse_object(&self.whole.text).unwrap_or_default());
+        self.whole.object.get_or_init(parse)
+    }
+
+    /// The members of [`Claims::object`].
+    pub fn members(&self) -> &Map<String, Value> {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        self.object().as_object().unwrap_or(&NONE)
     }
 
     /// Something made of these claims, kept with them under the digest of how it is made; `None` when there is no room
@@ -125,9 +136,7 @@ impl Claims {
     pub fn derived<T: Any + Send + Sync>(&self, recipe: &[u8; 32], make: impl FnOnce() -> T) -> Option<&T> {
         self.whole.derived.get_or_make(recipe, make)
     }
-}
 
-impl Claims {
     /// `cnf`: the key that the sender has to prove.
     pub(super) fn binding(&self) -> &Binding {
         &self.binding

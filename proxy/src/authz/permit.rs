@@ -1,28 +1,68 @@
-//! The proof that a request may go on.
+//! The proof that a request may go on, and what stands against it.
 
-use portreeve_policy::Authorization;
-
-use super::scopes::{self, InsufficientScope};
-use crate::authn::Fact;
-
-/// Proof that [`authorize`] said yes.
+/// Proof that every condition held.
 #[derive(Debug)]
 pub struct Permit(());
 
-/// A value that may go upstream. Only this file can make one.
+/// A value that may go upstream. Only this folder can make one.
 #[derive(Debug)]
 pub struct Permitted<T> {
     inner: T,
     _permit: Permit,
 }
 
-/// Decides. `fact` is `None` for a caller who is nobody.
-pub fn authorize(authorization: &Authorization, fact: Option<&Fact>) -> Result<Permit, InsufficientScope> {
-    match authorization {
-        Authorization::Anyone => {}
-        Authorization::Scopes(rule) => scopes::check(rule, fact)?,
+/// Why there is no permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A condition other than scopes does not hold.
+    Forbidden(Forbidden),
+    /// The caller lacks a scope.
+    InsufficientScope,
+    /// A condition looks at the caller, and there is none.
+    NoCaller,
+}
+
+/// The conditions other than scopes, as reasons of a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forbidden {
+    /// The client's address is not allowed.
+    Address,
+    /// A claim is missing or has another value.
+    ClaimMissing,
+    /// A claim has another type than the rule speaks of.
+    ClaimUndecidable,
+    /// The moment lies in no window.
+    OutsideHours,
+    /// Method, path parameter or header is not allowed.
+    RequestNotAllowed,
+    /// The request has no such path parameter, or the caller no such claim to compare it with.
+    RequestUndecidable,
+}
+
+impl Forbidden {
+    /// As records and metrics spell it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Address => "address_not_allowed",
+            Self::ClaimMissing => "claim_not_satisfied",
+            Self::ClaimUndecidable => "claim_undecidable",
+            Self::OutsideHours => "outside_hours",
+            Self::RequestNotAllowed => "request_not_allowed",
+            Self::RequestUndecidable => "request_undecidable",
+        }
     }
-    Ok(Permit(()))
+
+    /// What a record says beside the reason.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Address => "the client's address is not among those that the policy allows",
+            Self::ClaimMissing => "a claim that the policy demands is missing or has another value",
+            Self::ClaimUndecidable => "a claim that the policy looks at has another type than the policy speaks of",
+            Self::OutsideHours => "the policy allows no calls at this time",
+            Self::RequestNotAllowed => "method, path parameter or header is not what the policy allows",
+            Self::RequestUndecidable => "the path parameter or claim that the policy compares is not there",
+        }
+    }
 }
 
 /// A CORS preflight carries no credentials and asks only whether a request may be sent; the application answers it. The
@@ -32,6 +72,11 @@ pub fn permit_preflight() -> Permit {
 }
 
 impl Permit {
+    /// For whoever judged every condition.
+    pub(super) fn new() -> Self {
+        Self(())
+    }
+
     /// Binds the proof to what it was given for.
     pub fn bind<T>(self, inner: T) -> Permitted<T> {
         Permitted { inner, _permit: self }

@@ -4,18 +4,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Introspection, NamespacedName, ResourceName, Route, Rule, Snapshot, TokenExchange,
-    TokenService,
+    Access, Authentication, Authorization, Introspection, NamespacedName, ResourceName, Route, Rule, Snapshot,
+    TokenExchange, TokenService,
 };
 
 use super::{
     Challenge, Metrics, Runtime,
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
-    runtime::{RuleGate, RuleRuntime, wants_bound_tokens},
+    runtime::{RuleGate, RuleRuntime, Target, wants_bound_tokens},
 };
 use crate::{
     authn::{Authenticators, Authority, Kept, Materials},
+    authz::Authorizer,
     clock::SharedClock,
 };
 
@@ -136,15 +137,19 @@ struct Routes<'a> {
 
 impl Routes<'_> {
     /// Older routes come first, by name: the order in which the compiler settles collisions.
-    fn build(&mut self, named: &BTreeMap<NamespacedName, Arc<Route>>) -> (Router<usize>, Vec<RuleRuntime>) {
+    fn build(&mut self, named: &BTreeMap<NamespacedName, Arc<Route>>) -> (Router<Target>, Vec<RuleRuntime>) {
         let mut router = Router::default();
         let mut rules = Vec::new();
         for (name, route) in named {
             for (index, rule) in route.rules.iter().enumerate() {
                 let label = name.to_string();
                 let target = rules.len();
-                for clause in &rule.matches {
-                    router.insert(route.hostnames.iter(), clause, target);
+                for (number, clause) in rule.matches.iter().enumerate() {
+                    router.insert(route.hostnames.iter(), clause, (target, number));
+                }
+                let authorizer = authorizer(&rule.access);
+                if let Err(reason) = &authorizer {
+                    self.rejections.push(Rejection { resource: ResourceName::route(name), reason: reason.clone() });
                 }
                 rules.push(RuleRuntime {
                     name: name.clone(),
@@ -154,6 +159,7 @@ impl Routes<'_> {
                     index,
                     challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
                     gate: self.gate(name, rule),
+                    authorizer,
                 });
             }
         }
@@ -181,4 +187,13 @@ impl Routes<'_> {
             }
         }
     }
+}
+
+/// The rule's conditions made ready; a rule that refuses anyway has none.
+fn authorizer(access: &Access) -> Result<Authorizer, String> {
+    let authorization = match access {
+        Access::Guarded { authorization, .. } => authorization,
+        Access::Refused(_) => &Authorization::Anyone,
+    };
+    Authorizer::new(authorization).map_err(|fault| fault.to_string())
 }

@@ -143,7 +143,7 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostna
     }
 }
 
-fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), InvalidRequest> {
+pub(super) fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), InvalidRequest> {
     let bad = || InvalidRequest::Host;
     let after_bracket = text.rfind(']').map_or(0, |at| at + 1);
     let (_, tail) = text.split_at_checked(after_bracket).ok_or_else(bad)?;

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use portreeve_policy::{
-    Access, ApiKeyLocation, Authorization, BindingMethod, Credential, DigestAlgorithm, ProofRule, Scope,
+    Access, ApiKeyLocation, Authorization, BindingMethod, Condition, Credential, DigestAlgorithm, ProofRule, Scope,
+    ScopeRule,
 };
 
 use crate::{
@@ -68,10 +69,7 @@ impl Challenge {
     /// The challenge of a rule.
     pub fn of(access: &Access, resource_metadata: Option<Box<str>>) -> Self {
         let Access::Guarded { authentication, authorization } = access else { return Self::default() };
-        let scopes = match authorization {
-            Authorization::Scopes(scopes) => scopes.named().cloned().collect(),
-            Authorization::Anyone => Vec::new(),
-        };
+        let scopes = scopes_of(authorization).cloned().collect();
         let mut schemes = Vec::new();
         for scheme in authentication.credentials().flat_map(schemes_of) {
             if !schemes.contains(&scheme) {
@@ -140,6 +138,15 @@ impl Challenge {
         }
         text
     }
+}
+
+/// Scopes that would help.
+pub(super) fn scopes_of(authorization: &Authorization) -> impl Iterator<Item = &Scope> {
+    let rules = authorization.conditions().iter().filter_map(|condition| match condition {
+        Condition::Scopes(rule) => Some(rule),
+        Condition::Addresses(_) | Condition::Claims(_) | Condition::Hours(_) | Condition::Request(_) => None,
+    });
+    rules.flat_map(ScopeRule::named)
 }
 
 fn schemes_of(credential: &Credential) -> Vec<ChallengeScheme> {

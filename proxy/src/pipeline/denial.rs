@@ -4,7 +4,10 @@ use portreeve_policy::RefusalReason;
 
 use super::{Challenge, InvalidRequest, UpstreamFault};
 pub use crate::authn::TokenFault;
-use crate::authn::{CredentialFault, CredentialRefusal, FactFault};
+use crate::{
+    authn::{CredentialFault, CredentialRefusal, FactFault},
+    authz::Forbidden,
+};
 
 /// A refusal, as a value. Answered in `respond`, by a match without a catch-all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Denial {
     BrokenCredentials(CredentialFault, Challenge),
     /// A key, a password or a certificate is wrong.
     CredentialsRefused(CredentialRefusal, Challenge),
+    /// A condition of the rule's authorization does not hold, or cannot be judged.
+    Forbidden(Forbidden),
     /// A scope is missing.
     InsufficientScope(Challenge),
     /// The request has more than one meaning, or none.
@@ -52,6 +57,7 @@ impl Denial {
                 CredentialRefusal::Digest | CredentialRefusal::StaleNonce => "invalid_digest",
                 CredentialRefusal::CertificateChain | CredentialRefusal::CertificateName => "invalid_certificate",
             },
+            Self::Forbidden(why) => why.reason(),
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
                 InvalidRequest::ForbiddenMethod => "forbidden_method",
@@ -93,6 +99,7 @@ impl Denial {
             Self::InvalidToken(TokenFault::Exchange, _) => {
                 Some("the token service did not exchange the partner's token".to_owned())
             }
+            Self::Forbidden(why) => Some(why.detail().to_owned()),
             Self::InvalidRequest(fault) => Some(fault.to_string()),
             Self::InvalidToken(TokenFault::Fact(fault), _) | Self::TokenServiceUnavailable(fault) => {
                 Some(fault.to_string())

@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderValue};
 use portreeve_policy::ForwardedHeaders;
 
-use super::{CanonicalRequest, Scheme};
+use super::{ClientSide, Scheme};
 
-/// Sets our own element; inbound ones are gone already, for no hop before us is trusted (RFC 7239 section 8.1).
-pub(super) fn set(headers: &mut HeaderMap, request: &CanonicalRequest, form: ForwardedHeaders) {
-    let proto = match request.scheme {
+/// Sets our own element; inbound ones are gone already: what is true of them is in `side` (RFC 7239 section 8.1).
+pub(super) fn set(headers: &mut HeaderMap, side: &ClientSide, form: ForwardedHeaders) {
+    let proto = match side.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
-    let host = request.authority();
-    let client = request.client.ip().to_canonical();
+    let host = side.authority();
+    let client = side.address;
     // A host with a colon or brackets, and every IPv6 address, is quoted (section 4, section 6.1).
     let quoted = if host.contains([':', '[']) { format!("\"{host}\"") } else { host.clone() };
     let element = format!("for={};host={quoted};proto={proto}", node(client));
@@ -23,8 +23,8 @@ pub(super) fn set(headers: &mut HeaderMap, request: &CanonicalRequest, form: For
         insert(headers, "x-forwarded-for", &client.to_string());
         insert(headers, "x-forwarded-host", &host);
         insert(headers, "x-forwarded-proto", proto);
-        let default = if request.scheme == Scheme::Https { 443 } else { 80 };
-        insert(headers, "x-forwarded-port", &request.port.unwrap_or(default).to_string());
+        let default = if side.scheme == Scheme::Https { 443 } else { 80 };
+        insert(headers, "x-forwarded-port", &side.port.unwrap_or(default).to_string());
     }
 }
 

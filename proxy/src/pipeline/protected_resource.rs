@@ -9,12 +9,12 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use portreeve_policy::{
-    Access, Audiences, Authentication, Authorization, BindingMethod, CanonicalPath, Credential, Hostname,
-    NamespacedName, ProofRule, Route, Rule,
+    Access, Audiences, Authentication, BindingMethod, CanonicalPath, Credential, Hostname, NamespacedName, ProofRule,
+    Route, Rule,
 };
 use serde_json::{Map, Value, json};
 
-use super::{AnswerBody, CanonicalRequest};
+use super::{AnswerBody, CanonicalRequest, challenge::scopes_of};
 
 /// Goes between host and path of the resource (section 3.1).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -116,8 +116,8 @@ fn tokens(authentication: &Authentication) -> impl Iterator<Item = (&Audiences, 
 
 impl Gathered {
     fn add(&mut self, rule: &Rule, proof: Option<&ProofRule>) {
-        if let Access::Guarded { authorization: Authorization::Scopes(scopes), .. } = &rule.access {
-            self.scopes.extend(scopes.named().map(|scope| scope.as_str().to_owned()));
+        if let Access::Guarded { authorization, .. } = &rule.access {
+            self.scopes.extend(scopes_of(authorization).map(|scope| scope.as_str().to_owned()));
         }
         let Some(proof) = proof else { return };
         self.certificate_bound |= proof.required.contains(&BindingMethod::Certificate);

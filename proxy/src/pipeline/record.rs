@@ -20,8 +20,11 @@ pub struct DecisionRecord<'a> {
     pub time: String,
     /// Stands in the answer too.
     pub decision_id: &'a str,
-    /// Address of the peer.
+    /// Address of the client.
     pub client_address: String,
+    /// Address of the peer, where trusted proxies stand between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<String>,
     /// Method, if the request was understood.
     pub method: Option<&'a str>,
     /// Host, if the request was understood.

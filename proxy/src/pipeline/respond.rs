@@ -64,6 +64,7 @@ pub(super) fn respond(
         }
         Denial::BrokenCredentials(..)
         | Denial::CredentialsRefused(..)
+        | Denial::Forbidden(_)
         | Denial::InsufficientScope(_)
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
@@ -92,6 +93,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
                 if *refusal == CredentialRefusal::StaleNonce { Trouble::StaleNonce } else { Trouble::Other },
             )),
         },
+        Denial::Forbidden(_) => plain(StatusCode::FORBIDDEN, "The policy does not allow this request"),
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,
             title: "The token lacks a scope that this request needs",

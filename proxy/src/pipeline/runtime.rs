@@ -8,6 +8,7 @@ use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route,
 use super::{metrics::RuleMetrics, protected_resource::ProtectedResources, router::Router};
 use crate::{
     authn::{Authenticators, Authority, Kept},
+    authz::Authorizer,
     pipeline::Challenge,
 };
 
@@ -18,7 +19,7 @@ pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
 pub struct Runtime {
     pub(super) revision: u64,
     pub(super) ready: bool,
-    pub(super) router: Router<usize>,
+    pub(super) router: Router<Target>,
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
     pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
@@ -26,6 +27,9 @@ pub struct Runtime {
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
 }
+
+/// Position of a rule, and of the match within it.
+pub(super) type Target = (usize, usize);
 
 /// One rule, ready.
 pub(super) struct RuleRuntime {
@@ -35,6 +39,8 @@ pub(super) struct RuleRuntime {
     pub(super) index: usize,
     pub(super) challenge: Challenge,
     pub(super) gate: RuleGate,
+    /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
+    pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
 }
 

@@ -9,14 +9,14 @@ use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    AccessLog, AnswerBody, CanonicalRequest, Connection, DecisionIds, DecisionRecord, Denial, InvalidRequest, Metrics,
-    Records, Runtime, SharedRuntime,
+    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, DecisionRecord, Denial,
+    InvalidRequest, Metrics, Records, Runtime, SharedRuntime,
     access::AccessEntry,
     hop, record, respond,
     runtime::{RuleGate, RuleRuntime},
     stages::{
-        authenticate::{Refused, authenticate},
-        authorize::authorize,
+        authenticate::{Refused, Shown, authenticate},
+        authorize::{asked, authorize},
         credentials::{Passport, credentials},
         route::{preflight_method, route},
         upgrade::{Switch, upgrade},
@@ -158,30 +158,34 @@ impl<D: Dispatch> Gate<D> {
             return Ok(document);
         }
         let preflight = preflight_method(&request);
-        let (position, target) = route(runtime, &request, preflight.as_ref())?;
+        let ((position, clause), target) = route(runtime, &request, preflight.as_ref())?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
-        let authorization = match &rule.access {
+        let side = ClientSide::of(&request, &target.route.client_address);
+        account.client_side(&side);
+        match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
                 return Err(Denial::RuleRefuses(refusal.reason));
             }
-            Access::Guarded { authorization, .. } => authorization,
+            Access::Guarded { .. } => {}
+        }
+        let broken = |account: &mut Account<D>, fault: &String| {
+            account.detail = Some(fault.clone());
+            Denial::RuleRefuses(RefusalReason::InvalidPolicy)
         };
+        let authorizer = target.authorizer.as_ref().map_err(|fault| broken(account, fault))?;
         let certificates = connection.certificates.as_ref();
         let mut key_locations = &[][..];
         let caller = match &target.gate {
-            RuleGate::Broken(reason) => {
-                account.detail = Some(reason.clone());
-                return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy));
-            }
+            RuleGate::Broken(fault) => return Err(broken(account, fault)),
             RuleGate::Authenticators(authenticators) => {
                 key_locations = authenticators.key_locations();
                 if preflight.is_some() {
                     Caller::default()
                 } else {
-                    let context = &self.0.credentials;
-                    let found = authenticate(authenticators, &target.challenge, &request, certificates, context).await;
+                    let shown = Shown { request: &request, side: &side, certificates };
+                    let found = authenticate(authenticators, &target.challenge, &shown, &self.0.credentials).await;
                     found.map_err(|refused| self.refused(refused, account))?
                 }
             }
@@ -192,12 +196,13 @@ impl<D: Dispatch> Gate<D> {
             account.preflight = true;
             permit_preflight()
         } else {
-            authorize(authorization, &caller, &target.challenge)?
+            let asked = asked(&request, &side, (target, clause), &caller, account.taken_in);
+            authorize(authorizer, &asked, &target.challenge)?
         };
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let passport = Passport { caller: &caller, key_locations, certificates, now: self.0.clock.now() };
+        let passport = Passport { caller: &caller, key_locations, certificates, side: &side, now: self.0.clock.now() };
         let headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
@@ -269,6 +274,7 @@ struct Account<D: Dispatch> {
     taken_in: UnixMillis,
     started: Instant,
     client: String,
+    peer: Option<String>,
     asked: Option<(String, String, String)>,
     target: Option<usize>,
     /// Metadata of a protected resource was asked for.
@@ -292,6 +298,7 @@ impl<D: Dispatch> Account<D> {
             taken_in: gate.0.clock.now(),
             started: Instant::now(),
             client: connection.peer.ip().to_canonical().to_string(),
+            peer: None,
             gate,
             runtime,
             asked: None,
@@ -312,6 +319,14 @@ impl<D: Dispatch> Account<D> {
 
     fn understood(&mut self, request: &CanonicalRequest) {
         self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
+    }
+
+    /// The client is another than the peer where the route trusts the proxies in between.
+    fn client_side(&mut self, side: &ClientSide) {
+        let client = side.address.to_string();
+        if client != self.client {
+            self.peer = Some(std::mem::replace(&mut self.client, client));
+        }
     }
 
     fn caller(&mut self, caller: &Caller) {
@@ -375,6 +390,7 @@ impl<D: Dispatch> Drop for Account<D> {
             time: record::rfc3339(self.taken_in),
             decision_id: &self.id,
             client_address: std::mem::take(&mut self.client),
+            peer_address: self.peer.take(),
             method: self.asked.as_ref().map(|(method, ..)| method.as_str()),
             host: self.asked.as_ref().map(|(_, host, _)| host.as_str()),
             path: self.asked.as_ref().map(|(.., path)| path.as_str()),

@@ -81,7 +81,7 @@ pub(crate) fn jwt_access(scope: &str) -> Value {
 pub(crate) fn guarded(alternatives: &Value, scope: &str) -> Value {
     json!({"guarded": {
         "authentication": {"anyOf": alternatives},
-        "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
+        "authorization": {"allOf": [{"scopes": {"allOf": [scope], "anyOf": []}}]},
     }})
 }
 
@@ -111,10 +111,21 @@ impl Signer {
         self.sign(issuer, "orders:read", "orders")
     }
 
+    /// A token for the audience `orders` with more claims.
+    pub(crate) fn token_with(&self, more: &Value) -> String {
+        let mut claims = json!({"iss": "https://login.example.com", "aud": "orders"});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.sign_claims(claims)
+    }
+
     fn sign(&self, issuer: &str, scope: &str, audience: &str) -> String {
+        self.sign_claims(json!({"iss": issuer, "aud": audience, "scope": scope}))
+    }
+
+    fn sign_claims(&self, mut claims: Value) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        claims["exp"] = json!(now + 60);
         let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
-        let claims = json!({"iss": issuer, "aud": audience, "exp": now + 60, "scope": scope});
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()).as_ref()))
     }
@@ -133,11 +144,17 @@ impl Bed {
 
     /// The same, with a token service of these keys.
     pub(crate) fn start_with(rules: &Value, keys: Option<&Signer>) -> Self {
+        Self::start_route(rules, keys, &json!({}))
+    }
+
+    /// The same, with more members of the route.
+    pub(crate) fn start_route(rules: &Value, keys: Option<&Signer>, more: &Value) -> Self {
         let app = App::start();
-        let route = json!({
+        let mut route = json!({
             "generation": 1, "hostnames": [], "rules": rules,
             "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
         });
+        route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut snapshot = Snapshot::default();
         let name: NamespacedName = "default/orders".parse().unwrap();
         snapshot.routes.insert(name, Arc::new(serde_json::from_value(route).unwrap()));

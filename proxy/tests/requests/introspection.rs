@@ -114,7 +114,7 @@ fn rules() -> Value {
         let mut open = open_rule(name, prefix);
         open["access"] = json!({"guarded": {
             "authentication": {"anyOf": [{"allOf": [{"introspection": rule}]}]},
-            "authorization": {"scopes": {"allOf": [scope], "anyOf": []}},
+            "authorization": {"allOf": [{"scopes": {"allOf": [scope], "anyOf": []}}]},
         }});
         open
     };

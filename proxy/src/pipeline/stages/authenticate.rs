@@ -7,7 +7,7 @@ use crate::{
         Authenticators, Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated,
         Unproven,
     },
-    pipeline::{CanonicalRequest, Challenge, Denial, Scheme},
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme},
 };
 
 /// Why there is no caller.
@@ -24,27 +24,34 @@ impl From<Denial> for Refused {
     }
 }
 
+/// What proofs are read from.
+pub(in crate::pipeline) struct Shown<'a> {
+    pub(in crate::pipeline) request: &'a CanonicalRequest,
+    pub(in crate::pipeline) side: &'a ClientSide,
+    pub(in crate::pipeline) certificates: Option<&'a PeerCertificates>,
+}
+
 pub(in crate::pipeline) async fn authenticate(
     authenticators: &Authenticators,
     challenge: &Challenge,
-    request: &CanonicalRequest,
-    certificates: Option<&PeerCertificates>,
+    shown: &Shown<'_>,
     context: &CredentialContext,
 ) -> Result<Caller, Refused> {
-    let scheme = match request.scheme {
+    let Shown { request, side, certificates } = shown;
+    let scheme = match side.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
     };
     let presentation = Presentation::new(
         &request.method,
         scheme,
-        &request.host,
-        request.port,
+        &side.host,
+        side.port,
         &request.path,
         request.query.as_deref(),
         &request.headers,
-        request.client.ip(),
-        certificates,
+        side.address,
+        *certificates,
     );
     let presentation = presentation.map_err(|fault| Denial::BrokenCredentials(fault, challenge.clone()))?;
     authenticators.prove(&presentation, context).await.map_err(|refused| match refused {

@@ -1,22 +1,43 @@
 //! Stage: what the caller may do.
 
-use portreeve_policy::Authorization;
-
 use crate::{
     authn::Caller,
-    authz::{Permit, authorize as decide},
-    pipeline::{Challenge, Denial},
+    authz::{Asked, Authorizer, PathParameters, Permit, Refusal},
+    clock::UnixMillis,
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleRuntime},
 };
 
-/// Decides. Nobody, where a scope is demanded, is asked for a token rather than told that it lacks a scope.
+/// Decides.
 pub(in crate::pipeline) fn authorize(
-    authorization: &Authorization,
-    caller: &Caller,
+    authorizer: &Authorizer,
+    asked: &Asked<'_>,
     challenge: &Challenge,
 ) -> Result<Permit, Denial> {
-    let fact = caller.fact().map(AsRef::as_ref);
-    decide(authorization, fact).map_err(|crate::authz::InsufficientScope| match fact {
-        None => Denial::NoCredentials(challenge.clone()),
-        Some(_) => Denial::InsufficientScope(challenge.clone()),
+    authorizer.authorize(asked).map_err(|refusal| match refusal {
+        Refusal::NoCaller => Denial::NoCredentials(challenge.clone()),
+        Refusal::InsufficientScope => Denial::InsufficientScope(challenge.clone()),
+        Refusal::Forbidden(why) => Denial::Forbidden(why),
     })
+}
+
+/// What conditions look at.
+pub(in crate::pipeline) fn asked<'a>(
+    request: &'a CanonicalRequest,
+    side: &'a ClientSide,
+    (target, clause): (&'a RuleRuntime, usize),
+    caller: &'a Caller,
+    now: UnixMillis,
+) -> Asked<'a> {
+    let matched = target.rule().and_then(|rule| rule.matches.get(clause)).map(|clause| &clause.path);
+    Asked {
+        caller: caller.fact().map(AsRef::as_ref),
+        address: side.address,
+        tls: side.scheme == Scheme::Https,
+        method: request.method.as_str(),
+        host: side.host.as_str(),
+        path: request.path.as_str(),
+        parameters: PathParameters::new(&request.path, matched),
+        headers: &request.headers,
+        now,
+    }
 }

@@ -12,7 +12,7 @@ use super::upgrade::Switch;
 use crate::{
     authn::{Caller, PeerCertificates, UpstreamCredential, remove_api_key},
     clock::UnixMillis,
-    pipeline::{CanonicalRequest, Challenge, Denial, TokenFault, forwarded, hop, respond::DECISION_ID},
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, TokenFault, forwarded, hop, respond::DECISION_ID},
 };
 
 /// Header of a DPoP proof, which goes on only beside the token that it is for.
@@ -27,6 +27,7 @@ pub(in crate::pipeline) struct Passport<'a> {
     /// Where API keys are taken out, whichever alternative decided.
     pub(in crate::pipeline) key_locations: &'a [ApiKeyLocation],
     pub(in crate::pipeline) certificates: Option<&'a PeerCertificates>,
+    pub(in crate::pipeline) side: &'a ClientSide,
     pub(in crate::pipeline) now: UnixMillis,
 }
 
@@ -46,7 +47,7 @@ pub(in crate::pipeline) fn credentials(
         remove_api_key(location, &mut headers, &mut request.query);
     }
     passport.stamp(&mut headers)?;
-    forwarded::set(&mut headers, request, form);
+    forwarded::set(&mut headers, passport.side, form);
     for (name, text) in [(HOST, request.authority()), (VIA, via(request))] {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(name, value);

@@ -8,7 +8,7 @@ use http::{
 use crate::pipeline::{
     CanonicalRequest, Denial, Runtime,
     router::{Routed, Wanted},
-    runtime::RuleRuntime,
+    runtime::{RuleRuntime, Target},
 };
 
 /// The method that a CORS preflight asks for (Fetch standard, section "CORS-preflight fetch"): OPTIONS with `Origin` and
@@ -30,14 +30,14 @@ pub(in crate::pipeline) fn route<'a>(
     runtime: &'a Runtime,
     request: &CanonicalRequest,
     preflight: Option<&Method>,
-) -> Result<(usize, &'a RuleRuntime), Denial> {
+) -> Result<(Target, &'a RuleRuntime), Denial> {
     if !runtime.is_ready() {
         return Err(Denial::NotReady);
     }
     let method = preflight.unwrap_or(&request.method).as_str();
     let wanted = Wanted { host: &request.host, path: &request.path, method, headers: &request.headers };
     match runtime.router.route(&wanted) {
-        Routed::Found(target) => runtime.rules.get(target).map(|rule| (target, rule)).ok_or(Denial::RouteNotFound),
+        Routed::Found(target) => runtime.rules.get(target.0).map(|rule| (target, rule)).ok_or(Denial::RouteNotFound),
         Routed::MethodNotAllowed(methods) => Err(Denial::MethodNotAllowed(methods.join(", "))),
         Routed::NotFound => Err(Denial::RouteNotFound),
     }

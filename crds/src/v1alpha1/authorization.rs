@@ -1,0 +1,242 @@
+//! The authorization part of an ApiPolicy: what a caller may do.
+
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What the caller may do. Every block that is there must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims)").message("say at least one condition"))]
+#[serde(rename_all = "camelCase")]
+pub struct AuthorizationSpec {
+    /// Conditions on method, path parameters and headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestConditionSpec>,
+    /// Where the client may be; its address is worked out as the route's `clientAddress` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<AddressesSpec>,
+    /// When the caller may call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<HoursSpec>,
+    /// Scopes that the token must carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<ScopesSpec>,
+    /// Roles that the caller must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<RolesSpec>,
+    /// Claims that the caller must have; every entry must hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub claims: Option<Vec<ClaimSpec>>,
+}
+
+/// Scopes. Both parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("size(self.allOf) + size(self.anyOf) > 0").message("name at least one scope"))]
+#[serde(rename_all = "camelCase")]
+pub struct ScopesSpec {
+    /// Every one of these, e.g. `[orders:read]`.
+    #[serde(default)]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub all_of: Vec<String>,
+    /// At least one of these, e.g. `[orders:read, orders:admin]`.
+    #[serde(default)]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub any_of: Vec<String>,
+}
+
+/// Roles. Both parts must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("size(self.allOf) + size(self.anyOf) > 0").message("name at least one role"))]
+#[serde(rename_all = "camelCase")]
+pub struct RolesSpec {
+    /// Where the claims hold the roles, as a JSONPath (RFC 9535), e.g. `$.realm_access.roles`; `$.roles` when left out.
+    #[serde(default = "default_roles_path")]
+    #[schemars(length(min = 1, max = 256))]
+    pub path: String,
+    /// Every one of these, e.g. `[clerk]`.
+    #[serde(default)]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub all_of: Vec<String>,
+    /// At least one of these, e.g. `[clerk, auditor]`.
+    #[serde(default)]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
+    pub any_of: Vec<String>,
+}
+
+/// A typed test of claims. Exactly one of the tests; the compiler says so, for CEL cannot see fields without a type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimSpec {
+    /// Which claims, as a JSONPath (RFC 9535), e.g. `$.tenant`.
+    #[schemars(length(min = 1, max = 256))]
+    pub path: String,
+    /// The value is one of these, of the same JSON type, e.g. `[acme, 7]`.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalars")]
+    pub one_of: Option<Vec<Value>>,
+    /// The value is this, of the same JSON type, e.g. `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalar")]
+    pub equals: Option<Value>,
+    /// Something is there (`true`), or nothing (`false`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
+    /// The value is a number of this range, e.g. `{min: 3}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<RangeSpec>,
+    /// The list holds every one of these, e.g. `[clerk]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalars")]
+    pub contains_all_of: Option<Vec<Value>>,
+    /// The list holds one of these, e.g. `[clerk, auditor]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalars")]
+    pub contains_any_of: Option<Vec<Value>>,
+}
+
+/// Bounds, both included; at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RangeSpec {
+    /// This or more, e.g. `3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalar")]
+    pub min: Option<Value>,
+    /// This or less, e.g. `9.5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "scalar")]
+    pub max: Option<Value>,
+}
+
+/// Ranges of addresses. What is denied is denied, also where it is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("size(self.allow) + size(self.deny) > 0").message("name at least one range"))]
+#[serde(rename_all = "camelCase")]
+pub struct AddressesSpec {
+    /// The client is in one of these, e.g. `[10.0.0.0/8]`; anywhere when empty.
+    #[serde(default)]
+    #[schemars(length(max = 128), inner(length(min = 2, max = 64)))]
+    pub allow: Vec<String>,
+    /// The client is in none of these, e.g. `[10.9.0.0/16]`.
+    #[serde(default)]
+    #[schemars(length(max = 128), inner(length(min = 2, max = 64)))]
+    pub deny: Vec<String>,
+}
+
+/// Weekly windows on the clocks of one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoursSpec {
+    /// Name of the IANA time zone database, e.g. `Europe/Vienna`.
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+    /// The moment lies in one of these.
+    #[schemars(length(min = 1, max = 16))]
+    pub windows: Vec<WindowSpec>,
+    /// Windows that begin on these dates do not count, e.g. `["2026-12-25"]`.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(min = 10, max = 10)))]
+    pub except_dates: Vec<String>,
+}
+
+/// From one time of day to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WindowSpec {
+    /// Days on which it begins, e.g. `[Monday, Friday]`; every day when empty.
+    #[serde(default)]
+    #[schemars(length(max = 7))]
+    pub weekdays: Vec<WeekdaySpec>,
+    /// First minute, e.g. `"08:00"`.
+    #[schemars(length(min = 5, max = 5))]
+    pub from: String,
+    /// First minute after it, e.g. `"18:00"`, at most `"24:00"`; earlier than `from` when it lasts past midnight.
+    #[schemars(length(min = 5, max = 5))]
+    pub to: String,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum WeekdaySpec {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
+}
+
+/// Conditions on the request itself; every part must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("size(self.methods) + size(self.pathParameters) + size(self.headers) > 0").message("say at least one of methods, pathParameters and headers"))]
+#[serde(rename_all = "camelCase")]
+pub struct RequestConditionSpec {
+    /// The method is one of these, e.g. `[GET, HEAD]`; any when empty.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 32)))]
+    pub methods: Vec<String>,
+    /// Parameters of the path template; a request whose template lacks one is refused.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub path_parameters: Vec<PathParameterSpec>,
+    /// Header fields.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub headers: Vec<HeaderConditionSpec>,
+}
+
+/// A path parameter, percent-decoded. Exactly one of the tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.__in__) != has(self.equalsClaim)").message("exactly one of in and equalsClaim"))]
+#[serde(rename_all = "camelCase")]
+pub struct PathParameterSpec {
+    /// Its name in the template, e.g. `tenant` for `/tenants/{tenant}`.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// The value is one of these, e.g. `[acme]`.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    pub one_of: Option<Vec<String>>,
+    /// The value is the text of this claim, as a JSONPath (RFC 9535), e.g. `$.tenant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub equals_claim: Option<String>,
+}
+
+/// A header field, line by line. Exactly one of the tests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.__in__) != has(self.exists)").message("exactly one of in and exists"))]
+#[serde(rename_all = "camelCase")]
+pub struct HeaderConditionSpec {
+    /// Field name, e.g. `X-Channel`.
+    #[schemars(length(min = 1, max = 128))]
+    pub name: String,
+    /// There is at least one line, and every line is one of these, e.g. `[shop]`.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 1024)))]
+    pub one_of: Option<Vec<String>>,
+    /// There is a line (`true`), or none (`false`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
+}
+
+fn default_roles_path() -> String {
+    "$.roles".to_owned()
+}
+
+/// Text, number or boolean: nothing that a structural schema has a type for.
+fn scalar(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-preserve-unknown-fields": true })
+}
+
+fn scalars(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 64, "items": { "x-kubernetes-preserve-unknown-fields": true },
+        "x-kubernetes-list-type": "atomic",
+    })
+}

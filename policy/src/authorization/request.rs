@@ -1,0 +1,67 @@
+//! Conditions on the request itself.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::ClaimPath;
+use crate::Method;
+
+/// What must be true of method, path parameters and headers. Every part must hold; an empty part asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestRule {
+    /// The method is one of these.
+    pub methods: BTreeSet<Method>,
+    /// Parameters of the path template that matched.
+    pub path_parameters: Vec<ParameterRule>,
+    /// Header fields, line by line: never joined, so that a second line hides nothing (P9).
+    pub headers: Vec<HeaderRule>,
+}
+
+/// One path parameter. A request whose template has no such parameter is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ParameterRule {
+    /// Name in the template.
+    pub name: String,
+    /// What must be true of its value, percent-decoded.
+    pub test: ParameterTest,
+}
+
+/// What must be true of a path parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ParameterTest {
+    /// The text that this claim holds.
+    EqualsClaim(ClaimPath),
+    /// One of these.
+    In(BTreeSet<String>),
+}
+
+/// One header field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeaderRule {
+    /// Field name in lower case.
+    pub name: String,
+    /// What must be true of its lines.
+    pub test: HeaderTest,
+}
+
+/// What must be true of the lines of a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum HeaderTest {
+    /// There is one, or there is none.
+    Exists(bool),
+    /// There is one, and every one is one of these.
+    In(BTreeSet<String>),
+}
+
+impl RequestRule {
+    /// Whether it compares with claims.
+    pub fn needs_caller(&self) -> bool {
+        self.path_parameters.iter().any(|rule| matches!(rule.test, ParameterTest::EqualsClaim(_)))
+    }
+}

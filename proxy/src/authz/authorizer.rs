@@ -1,0 +1,90 @@
+//! A rule's conditions, ready to be judged.
+
+use jiff::tz::TimeZone;
+use portreeve_policy::{
+    AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
+};
+
+use super::{Asked, Forbidden, Permit, Refusal, request};
+
+/// Conditions of one rule, with everything that can fail done.
+#[derive(Debug)]
+pub struct Authorizer {
+    checks: Vec<Check>,
+}
+
+/// One condition.
+#[derive(Debug)]
+enum Check {
+    Addresses(AddressRule),
+    Claims(Vec<ClaimRule>),
+    Hours(Hours, TimeZone),
+    Request(RequestRule),
+    Scopes(ScopeRule),
+}
+
+/// Conditions that cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidAuthorizer {
+    /// This build knows no such zone.
+    #[error(transparent)]
+    Hours(#[from] InvalidHours),
+}
+
+impl Authorizer {
+    /// Makes conditions ready.
+    pub fn new(authorization: &Authorization) -> Result<Self, InvalidAuthorizer> {
+        let check = |condition: &Condition| {
+            Ok(match condition {
+                Condition::Addresses(rule) => Check::Addresses(rule.clone()),
+                Condition::Claims(rules) => Check::Claims(rules.clone()),
+                Condition::Hours(hours) => Check::Hours(hours.clone(), hours.zone()?),
+                Condition::Request(rule) => Check::Request(rule.clone()),
+                Condition::Scopes(rule) => Check::Scopes(rule.clone()),
+            })
+        };
+        let checks = authorization.conditions().iter().map(check).collect::<Result<_, InvalidAuthorizer>>()?;
+        Ok(Self { checks })
+    }
+
+    /// Decides: the first condition that does not hold refuses.
+    pub fn authorize(&self, asked: &Asked<'_>) -> Result<Permit, Refusal> {
+        self.checks.iter().try_for_each(|check| check.judge(asked))?;
+        Ok(Permit::new())
+    }
+}
+
+impl Check {
+    fn judge(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+        let (judgement, fails, fault) = match self {
+            Self::Request(rule) => {
+                (request::judge(rule, asked), Forbidden::RequestNotAllowed, Forbidden::RequestUndecidable)
+            }
+            Self::Addresses(rule) => {
+                (Judgement::of(rule.admits(asked.address)), Forbidden::Address, Forbidden::Address)
+            }
+            Self::Hours(hours, zone) => {
+                (hours.judge(zone, asked.now.0), Forbidden::OutsideHours, Forbidden::OutsideHours)
+            }
+            Self::Scopes(rule) => return scopes(rule, asked),
+            Self::Claims(rules) => {
+                let fact = asked.caller.ok_or(Refusal::NoCaller)?;
+                let claims = fact.claims().object();
+                let judgement = Judgement::all(rules.iter().map(|rule| rule.judge(claims)));
+                (judgement, Forbidden::ClaimMissing, Forbidden::ClaimUndecidable)
+            }
+        };
+        match judgement {
+            Judgement::Holds => Ok(()),
+            Judgement::Fails => Err(Refusal::Forbidden(fails)),
+            Judgement::Fault => Err(Refusal::Forbidden(fault)),
+        }
+    }
+}
+
+/// Nobody carries no scope, and is asked for a token rather than told that it lacks a scope.
+fn scopes(rule: &ScopeRule, asked: &Asked<'_>) -> Result<(), Refusal> {
+    let fact = asked.caller.ok_or(Refusal::NoCaller)?;
+    let holds = rule.satisfied_by(|scope| fact.claims().has_scope(scope));
+    if holds { Ok(()) } else { Err(Refusal::InsufficientScope) }
+}
