@@ -5,10 +5,16 @@
 mod authorization;
 #[path = "requests/bed.rs"]
 mod bed;
+#[path = "requests/credentials.rs"]
+mod credentials;
 #[path = "requests/http2.rs"]
 mod http2;
 #[path = "requests/introspection.rs"]
 mod introspection;
+#[path = "requests/possession.rs"]
+mod possession;
+#[path = "requests/setup.rs"]
+mod setup;
 
 use std::time::Duration;
 

@@ -102,6 +102,18 @@ impl Signer {
         Self(Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap())
     }
 
+    /// Signs any header and any claims.
+    pub(crate) fn sign_as(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", part(header), part(claims));
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()).as_ref()))
+    }
+
+    /// The public key, without `kid`.
+    pub(crate) fn jwk(&self) -> Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref())})
+    }
+
     pub(crate) fn token(&self, scope: &str, audience: &str) -> String {
         self.sign("https://login.example.com", scope, audience)
     }
@@ -130,7 +142,7 @@ impl Signer {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()).as_ref()))
     }
 
-    fn key_set(&self) -> Value {
+    pub(crate) fn key_set(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref());
         json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]})
     }
@@ -202,6 +214,14 @@ impl Bed {
         let set = ResourceSet::new(&snapshot, &mut Arc::new);
         let upserts = set.delta(&std::collections::BTreeMap::default(), 1).upserts;
         Self::run(app, &[], Some(upserts))
+    }
+
+    /// A proxy that runs what is made for the port of its application.
+    pub(crate) fn start_snapshot(make: impl FnOnce(u16) -> Snapshot, settings: &[(&str, &str)]) -> Self {
+        let app = App::start();
+        let set = ResourceSet::new(&make(app.port), &mut Arc::new);
+        let upserts = set.delta(&std::collections::BTreeMap::default(), 1).upserts;
+        Self::run(app, settings, Some(upserts))
     }
 
     /// A proxy that has no policy and no operator.
@@ -411,6 +431,12 @@ impl Reply {
         let (body, rest) = body.split_at(length);
         (reply.body, reply.rest) = (body.to_owned(), rest.to_owned());
         reply
+    }
+
+    /// Every value of a header.
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        let is = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
+        self.head.lines().filter(is).map(|line| line[name.len() + 1..].trim()).collect()
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
