@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering e2e figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance e2e figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -31,6 +31,9 @@ golden: ## write the golden outputs anew; read the diff
 
 layering: ## the iron rules of the architecture
 	cargo test -q -p portreeve-e2e --test layering
+
+conformance: ## published vectors through the library and through a running proxy
+	@$(PYTHON) e2e/conformance/run
 
 e2e: ## a real node, the chart, real pods; KUBECONFIG names another cluster
 	@e2e/run

@@ -243,12 +243,39 @@ fn rsa(kid: Option<String>, alg: Option<&str>, n: Option<String>, e: Option<Stri
     if !odd || exponent.len() > 4 || exponent.as_slice() == [1] {
         return Err("an RSA exponent is odd, above 1 and has at most 32 bits");
     }
+    if is_roca(&modulus) {
+        return Err("the RSA key is of the weak kind of CVE-2017-15361 (ROCA)");
+    }
     // A key without "alg" verifies RS256 alone, the algorithm that RFC 9068 section 4 demands.
     let algorithm = alg.map_or(Some(RS256), SignatureAlgorithm::parse);
     match algorithm {
         None | Some(ES256 | ES384 | EdDSA) => Err("\"alg\" does not fit the key"),
         Some(algorithm) => Ok(Jwk { key_id: kid, algorithm, key: JwkKey::Rsa { n, e } }),
     }
+}
+
+/// Primes by which the fingerprint is taken.
+const ROCA_PRIMES: [u32; 38] = [
+    3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109,
+    113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+];
+
+/// Whether a modulus has the fingerprint of a known broken generator (Nemec et al., "The Return of Coppersmith's
+/// Attack", 2017): modulo each of these primes it is a power of 65537. Other keys have it by chance about once in 2^27.
+fn is_roca(modulus: &[u8]) -> bool {
+    let remainder = |prime: u32| modulus.iter().fold(0_u32, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+    let is_power = |prime: u32| {
+        let (wanted, generator) = (remainder(prime), 65_537 % prime);
+        let mut power = 1;
+        for _ in 0..prime {
+            if power == wanted {
+                return true;
+            }
+            power = power * generator % prime;
+        }
+        false
+    };
+    ROCA_PRIMES.into_iter().all(is_power)
 }
 
 fn octets(text: &str) -> Result<Vec<u8>, &'static str> {

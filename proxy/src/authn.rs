@@ -41,7 +41,7 @@ pub use binding::ProofFault;
 pub use claims::{Claims, Verified};
 pub use fact::{CacheState, Fact, FactFault};
 pub use introspect::LookupFault;
-pub use jwt::{JwtFault, TokenShape, shape};
+pub use jwt::{JwtFault, TokenShape, shape, verify_jws};
 pub use memory::{CredentialMemory, NonceUse};
 pub use mint::Minter;
 pub use outbound::InvalidEndpoint;

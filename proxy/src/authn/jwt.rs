@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use portreeve_policy::SignatureAlgorithm;
+use portreeve_policy::{KeySet, SignatureAlgorithm};
 use serde_json::{Map, Value};
 
 use super::{
@@ -119,6 +119,14 @@ pub fn shape(token: &str) -> TokenShape {
     TokenShape::Structured { issuer }
 }
 
+/// Verifies the signature of a compact JWS, whatever its payload is (RFC 7515 section 5.2). Gives the payload.
+pub fn verify_jws(text: &str, keys: &KeySet) -> Result<Vec<u8>, JwtFault> {
+    let compact = split(text).ok_or(JwtFault::Malformed)?;
+    let (key_id, algorithm) = check_algorithm(&compact.header)?;
+    check_signature(&compact, key_id, algorithm, &KeyRing::new(keys))?;
+    Ok(compact.payload)
+}
+
 /// Verifies a token of this issuer at this time.
 pub(super) fn verify(
     token: &str,
@@ -214,6 +222,12 @@ fn check_header(
     header: &Map<String, Value>,
     kind: TokenType,
 ) -> Result<(Option<&str>, SignatureAlgorithm, FoundType), JwtFault> {
+    let (key_id, algorithm) = check_algorithm(header)?;
+    Ok((key_id, algorithm, check_type(header, kind)?))
+}
+
+/// What every signed text has to keep to (RFC 7515 section 5.2, RFC 8725 sections 3.1 and 3.2).
+fn check_algorithm(header: &Map<String, Value>) -> Result<(Option<&str>, SignatureAlgorithm), JwtFault> {
     if header.contains_key("crit") {
         return Err(JwtFault::Critical);
     }
@@ -222,11 +236,15 @@ fn check_header(
     }
     let name = header.get("alg").and_then(Value::as_str);
     let algorithm = name.and_then(SignatureAlgorithm::parse).ok_or(JwtFault::Algorithm)?;
-    let key_id = match header.get("kid") {
-        None => None,
-        Some(Value::String(key_id)) => Some(key_id.as_str()),
-        Some(_) => return Err(JwtFault::Malformed),
-    };
+    match header.get("kid") {
+        None => Ok((None, algorithm)),
+        Some(Value::String(key_id)) => Ok((Some(key_id.as_str()), algorithm)),
+        Some(_) => Err(JwtFault::Malformed),
+    }
+}
+
+/// Explicit typing (RFC 8725 section 3.11).
+fn check_type(header: &Map<String, Value>, kind: TokenType) -> Result<FoundType, JwtFault> {
     let typ = match header.get("typ") {
         None => None,
         Some(Value::String(typ)) => Some(typ.as_str()),
@@ -245,7 +263,7 @@ fn check_header(
         TokenType::Any => found == FoundType::AccessToken || typ.is_none() || is("jwt"),
         TokenType::Exactly(name) => is(name),
     };
-    if good { Ok((key_id, algorithm, found)) } else { Err(JwtFault::Type) }
+    if good { Ok(found) } else { Err(JwtFault::Type) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Snapshots for tests, put together from rules, token services and secrets.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
 
 use std::{
     sync::Arc,

@@ -1,5 +1,4 @@
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use portreeve_policy::KeySet;
 use serde_json::json;
 
 use super::*;
