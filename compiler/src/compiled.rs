@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
-    v1alpha1::{ApiPolicy, ApiRoute, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, ApiRoute, PolicyMode, Precedence, TargetRef},
 };
 use portreeve_policy::{NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
@@ -178,17 +178,18 @@ impl Compiler<'_> {
             states.extend(broken_policy(&unreadable));
         }
         for (name, policy) in &self.inventory.policies {
-            states.push(self.policy(name, policy, services));
+            states.extend(self.policy(name, policy, services));
         }
         states
     }
 
-    fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> PolicyState {
+    fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> Vec<PolicyState> {
         let object = reference(ObjectKind::ApiPolicy, name);
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
         let broken =
             |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
+        let mut on_trial = None;
         let blocks = match valid {
             Err(faults) => {
                 let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
@@ -198,6 +199,13 @@ impl Compiler<'_> {
             Ok(valid) => {
                 let resolve = |draft| resolve_authentication(self.inventory, services, name.namespace(), draft);
                 match valid.authentication.map(resolve).transpose() {
+                    Ok(authentication)
+                        if valid.authorization_mode == PolicyMode::Shadow
+                            && policy.spec.mode == PolicyMode::Enforce =>
+                    {
+                        on_trial = Some(Blocks::Settled { authentication: None, authorization: valid.authorization });
+                        Blocks::Settled { authentication, authorization: None }
+                    }
                     Ok(authentication) => Blocks::Settled { authentication, authorization: valid.authorization },
                     Err((path, (reason, message))) => {
                         let findings = self.findings(&object);
@@ -213,14 +221,20 @@ impl Compiler<'_> {
                 }
             }
         };
-        PolicyState {
+        let state = PolicyState {
             name: name.clone(),
             generation: generation(&policy.metadata),
             seniority: Seniority::of(&policy.metadata),
             precedence: policy.spec.precedence,
+            mode: policy.spec.mode,
             targets,
             blocks,
-        }
+        };
+        let shadow = |blocks| PolicyState { mode: PolicyMode::Shadow, blocks, ..state.clone() };
+        let on_trial = on_trial.map(shadow);
+        // With nothing in force it must not hold a place that another policy could have.
+        let says_nothing = matches!(&state.blocks, Blocks::Settled { authentication: None, authorization: None });
+        (!says_nothing).then_some(state).into_iter().chain(on_trial).collect()
     }
 
     /// Which routes each pod carries.
@@ -304,11 +318,13 @@ fn broken_policy(unreadable: &Unreadable) -> Option<PolicyState> {
         targets.push(Target::Namespace);
     }
     let overrides = value.pointer("/spec/precedence").and_then(serde_json::Value::as_str) == Some("Overrides");
+    let on_trial = value.pointer("/spec/mode").and_then(serde_json::Value::as_str) == Some("Shadow");
     Some(PolicyState {
         generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
         seniority: policy
             .map_or_else(|| Seniority::of(&ObjectMeta::default()), |policy| Seniority::of(&policy.metadata)),
         precedence: if overrides { Precedence::Overrides } else { Precedence::Defaults },
+        mode: if on_trial { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,
         blocks: Blocks::Broken(Refusal {
             reason: RefusalReason::InvalidPolicy,

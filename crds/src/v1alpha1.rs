@@ -11,7 +11,7 @@ mod token_service;
 
 pub use api_policy::{
     AnonymousSpec, ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthenticationSpec, AuthenticatorSpec,
-    IntrospectionRuleSpec, JwtRuleSpec, Precedence, TargetRef, UpstreamTokenSpec,
+    IntrospectionRuleSpec, JwtRuleSpec, PolicyMode, Precedence, TargetRef, UpstreamTokenSpec,
 };
 pub use api_route::{
     ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,

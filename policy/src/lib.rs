@@ -19,6 +19,7 @@ mod name;
 mod path;
 mod route;
 mod secret;
+mod shadow;
 mod snapshot;
 mod token_service;
 
@@ -44,6 +45,7 @@ pub use route::{
     Access, AppProtocol, ForwardedHeaders, PolicyOrigin, Refusal, RefusalReason, Route, Rule, Upgrade, Upstream,
 };
 pub use secret::Secret;
+pub use shadow::Shadow;
 pub use snapshot::{ResourceKind, ResourceName, Snapshot};
 pub use token_service::{
     ClientAuthentication, ClientAuthenticationMethod, Dialect, Introspection, Keys, TokenCacheLimits, TokenService,

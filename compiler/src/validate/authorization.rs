@@ -18,7 +18,7 @@ use super::Faults;
 const PATH: &str = "spec.authorization";
 
 pub(super) fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {
-    let AuthorizationSpec { request, addresses, hours, scopes, roles, claims } = spec;
+    let AuthorizationSpec { mode: _, request, addresses, hours, scopes, roles, claims } = spec;
     let mut conditions = Vec::new();
     if let Some(spec) = request {
         conditions.extend(validate_request(faults, spec).map(Condition::Request));

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use portreeve_crds::{
     GROUP, ObjectRef, TokenServiceRef,
-    v1alpha1::{ApiPolicy, AuthenticationSpec, AuthenticatorSpec, Precedence, TargetRef, UpstreamTokenSpec},
+    v1alpha1::{
+        ApiPolicy, AuthenticationSpec, AuthenticatorSpec, PolicyMode, Precedence, TargetRef, UpstreamTokenSpec,
+    },
 };
 use portreeve_policy::{Audiences, Authorization, UpstreamToken};
 
@@ -16,6 +18,8 @@ use crate::Diagnostic;
 pub(crate) struct ValidPolicy {
     pub(crate) authentication: Option<AuthenticationDraft>,
     pub(crate) authorization: Option<Authorization>,
+    /// Whether the authorization alone is on trial.
+    pub(crate) authorization_mode: PolicyMode,
 }
 
 /// What a policy points to, in its own namespace.
@@ -82,7 +86,8 @@ pub(crate) fn validate_policy(
     if !faults.found.is_empty() {
         return (targets, Err(faults.found));
     }
-    (targets, Ok(ValidPolicy { authentication, authorization }))
+    let authorization_mode = spec.authorization.as_ref().map(|spec| spec.mode).unwrap_or_default();
+    (targets, Ok(ValidPolicy { authentication, authorization, authorization_mode }))
 }
 
 fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, target: &TargetRef) -> Option<Target> {

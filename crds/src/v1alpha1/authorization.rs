@@ -5,11 +5,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::api_policy::PolicyMode;
+
 /// What the caller may do. Every block that is there must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims)").message("say at least one condition"))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationSpec {
+    /// Enforce (default), or Shadow: this block alone is on trial, as with `spec.mode`; the others stay in force.
+    #[serde(default)]
+    pub mode: PolicyMode,
     /// Conditions on method, path parameters and headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestConditionSpec>,

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
     Access, Authentication, Authenticator, Authorization, Condition, Introspection, NamespacedName, ResourceName,
-    Route, Snapshot, TokenService,
+    Route, Rule, Shadow, Snapshot, TokenService,
 };
 
 use super::{
     Challenge, Metrics, Runtime,
     router::Router,
-    runtime::{RuleRuntime, Target},
+    runtime::{RuleRuntime, ShadowRuntime, Target},
 };
 use crate::{authn::Authority, authz::Authorizer, clock::SharedClock};
 
@@ -116,6 +116,7 @@ fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) 
                 label,
                 route: Arc::clone(route),
                 index,
+                shadows: shadows(&name.to_string(), rule, context),
                 challenge: challenge(&rule.access),
                 authorizer: authorizer(&rule.access),
             });
@@ -144,4 +145,21 @@ fn authorizer(access: &Access) -> Result<Authorizer, String> {
         Access::Refused(_) => &Authorization::Anyone,
     };
     Authorizer::new(authorization).map_err(|fault| fault.to_string())
+}
+
+/// Policies on trial made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on it.
+fn shadows(route: &str, rule: &Rule, context: &BuildContext) -> Vec<ShadowRuntime> {
+    let ready = |shadow: &Shadow| {
+        let policy = shadow.policy.name.to_string();
+        let count = |outcome| context.metrics.shadow(route, &rule.name, &policy, outcome);
+        ShadowRuntime {
+            access: shadow.access.clone(),
+            challenge: challenge(&shadow.access),
+            authorizer: authorizer(&shadow.access),
+            would_permit: count("permit"),
+            would_deny: count("deny"),
+            policy,
+        }
+    };
+    rule.shadows.iter().map(ready).collect()
 }

@@ -81,6 +81,7 @@ impl Denial {
             Self::NotReady => "not_ready",
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
+                RefusalReason::Closed => "closed",
                 RefusalReason::InvalidPolicy => "invalid_policy",
                 RefusalReason::InvalidRoute => "invalid_route",
                 RefusalReason::NoPolicy => "no_policy",

@@ -10,6 +10,7 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     decisions: IntCounterVec,
+    shadow: IntCounterVec,
     duration: HistogramVec,
     /// Decision records that nobody could take.
     pub records_dropped: IntCounter,
@@ -59,6 +60,10 @@ impl Metrics {
             Opts::new("portreeve_decisions_total", "Decisions by route, rule, outcome and reason."),
             &["route", "rule", "outcome", "reason"],
         )?;
+        let shadow = IntCounterVec::new(
+            Opts::new("portreeve_proxy_shadow_decisions_total", "What policies on trial would have decided."),
+            &["route", "rule", "policy", "outcome"],
+        )?;
         let duration = HistogramVec::new(
             HistogramOpts::new("http_server_request_duration_seconds", "Time to the head of the answer.")
                 .buckets(BUCKETS.to_vec()),
@@ -67,10 +72,12 @@ impl Metrics {
         let snapshot_time =
             Gauge::new("portreeve_proxy_snapshot_timestamp_seconds", "When the running snapshot was taken in.")?;
         registry.register(Box::new(decisions.clone()))?;
+        registry.register(Box::new(shadow.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(snapshot_time.clone()))?;
         Ok(Self {
             decisions,
+            shadow,
             duration,
             records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
             snapshot_revision: gauge("portreeve_proxy_snapshot_revision", "Revision that runs.")?,
@@ -90,6 +97,11 @@ impl Metrics {
             permitted: self.decisions.with_label_values(&[route, rule, "permit", "permitted"]),
             ok: self.duration.with_label_values(&[&format!("{route}/{rule}"), "200"]),
         }
+    }
+
+    /// Handle for what a policy on trial would decide: `permit` or `deny`.
+    pub fn shadow(&self, route: &str, rule: &str, policy: &str, outcome: &str) -> IntCounter {
+        self.shadow.with_label_values(&[route, rule, policy, outcome])
     }
 
     /// Counts a refusal; route and rule are empty where none was found.

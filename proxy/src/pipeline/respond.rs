@@ -6,6 +6,8 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
+use portreeve_policy::RefusalReason;
+
 use super::denial::TokenFault;
 use super::{AnswerBody, Challenge, Denial, InvalidRequest, UpstreamFault};
 
@@ -97,6 +99,9 @@ fn answer(denial: &Denial) -> Answer {
         },
         Denial::NotReady => plain(StatusCode::SERVICE_UNAVAILABLE, "The proxy has no policy yet"),
         Denial::RouteNotFound => plain(StatusCode::NOT_FOUND, "No API answers here"),
+        Denial::RuleRefuses(RefusalReason::Closed) => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed at the moment")
+        }
         Denial::RuleRefuses(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed until its policy is mended")
         }

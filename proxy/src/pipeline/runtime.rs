@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use portreeve_policy::{NamespacedName, Route, Rule};
+use portreeve_policy::{Access, NamespacedName, Route, Rule};
+use prometheus::IntCounter;
 
 use super::{metrics::RuleMetrics, router::Router};
 use crate::{authn::Authority, authz::Authorizer, pipeline::Challenge};
@@ -34,6 +35,18 @@ pub(super) struct RuleRuntime {
     /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
+    pub(super) shadows: Vec<ShadowRuntime>,
+}
+
+/// A policy on trial, ready.
+pub(super) struct ShadowRuntime {
+    /// `namespace/name`
+    pub(super) policy: String,
+    pub(super) access: Access,
+    pub(super) challenge: Challenge,
+    pub(super) authorizer: Result<Authorizer, String>,
+    pub(super) would_permit: IntCounter,
+    pub(super) would_deny: IntCounter,
 }
 
 impl Runtime {

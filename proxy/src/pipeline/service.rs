@@ -19,12 +19,13 @@ use super::{
         authorize::{asked, authorize},
         credentials::credentials,
         route::route,
+        shadow::{OnTrial, ShadowDecision},
         upgrade::{Switch, upgrade},
     },
 };
 use crate::{
     authn::{Fingerprint, TokenDigester},
-    authz::Permitted,
+    authz::{Permit, Permitted},
     clock::{SharedClock, UnixMillis},
 };
 
@@ -152,22 +153,25 @@ impl<D: Dispatch> Gate<D> {
         account.target = Some(position);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
-        let authentication = match &rule.access {
+        let headers = &request.headers;
+        let caller = match &rule.access {
             Access::Refused(refusal) => {
                 account.detail = Some(refusal.message.clone());
-                return Err(Denial::RuleRefuses(refusal.reason));
+                Err(Denial::RuleRefuses(refusal.reason))
             }
-            Access::Guarded { authentication, authorization: _ } => authentication,
+            Access::Guarded { authentication, authorization: _ } => {
+                let found = authenticate(runtime, authentication, &target.challenge, headers, &self.0.digester).await;
+                found.map_err(|refused| self.refused(refused, account))
+            }
         };
-        let authorizer = target.authorizer.as_ref().map_err(|fault| {
-            account.detail = Some(fault.clone());
-            Denial::RuleRefuses(RefusalReason::InvalidPolicy)
-        })?;
-        let caller = authenticate(runtime, authentication, &target.challenge, &request.headers, &self.0.digester).await;
-        let caller = caller.map_err(|refused| self.refused(refused, account))?;
-        account.caller(&caller);
-        let asked = asked(&request, &side, (target, clause), &caller, account.taken_in);
-        let permit = authorize(authorizer, &asked, &target.challenge)?;
+        let permit = decision(&request, &side, (target, clause), &caller, account);
+        if !target.shadows.is_empty() {
+            let (digester, now) = (&self.0.digester, account.taken_in);
+            let rule = (target, clause);
+            let trial = OnTrial { runtime, request: &request, side: &side, rule, digester, now, caller: &caller };
+            account.shadow = trial.judge().await;
+        }
+        let (permit, caller) = (permit?, caller?);
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
@@ -192,6 +196,24 @@ impl<D: Dispatch> Gate<D> {
         }
         refused.denial
     }
+}
+
+/// The decision in force.
+fn decision<D: Dispatch>(
+    request: &CanonicalRequest,
+    side: &ClientSide,
+    rule: (&RuleRuntime, usize),
+    caller: &Result<Authenticated, Denial>,
+    account: &mut Account<D>,
+) -> Result<Permit, Denial> {
+    let caller = caller.as_ref().map_err(Clone::clone)?;
+    account.caller(caller);
+    let authorizer = rule.0.authorizer.as_ref().map_err(|fault| {
+        account.detail = Some(fault.clone());
+        Denial::RuleRefuses(RefusalReason::InvalidPolicy)
+    })?;
+    let asked = asked(request, side, rule, caller, account.taken_in);
+    authorize(authorizer, &asked, &rule.0.challenge)
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.
@@ -251,6 +273,7 @@ struct Account<D: Dispatch> {
     fingerprint: Option<Fingerprint>,
     cache: Option<crate::authn::CacheState>,
     permitted: bool,
+    shadow: Vec<ShadowDecision>,
     denial: Option<Denial>,
     detail: Option<String>,
     status: Option<StatusCode>,
@@ -274,6 +297,7 @@ impl<D: Dispatch> Account<D> {
             fingerprint: None,
             cache: None,
             permitted: false,
+            shadow: Vec::new(),
             denial: None,
             detail: None,
             status: None,
@@ -367,6 +391,7 @@ impl<D: Dispatch> Drop for Account<D> {
             client_id: self.client_id.take(),
             credential_fingerprint: self.fingerprint.map(|fingerprint| fingerprint.to_string()),
             token_cache: self.cache,
+            shadow: std::mem::take(&mut self.shadow),
             duration_ms: elapsed.as_secs_f64() * 1000.0,
         });
     }
