@@ -10,15 +10,18 @@ use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
     v1alpha1::{ApiPolicy, ApiRoute, PolicyMode, Precedence, TargetRef},
 };
-use portreeve_policy::{NamespacedName, Refusal, RefusalReason, Route, Snapshot};
+use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
 use crate::{
     Diagnostic, Inventory, Options, Severity,
     attach::{Blocks, PolicyIndex, PolicyState},
+    cedar::resolve_cedar,
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
     resolve::{Services, Unresolved, find_token_service, registration_target, resolve_authentication},
-    validate::{Seniority, Target, ValidRoute, generation, validate_policy, validate_route, validate_token_service},
+    validate::{
+        Seniority, Target, ValidPolicy, ValidRoute, generation, validate_policy, validate_route, validate_token_service,
+    },
 };
 
 /// Everything that follows from an inventory.
@@ -187,14 +190,23 @@ impl Compiler<'_> {
         let object = reference(ObjectKind::ApiPolicy, name);
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
+        let valid = valid.and_then(|valid| self.add_cedar(&object, policy, valid));
         let broken =
             |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
         let mut on_trial = None;
         let blocks = match valid {
             Err(faults) => {
-                let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
-                self.reject(&object, faults);
-                blocks
+                let unresolved = faults.iter().find(|fault| fault.reason == ConditionReason::UnresolvedReference);
+                if let Some(fault) = unresolved {
+                    let told = (fault.reason, summary(&faults));
+                    self.findings(&object).unresolved = Some(told.clone());
+                    self.compiled.diagnostics.extend(faults);
+                    broken(RefusalReason::UnresolvedReference, &told.1)
+                } else {
+                    let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
+                    self.reject(&object, faults);
+                    blocks
+                }
             }
             Ok(valid) => {
                 let resolve = |draft| resolve_authentication(self.inventory, services, name.namespace(), draft);
@@ -235,6 +247,21 @@ impl Compiler<'_> {
         // With nothing in force it must not hold a place that another policy could have.
         let says_nothing = matches!(&state.blocks, Blocks::Settled { authentication: None, authorization: None });
         (!says_nothing).then_some(state).into_iter().chain(on_trial).collect()
+    }
+
+    /// The Cedar block, whose text may stand in a ConfigMap, joins the others.
+    fn add_cedar(
+        &self,
+        object: &ObjectRef,
+        policy: &ApiPolicy,
+        mut valid: ValidPolicy,
+    ) -> Result<ValidPolicy, Vec<Diagnostic>> {
+        let spec = policy.spec.authorization.as_ref().and_then(|spec| spec.cedar.as_ref());
+        let (Some(spec), Some(Authorization::AllOf(conditions))) = (spec, &mut valid.authorization) else {
+            return Ok(valid);
+        };
+        conditions.push(Condition::Cedar(Box::new(resolve_cedar(self.inventory, object, spec)?)));
+        Ok(valid)
     }
 
     /// Which routes each pod carries.

@@ -6,7 +6,7 @@ mod policy;
 mod route;
 mod token_service;
 
-pub(crate) use policy::{AuthenticationDraft, AuthenticatorDraft, Target, TokenRule, validate_policy};
+pub(crate) use policy::{AuthenticationDraft, AuthenticatorDraft, Target, TokenRule, ValidPolicy, validate_policy};
 pub(crate) use route::{ValidRoute, ValidRule, validate_route};
 pub(crate) use token_service::{ValidIntrospection, ValidTokenService, check_url, validate_token_service};
 

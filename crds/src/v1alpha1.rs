@@ -19,8 +19,8 @@ pub use api_route::{
     UpstreamSpec, WorkloadSelector,
 };
 pub use authorization::{
-    AddressesSpec, AuthorizationSpec, ClaimSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec,
-    RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
+    AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, HeaderConditionSpec,
+    HoursSpec, PathParameterSpec, RangeSpec, RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

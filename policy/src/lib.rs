@@ -28,9 +28,10 @@ pub use authentication::{
     Audiences, Authentication, Authenticator, IntrospectionRule, JwtRule, NoAudience, UpstreamToken,
 };
 pub use authorization::{
-    AddressRule, Authorization, ClaimPath, ClaimRule, ClaimTest, Condition, Date, HeaderRule, HeaderTest, Hours,
-    InvalidClaimPath, InvalidHours, InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule,
-    Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
+    AddressRule, Authorization, CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath,
+    ClaimRule, ClaimTest, ClaimType, Condition, Date, HeaderRule, HeaderTest, Hours, InvalidClaimPath, InvalidHours,
+    InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule, Scalar, Scope, ScopeRule,
+    TimeOfDay, TimeZoneName, Weekday, Window,
 };
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{ClientAddress, ForwardingHeader};

@@ -98,6 +98,8 @@ fn in_words(reason: &str) -> &str {
         "wrong_audience" => "the token was made for another API",
         "insufficient_scope" => "the token lacks a scope that the rule demands",
         "address_not_allowed" => "the client's address is not one that the policy allows",
+        "cedar_denied" => "no Cedar policy permits it, or one forbids it",
+        "cedar_undecidable" => "a claim does not fit what the policy declares, or a Cedar policy failed",
         "claim_not_satisfied" => "a claim that the policy demands is missing or has another value",
         "claim_undecidable" => "a claim has another type than the policy speaks of",
         "outside_hours" => "the policy allows no calls at this time",

@@ -93,6 +93,14 @@ impl Fact {
         self.claims.get()
     }
 
+    /// A fact for tests of what looks at claims.
+    #[cfg(test)]
+    pub(crate) fn of_claims_for_tests(claims: &serde_json::Value) -> Self {
+        let members = claims.as_object().cloned().unwrap_or_default();
+        let claims = Claims::read(&members, claims.to_string().as_bytes()).unwrap_or_default();
+        Self { claims: Verified::new(claims), upstream_jwt: None, usable_until: UnixMillis(u64::MAX) }
+    }
+
     /// Value for `Authorization` towards the upstream (phantom token).
     pub fn upstream_jwt(&self) -> Option<&HeaderValue> {
         self.upstream_jwt.as_ref()

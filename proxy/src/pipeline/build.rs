@@ -118,7 +118,7 @@ fn routes(named: &BTreeMap<NamespacedName, Arc<Route>>, context: &BuildContext) 
                 index,
                 shadows: shadows(&name.to_string(), rule, context),
                 challenge: challenge(&rule.access),
-                authorizer: authorizer(&rule.access),
+                authorizer: authorizer(&rule.access, &name.to_string(), &rule.name),
             });
         }
     }
@@ -133,18 +133,22 @@ fn challenge(access: &Access) -> Challenge {
     };
     let scopes = conditions.iter().filter_map(|condition| match condition {
         Condition::Scopes(scopes) => Some(scopes.named().cloned()),
-        Condition::Addresses(_) | Condition::Claims(_) | Condition::Hours(_) | Condition::Request(_) => None,
+        Condition::Addresses(_)
+        | Condition::Cedar(_)
+        | Condition::Claims(_)
+        | Condition::Hours(_)
+        | Condition::Request(_) => None,
     });
     Challenge { scopes: scopes.flatten().collect() }
 }
 
 /// The rule's conditions made ready; a rule that refuses anyway has none.
-fn authorizer(access: &Access) -> Result<Authorizer, String> {
+fn authorizer(access: &Access, route: &str, rule: &str) -> Result<Authorizer, String> {
     let authorization = match access {
         Access::Guarded { authorization, .. } => authorization,
         Access::Refused(_) => &Authorization::Anyone,
     };
-    Authorizer::new(authorization).map_err(|fault| fault.to_string())
+    Authorizer::new(authorization, route, rule).map_err(|fault| fault.to_string())
 }
 
 /// Policies on trial made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on it.
@@ -155,7 +159,7 @@ fn shadows(route: &str, rule: &Rule, context: &BuildContext) -> Vec<ShadowRuntim
         ShadowRuntime {
             access: shadow.access.clone(),
             challenge: challenge(&shadow.access),
-            authorizer: authorizer(&shadow.access),
+            authorizer: authorizer(&shadow.access, route, &rule.name),
             would_permit: count("permit"),
             would_deny: count("deny"),
             policy,

@@ -186,6 +186,34 @@ fn a_closed_route_answers_503_and_says_nothing_of_why() {
 }
 
 #[test]
+fn cedar_policies_decide_and_a_text_that_cannot_be_read_closes_only_its_own_route() {
+    let keys = Signer::new();
+    let rule = |text: &str| {
+        json!([{"cedar": {
+            "text": text, "roles": "$.roles", "groups": null, "pathParameters": ["tenant"], "headers": [],
+            "claims": {"tenant": {"path": "$.tenant", "kind": "String", "optional": false}},
+            "reads": ["address", "resource"],
+        }}])
+    };
+    let good = r#"permit(principal in Role::"clerk", action == Action::"GET", resource) when {
+        context.address.isLoopback() && resource.parameters has tenant &&
+        resource.parameters.tenant == principal.tenant };"#;
+    let rules = json!([guarded("good", "/tenants/{tenant}", &rule(good)), guarded("bad", "/bad", &rule("permit("))]);
+    let bed = Bed::start_with(&rules, Some(&keys));
+    let token = |tenant: Value, roles: Value| keys.token_with(&json!({"sub": "ada", "tenant": tenant, "roles": roles}));
+    let clerk = token(json!("acme"), json!(["clerk"]));
+    for _ in 0..3 {
+        assert_eq!(ask(&bed, "/tenants/acme", &clerk, ""), told(200, ""));
+        assert_eq!(ask(&bed, "/tenants/other", &clerk, ""), told(403, "cedar_denied"));
+    }
+    assert_eq!(ask(&bed, "/tenants/acme", &token(json!("acme"), json!([])), ""), told(403, "cedar_denied"));
+    assert_eq!(ask(&bed, "/tenants/acme", &token(json!(7), json!(["clerk"])), ""), told(403, "cedar_undecidable"));
+    assert_eq!(bed.get("/tenants/acme").status, 401);
+    assert_eq!(ask(&bed, "/bad", &clerk, ""), told(503, "invalid_policy"));
+    assert_eq!(bed.app_log().len(), 3);
+}
+
+#[test]
 fn hours_close_a_rule_by_the_clock() {
     let window = |from: &str, to: &str| {
         json!({"hours": {
