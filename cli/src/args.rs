@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{compile, explain, validate};
+use crate::commands::{api_key, compile, explain, validate};
 
 /// Checks, compiles and explains Portreeve's objects, without a cluster.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Makes an API key: the manifest on standard output, the key itself on standard error, this once.
+    ApiKey(api_key::ApiKeyArguments),
     /// Says what would be refused, with file, line and column. What only a running token service or cluster can tell
     /// (keys, Secrets) is a note.
     Validate {
@@ -91,6 +93,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let out = &mut stdout().lock();
     let result = match arguments.command {
+        Command::ApiKey(arguments) => api_key::run(&arguments, out, &mut stderr().lock()),
         Command::Validate { paths, output, allow_http } => validate::run(&paths, output, allow_http, out),
         Command::Compile { paths, namespace, labels, allow_http } => {
             compile::run(&paths, &namespace, labels.into_iter().collect(), allow_http, out)

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod api_key;
 pub(crate) mod compile;
 pub(crate) mod explain;
 mod read;

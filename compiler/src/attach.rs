@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_crds::v1alpha1::Precedence;
-use portreeve_policy::{Access, Authentication, Authorization, NamespacedName, PolicyOrigin, Refusal, RefusalReason};
+use portreeve_crds::v1alpha1::{PolicyMode, Precedence};
+use portreeve_policy::{
+    Access, Authentication, Authorization, NamespacedName, PolicyOrigin, Refusal, RefusalReason, Shadow,
+};
 
 use crate::validate::{Seniority, Target, ValidRoute};
 
@@ -17,6 +19,7 @@ pub(crate) struct PolicyState {
     pub(crate) generation: u64,
     pub(crate) seniority: Seniority,
     pub(crate) precedence: Precedence,
+    pub(crate) mode: PolicyMode,
     pub(crate) targets: Vec<Target>,
     pub(crate) blocks: Blocks,
 }
@@ -46,6 +49,7 @@ pub(crate) struct Attachment {
 pub(crate) struct EffectiveAccess {
     pub(crate) access: Access,
     pub(crate) policies: Vec<PolicyOrigin>,
+    pub(crate) shadows: Vec<Shadow>,
 }
 
 type Slot = (String, Target, bool);
@@ -53,6 +57,8 @@ type Slot = (String, Target, bool);
 /// Policies by what they point to; in each slot only the established one.
 pub(crate) struct PolicyIndex<'a> {
     slots: BTreeMap<Slot, &'a PolicyState>,
+    /// Policies on trial: every one of a slot, for none of them takes part in anything.
+    on_trial: BTreeMap<Slot, Vec<&'a PolicyState>>,
     attachments: BTreeMap<NamespacedName, Attachment>,
 }
 
@@ -60,7 +66,7 @@ impl<'a> PolicyIndex<'a> {
     pub(crate) fn new(policies: &'a [PolicyState], routes: &BTreeMap<NamespacedName, ValidRoute>) -> Self {
         let mut ranked: Vec<_> = policies.iter().collect();
         ranked.sort_by_key(|policy| (&policy.seniority, &policy.name));
-        let mut index = Self { slots: BTreeMap::new(), attachments: BTreeMap::new() };
+        let mut index = Self { slots: BTreeMap::new(), on_trial: BTreeMap::new(), attachments: BTreeMap::new() };
         for policy in ranked {
             let attachment = index.attachments.entry(policy.name.clone()).or_default();
             for (position, target) in policy.targets.iter().enumerate() {
@@ -70,6 +76,10 @@ impl<'a> PolicyIndex<'a> {
                 }
                 let overrides = policy.precedence == Precedence::Overrides && *target == Target::Namespace;
                 let slot = (policy.name.namespace().to_owned(), target.clone(), overrides);
+                if policy.mode == PolicyMode::Shadow {
+                    index.on_trial.entry(slot).or_default().push(policy);
+                    continue;
+                }
                 let holder = *index.slots.entry(slot).or_insert(policy);
                 if holder.name != policy.name {
                     attachment.conflicts.push((position, holder.name.clone()));
@@ -83,19 +93,31 @@ impl<'a> PolicyIndex<'a> {
     pub(crate) fn settle(&mut self, route: &NamespacedName, rule: &str) -> EffectiveAccess {
         let namespace = route.namespace().to_owned();
         let on_route = || Target::Route(route.name().to_owned());
-        let chain: Vec<&PolicyState> = [
+        let places = [
             (Target::Namespace, true),
             (Target::Rule(route.name().to_owned(), rule.to_owned()), false),
             (on_route(), false),
             (Target::Namespace, false),
         ]
-        .into_iter()
-        .filter_map(|(target, overrides)| self.slots.get(&(namespace.clone(), target, overrides)).copied())
-        .collect();
-        for policy in &chain {
+        .map(|(target, overrides)| (namespace.clone(), target, overrides));
+        let chain: Vec<&PolicyState> = places.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
+        let mut settled = settle_chain(&chain);
+        let mut attached = chain;
+        for (rank, slot) in places.iter().enumerate() {
+            for policy in self.on_trial.get(slot).into_iter().flatten().copied() {
+                // What would be in force: it goes before the holder of its place, which keeps what it does not say.
+                let (above, below) = places.split_at(rank);
+                let in_force = |slots: &[Slot]| slots.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
+                let (above, below): (Vec<_>, Vec<_>) = (in_force(above), in_force(below));
+                let trial: Vec<_> = above.into_iter().chain([policy]).chain(below).collect();
+                settled.shadows.push(Shadow { policy: origin(policy), access: settle_chain(&trial).access });
+                attached.push(policy);
+            }
+        }
+        for policy in attached {
             self.attachments.entry(policy.name.clone()).or_default().routes.insert(route.clone());
         }
-        settle_chain(&chain)
+        settled
     }
 
     /// What became of every policy.
@@ -126,7 +148,11 @@ fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
     for (rank, policy) in chain.iter().enumerate() {
         match &policy.blocks {
             Blocks::Broken(refusal) if authentication.is_none() || authorization.is_none() => {
-                return EffectiveAccess { access: Access::Refused(refusal.clone()), policies: vec![origin(policy)] };
+                return EffectiveAccess {
+                    access: Access::Refused(refusal.clone()),
+                    policies: vec![origin(policy)],
+                    shadows: Vec::new(),
+                };
             }
             Blocks::Broken(_) => {}
             Blocks::Settled { authentication: who, authorization: what } => {
@@ -173,6 +199,7 @@ fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
     EffectiveAccess {
         access: Access::Guarded { authentication: who, authorization },
         policies: policies.into_iter().map(origin).collect(),
+        shadows: Vec::new(),
     }
 }
 
@@ -181,6 +208,7 @@ fn refused(reason: RefusalReason, message: &str, policies: &[&PolicyState]) -> E
     EffectiveAccess {
         access: Access::Refused(refusal),
         policies: policies.iter().map(|policy| origin(policy)).collect(),
+        shadows: Vec::new(),
     }
 }
 

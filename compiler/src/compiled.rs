@@ -8,17 +8,20 @@ use std::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
-    v1alpha1::{ApiPolicy, ApiRoute, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, ApiRoute, PolicyMode, Precedence, TargetRef},
 };
-use portreeve_policy::{NamespacedName, Refusal, RefusalReason, Route, Snapshot};
+use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
 use crate::{
     Diagnostic, Inventory, Options, Severity,
     attach::{Blocks, PolicyIndex, PolicyState},
+    cedar::resolve_cedar,
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
     resolve::{References, Services, Unresolved, find_token_service, registration_target},
-    validate::{Seniority, Target, ValidRoute, generation, validate_policy, validate_route, validate_token_service},
+    validate::{
+        Seniority, Target, ValidPolicy, ValidRoute, generation, validate_policy, validate_route, validate_token_service,
+    },
 };
 
 /// Everything that follows from an inventory.
@@ -178,26 +181,43 @@ impl Compiler<'_> {
             states.extend(broken_policy(&unreadable));
         }
         for (name, policy) in &self.inventory.policies {
-            states.push(self.policy(name, policy, services));
+            states.extend(self.policy(name, policy, services));
         }
         states
     }
 
-    fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> PolicyState {
+    fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> Vec<PolicyState> {
         let object = reference(ObjectKind::ApiPolicy, name);
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
+        let valid = valid.and_then(|valid| self.add_cedar(&object, policy, valid));
         let broken =
             |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
+        let mut on_trial = None;
         let blocks = match valid {
             Err(faults) => {
-                let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
-                self.reject(&object, faults);
-                blocks
+                let unresolved = faults.iter().find(|fault| fault.reason == ConditionReason::UnresolvedReference);
+                if let Some(fault) = unresolved {
+                    let told = (fault.reason, summary(&faults));
+                    self.findings(&object).unresolved = Some(told.clone());
+                    self.compiled.diagnostics.extend(faults);
+                    broken(RefusalReason::UnresolvedReference, &told.1)
+                } else {
+                    let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
+                    self.reject(&object, faults);
+                    blocks
+                }
             }
             Ok(valid) => {
                 let references = References { inventory: self.inventory, services, namespace: name.namespace() };
                 match valid.authentication.map(|draft| references.authentication(draft)).transpose() {
+                    Ok(authentication)
+                        if valid.authorization_mode == PolicyMode::Shadow
+                            && policy.spec.mode == PolicyMode::Enforce =>
+                    {
+                        on_trial = Some(Blocks::Settled { authentication: None, authorization: valid.authorization });
+                        Blocks::Settled { authentication, authorization: None }
+                    }
                     Ok(authentication) => Blocks::Settled { authentication, authorization: valid.authorization },
                     Err((path, (reason, message))) => {
                         let findings = self.findings(&object);
@@ -213,14 +233,35 @@ impl Compiler<'_> {
                 }
             }
         };
-        PolicyState {
+        let state = PolicyState {
             name: name.clone(),
             generation: generation(&policy.metadata),
             seniority: Seniority::of(&policy.metadata),
             precedence: policy.spec.precedence,
+            mode: policy.spec.mode,
             targets,
             blocks,
-        }
+        };
+        let shadow = |blocks| PolicyState { mode: PolicyMode::Shadow, blocks, ..state.clone() };
+        let on_trial = on_trial.map(shadow);
+        // With nothing in force it must not hold a place that another policy could have.
+        let says_nothing = matches!(&state.blocks, Blocks::Settled { authentication: None, authorization: None });
+        (!says_nothing).then_some(state).into_iter().chain(on_trial).collect()
+    }
+
+    /// The Cedar block, whose text may stand in a ConfigMap, joins the others.
+    fn add_cedar(
+        &self,
+        object: &ObjectRef,
+        policy: &ApiPolicy,
+        mut valid: ValidPolicy,
+    ) -> Result<ValidPolicy, Vec<Diagnostic>> {
+        let spec = policy.spec.authorization.as_ref().and_then(|spec| spec.cedar.as_ref());
+        let (Some(spec), Some(Authorization::AllOf(conditions))) = (spec, &mut valid.authorization) else {
+            return Ok(valid);
+        };
+        conditions.push(Condition::Cedar(Box::new(resolve_cedar(self.inventory, object, spec)?)));
+        Ok(valid)
     }
 
     /// Which routes each pod carries.
@@ -304,11 +345,13 @@ fn broken_policy(unreadable: &Unreadable) -> Option<PolicyState> {
         targets.push(Target::Namespace);
     }
     let overrides = value.pointer("/spec/precedence").and_then(serde_json::Value::as_str) == Some("Overrides");
+    let on_trial = value.pointer("/spec/mode").and_then(serde_json::Value::as_str) == Some("Shadow");
     Some(PolicyState {
         generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
         seniority: policy
             .map_or_else(|| Seniority::of(&ObjectMeta::default()), |policy| Seniority::of(&policy.metadata)),
         precedence: if overrides { Precedence::Overrides } else { Precedence::Defaults },
+        mode: if on_trial { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,
         blocks: Blocks::Broken(Refusal {
             reason: RefusalReason::InvalidPolicy,

@@ -12,6 +12,8 @@ pub struct Diagnostic {
     pub object: ObjectRef,
     /// Field path, e.g. `spec.rules[0].matches[0].path.value`; empty for the object as a whole.
     pub path: String,
+    /// Line and column within the text that stands in the field, both from 1, where that is known.
+    pub within: Option<(u64, u64)>,
     /// For machines.
     pub reason: ConditionReason,
     /// Whether anything is refused because of it.
@@ -38,7 +40,7 @@ impl Diagnostic {
         message: impl Into<String>,
     ) -> Self {
         let (path, message) = (path.into(), message.into());
-        Self { object: object.clone(), path, reason, severity: Severity::Error, message }
+        Self { object: object.clone(), path, within: None, reason, severity: Severity::Error, message }
     }
 
     /// A finding that refuses nothing.

@@ -44,9 +44,10 @@ pub(crate) fn emit_route(
         if kept.is_empty() {
             continue;
         }
-        let access = match fault {
-            None => settled.access,
-            Some(message) => {
+        let access = match (&route.closed, fault) {
+            (Some(reason), _) => Access::Refused(closed(reason)),
+            (None, None) => settled.access,
+            (None, Some(message)) => {
                 Access::Refused(Refusal { reason: RefusalReason::InvalidRoute, message: message.to_owned() })
             }
         };
@@ -57,6 +58,8 @@ pub(crate) fn emit_route(
             upgrades: rule.upgrades.clone(),
             policies: settled.policies,
             access,
+            // A closed route does no work for anybody.
+            shadows: if route.closed.is_none() { settled.shadows } else { Vec::new() },
         });
     }
     Route {
@@ -66,6 +69,12 @@ pub(crate) fn emit_route(
         upstream: route.upstream.clone(),
         rules,
     }
+}
+
+fn closed(reason: &str) -> Refusal {
+    let said: String = reason.chars().filter(|c| !c.is_control()).take(256).collect();
+    let said = if said.trim().is_empty() { "no reason given".to_owned() } else { said };
+    Refusal { reason: RefusalReason::Closed, message: format!("closed by annotation portreeve.dev/closed: {said}") }
 }
 
 /// Makes the resource of a token service.
@@ -162,8 +171,13 @@ pub(crate) fn services_of(route: &Route) -> BTreeSet<&NamespacedName> {
     authentications(route).flat_map(Authentication::token_services).collect()
 }
 
+/// Of rules in force and of policies on trial.
 fn authentications(route: &Route) -> impl Iterator<Item = &Authentication> {
-    route.rules.iter().filter_map(|rule| match &rule.access {
+    let accesses = route
+        .rules
+        .iter()
+        .flat_map(|rule| std::iter::once(&rule.access).chain(rule.shadows.iter().map(|shadow| &shadow.access)));
+    accesses.filter_map(|access| match access {
         Access::Guarded { authentication, .. } => Some(authentication),
         Access::Refused(_) => None,
     })

@@ -10,6 +10,7 @@
 //! - A namespace's objects change no other namespace's snapshots, unless a grant of the owner says so.
 
 mod attach;
+mod cedar;
 mod collide;
 mod compiled;
 mod diagnostic;

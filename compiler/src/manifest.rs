@@ -78,6 +78,7 @@ impl Manifests {
         let Source { file, text, document } = self.sources.get(&diagnostic.object)?;
         let documents = node::parse(text).ok()?;
         let position = documents.get(*document)?.locate(&diagnostic.path);
+        let position = diagnostic.within.map_or(position, |within| node::within(text, position, within));
         Some(Place { file: file.to_string(), position })
     }
 

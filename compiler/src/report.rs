@@ -6,7 +6,7 @@ use portreeve_crds::{ConditionReason, ObjectKind, ObjectRef};
 use portreeve_policy::{Access, Keys, NamespacedName, Refusal, RefusalReason};
 
 use crate::{
-    Diagnostic,
+    Diagnostic, Severity,
     attach::Attachment,
     collide::Collision,
     compiled::{Compiler, reference},
@@ -47,6 +47,7 @@ impl Compiler<'_> {
                 let Access::Refused(Refusal { reason, message }) = &rule.access else { continue };
                 let reason = match reason {
                     RefusalReason::InvalidRoute => continue,
+                    RefusalReason::Closed => ConditionReason::Closed,
                     RefusalReason::NoPolicy => ConditionReason::NoPolicy,
                     RefusalReason::InvalidPolicy => ConditionReason::InvalidPolicy,
                     RefusalReason::UnresolvedReference => ConditionReason::UnresolvedReference,
@@ -54,7 +55,12 @@ impl Compiler<'_> {
                 let told = format!("rule {:?} refuses everything: {message}", rule.name);
                 self.findings(&object).refusing.get_or_insert_with(|| (reason, told.clone()));
                 let position = self.position_of_rule(&name, &rule.name);
-                self.compiled.diagnostics.push(Diagnostic::error(&object, position, reason, told));
+                let mut diagnostic = Diagnostic::error(&object, position, reason, told);
+                if reason == ConditionReason::Closed {
+                    // Whoever closed it meant to: somebody should know, nothing is to be mended.
+                    diagnostic.severity = Severity::Warning;
+                }
+                self.compiled.diagnostics.push(diagnostic);
             }
         }
     }

@@ -11,7 +11,7 @@ pub(crate) use authentication::{
     AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
     UpstreamDraft,
 };
-pub(crate) use policy::{Target, validate_policy};
+pub(crate) use policy::{Target, ValidPolicy, validate_policy};
 pub(crate) use route::{ValidRoute, ValidRule, validate_route};
 pub(crate) use token_service::{ValidIntrospection, ValidTokenService, check_url, validate_token_service};
 

@@ -88,6 +88,18 @@ fn load(name: &str, input: &str) -> (Manifests, Compiled, Option<Value>) {
     (manifests, compiled, fleet)
 }
 
+/// With members in the order of their names, whatever order the JSON library keeps.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
+    }
+}
+
 fn output(name: &str, input: &str) -> String {
     let (manifests, compiled, fleet_document) = load(name, input);
     let snapshots: Map<_, _> = compiled.snapshots.iter().map(|(n, s)| (n.to_string(), snapshot_value(s))).collect();
@@ -111,7 +123,7 @@ fn output(name: &str, input: &str) -> String {
         compiled.diagnostics.iter().map(|d| format!("{} {:?} {}: {d}", place(d), d.severity, d.reason)).collect();
     let faults: Vec<_> = manifests.faults.iter().map(ToString::to_string).collect();
     let value = json!({ "snapshots": snapshots, "statuses": told, "diagnostics": diagnostics, "faults": faults });
-    serde_saphyr::to_string(&value).unwrap()
+    serde_saphyr::to_string(&sorted(value)).unwrap()
 }
 
 #[test]

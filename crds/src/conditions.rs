@@ -31,6 +31,7 @@ pub enum ConditionReason {
     AwaitingKeys,
     AwaitingRegistration,
     ChangedByServer,
+    Closed,
     Conflicted,
     CredentialsWritten,
     Current,

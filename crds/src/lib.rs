@@ -19,7 +19,7 @@ pub mod v1alpha1;
 
 pub use conditions::{ConditionReason, ConditionType};
 pub use object::{Object, ObjectKind, ObjectRef, Unreadable, read_object};
-pub use refs::{CaBundleRef, CaBundleRefKind, LocalRef, SecretKeyRef, TokenServiceRef};
+pub use refs::{CaBundleRef, CaBundleRefKind, ConfigMapKeyRef, LocalRef, SecretKeyRef, TokenServiceRef};
 
 /// API group of every kind.
 pub const GROUP: &str = "portreeve.dev";

@@ -10,7 +10,7 @@ mod authorization;
 mod client_registration;
 mod token_service;
 
-pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, Precedence, TargetRef};
+pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, PolicyMode, Precedence, TargetRef};
 pub use api_route::{
     ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,
     ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec,
@@ -23,8 +23,8 @@ pub use authentication::{
     MintSpec, ProofSpec, SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
 };
 pub use authorization::{
-    AddressesSpec, AuthorizationSpec, ClaimSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec,
-    RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
+    AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, HeaderConditionSpec,
+    HoursSpec, PathParameterSpec, RangeSpec, RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

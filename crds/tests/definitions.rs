@@ -77,7 +77,7 @@ fn every_list_and_string_of_a_spec_is_bounded() {
 fn no_reference_to_a_secret_or_config_map_names_a_namespace_o1() {
     let mut wrong = Vec::new();
     schemas(&mut |path, schema| {
-        let reference = ["secretRef", "registrationRef", "caRef", "initialAccessTokenRef"];
+        let reference = ["secretRef", "registrationRef", "caRef", "initialAccessTokenRef", "policyRef"];
         let held = &schema["properties"]["namespace"];
         if reference.iter().any(|name| path.ends_with(name)) && held.is_object() {
             wrong.push(path.to_owned());

@@ -46,6 +46,18 @@ fn discovered() -> Discovered {
     }
 }
 
+/// With members in the order of their names, whatever order the JSON library keeps.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+        scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => scalar,
+    }
+}
+
 fn output() -> String {
     let mut manifests = Manifests::default();
     for (name, text) in yaml_files("manifests/samples") {
@@ -76,7 +88,7 @@ fn output() -> String {
     let faults: Vec<_> = manifests.faults.iter().map(ToString::to_string).collect();
     let diagnostics: Vec<_> = compiled.diagnostics.iter().map(ToString::to_string).collect();
     let all = json!({ "snapshots": snapshots, "statuses": told, "faults": faults, "diagnostics": diagnostics });
-    serde_saphyr::to_string(&all).unwrap()
+    serde_saphyr::to_string(&sorted(all)).unwrap()
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What a caller may do: conditions on caller, request, place and time. All of them must hold.
 
 mod addresses;
+mod cedar;
 mod claims;
 mod hours;
 mod request;
 mod scopes;
 
 pub use addresses::AddressRule;
+pub use cedar::{CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimType};
 pub use claims::{ClaimPath, ClaimRule, ClaimTest, InvalidClaimPath, NumberRange, Scalar};
 pub use hours::{Date, Hours, InvalidHours, TimeOfDay, TimeZoneName, Weekday, Window};
 pub use request::{HeaderRule, HeaderTest, ParameterRule, ParameterTest, RequestRule};
@@ -38,6 +40,8 @@ pub enum Condition {
     Scopes(ScopeRule),
     /// The caller's claims; each rule must hold.
     Claims(Vec<ClaimRule>),
+    /// Attribute rules in Cedar.
+    Cedar(Box<CedarRule>),
 }
 
 /// What comes of judging a condition. Only [`Judgement::Holds`] lets a request go on.
@@ -77,7 +81,7 @@ impl Condition {
     /// Whether it looks at the caller.
     pub fn needs_caller(&self) -> bool {
         match self {
-            Self::Scopes(_) | Self::Claims(_) => true,
+            Self::Scopes(_) | Self::Claims(_) | Self::Cedar(_) => true,
             Self::Request(rule) => rule.needs_caller(),
             Self::Addresses(_) | Self::Hours(_) => false,
         }

@@ -19,6 +19,7 @@ mod name;
 mod path;
 mod route;
 mod secret;
+mod shadow;
 mod snapshot;
 mod token_service;
 
@@ -31,9 +32,10 @@ pub use authentication::{
     parse_htpasswd,
 };
 pub use authorization::{
-    AddressRule, Authorization, ClaimPath, ClaimRule, ClaimTest, Condition, Date, HeaderRule, HeaderTest, Hours,
-    InvalidClaimPath, InvalidHours, InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule,
-    Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
+    AddressRule, Authorization, CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath,
+    ClaimRule, ClaimTest, ClaimType, Condition, Date, HeaderRule, HeaderTest, Hours, InvalidClaimPath, InvalidHours,
+    InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule, Scalar, Scope, ScopeRule,
+    TimeOfDay, TimeZoneName, Weekday, Window,
 };
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{ClientAddress, ForwardingHeader};
@@ -48,6 +50,7 @@ pub use route::{
     Access, AppProtocol, ForwardedHeaders, PolicyOrigin, Refusal, RefusalReason, Route, Rule, Upgrade, Upstream,
 };
 pub use secret::Secret;
+pub use shadow::Shadow;
 pub use snapshot::{ResourceKind, ResourceName, Snapshot};
 pub use token_service::{
     ClientAuthentication, ClientAuthenticationMethod, Dialect, EndpointAccess, Introspection, Keys, MemberAccept,

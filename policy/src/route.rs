@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Authentication, Authorization, ClientAddress, HostnamePattern, Match, Millis, NamespacedName};
+use crate::{Authentication, Authorization, ClientAddress, HostnamePattern, Match, Millis, NamespacedName, Shadow};
 
 /// An ApiRoute with every policy that governs it, settled rule by rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Rule {
     pub policies: Vec<PolicyOrigin>,
     /// What it takes to pass.
     pub access: Access,
+    /// Policies on trial: judged, recorded, never in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<Shadow>,
 }
 
 /// What it takes to pass a rule.
@@ -72,6 +75,8 @@ pub struct Refusal {
 /// Why a rule refuses everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RefusalReason {
+    /// The route was closed at once, by its annotation.
+    Closed,
     /// A policy that governs the rule is broken.
     InvalidPolicy,
     /// Neither rule, route nor namespace has a policy that says who may call.

@@ -64,6 +64,7 @@ struct Shared {
     records: Records,
     clock: SharedClock,
     credentials: CredentialContext,
+    on_trial: CredentialContext,
     limits: Limits,
     tls: Option<Acceptors>,
     access_log: crate::pipeline::AccessLog,
@@ -87,16 +88,18 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     random(&mut key)?;
     let mut nonce_key = [0; 32];
     random(&mut nonce_key)?;
-    let credentials = CredentialContext {
+    let digester = TokenDigester::new(&key);
+    let context = || CredentialContext {
         memory: Arc::new(CredentialMemory::new(&nonce_key)),
-        digester: TokenDigester::new(&key),
+        digester: digester.clone(),
         clock: Arc::clone(&clock),
     };
     let shared = Shared {
         runtime: Arc::new(ArcSwap::from_pointee(Runtime::refusing())),
         records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
         clock: Arc::clone(&clock),
-        credentials,
+        credentials: context(),
+        on_trial: context(),
         limits: Limits::with_head(bootstrap.head),
         tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
@@ -210,6 +213,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 metrics: shared.metrics.clone(),
                 clock: shared.clock,
                 credentials: shared.credentials,
+                on_trial: shared.on_trial,
                 ids: DecisionIds::new(u64::from_le_bytes(seed)),
                 access_log: shared.access_log,
                 unknown_keys: shared.unknown_keys,

@@ -6,11 +6,14 @@
 //! - A verdict is made for each request; nothing here remembers one but under everything that it was made from.
 
 mod authorizer;
+mod cedar;
 mod parameters;
 mod permit;
+mod principal;
 mod request;
 
 pub use authorizer::{Authorizer, InvalidAuthorizer};
+pub use cedar::InvalidCedar;
 pub use parameters::PathParameters;
 pub use permit::{Forbidden, Permit, Permitted, Refusal, permit_preflight};
 

@@ -32,3 +32,4 @@ pub use metrics::{Metrics, RuleMetrics};
 pub use record::{DecisionRecord, Records};
 pub use runtime::{Runtime, SharedRuntime};
 pub use service::{Dispatch, Gate, GateParts, UpstreamFault};
+pub use stages::shadow::ShadowDecision;

@@ -74,6 +74,7 @@ pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
             upgrades: BTreeSet::new(),
             policies: Vec::new(),
             access: Access::Refused(refusal),
+            shadows: Vec::new(),
         })
     };
     let rules = value.get("rules")?.as_array()?.iter().map(refuse).collect::<Option<_>>()?;

@@ -78,6 +78,12 @@ fn explain(record: &Value) -> String {
     if let Some(detail) = text(record, "detail") {
         story.push_str(&format!(" ({detail})"));
     }
+    let shadow = record.get("shadow").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for trial in shadow {
+        let get = |member: &str| text(trial, member).unwrap_or("-");
+        let (policy, would, why) = (get("policy"), get("would"), in_words(get("reason")));
+        story.push_str(&format!("\non trial   ApiPolicy {policy} would {would}: {why}"));
+    }
     story.push_str(&format!("\nanswer     {} after {} ms\n", number("status"), number("duration_ms")));
     story
 }
@@ -92,6 +98,8 @@ fn in_words(reason: &str) -> &str {
         "wrong_audience" => "the token was made for another API",
         "insufficient_scope" => "the token lacks a scope that the rule demands",
         "address_not_allowed" => "the client's address is not one that the policy allows",
+        "cedar_denied" => "no Cedar policy permits it, or one forbids it",
+        "cedar_undecidable" => "a claim does not fit what the policy declares, or a Cedar policy failed",
         "claim_not_satisfied" => "a claim that the policy demands is missing or has another value",
         "claim_undecidable" => "a claim has another type than the policy speaks of",
         "outside_hours" => "the policy allows no calls at this time",
@@ -132,11 +140,16 @@ mod tests {
             "policies": [{"name": "default/orders", "generation": 3}], "revision": 9, "outcome": "deny",
             "reason": "insufficient_scope", "detail": "the rule demands scope orders:read", "status": 403,
             "credential_fingerprint": "00ff", "duration_ms": 0.2,
+            "shadow": [{"policy": "default/next", "would": "deny", "reason": "outside_hours"}],
         });
         let story = explain(&record);
-        for part in
-            ["rule read of ApiRoute default/orders", "generation 3", "deny: the token lacks a scope", "answer     403"]
-        {
+        for part in [
+            "rule read of ApiRoute default/orders",
+            "generation 3",
+            "deny: the token lacks a scope",
+            "answer     403",
+            "on trial   ApiPolicy default/next would deny: the policy allows no calls at this time",
+        ] {
             assert!(story.contains(part), "{part}: {story}");
         }
     }

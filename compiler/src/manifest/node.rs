@@ -61,6 +61,30 @@ pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Position, String)> {
     })
 }
 
+/// The place of a line and column of a text that begins at `start`, as far as its form keeps them: a literal block (`|`)
+/// does, a text on one line does when nothing in it is escaped.
+pub(super) fn within(file: &str, start: Position, (line, column): (u64, u64)) -> Position {
+    let line_at = |number: u64| {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        file.lines().nth(index)
+    };
+    // A block begins on the line below its mark.
+    let mark = line_at(start.line.saturating_sub(1)).and_then(|above| above.split_whitespace().last());
+    let skipped = usize::try_from(start.column).unwrap_or(usize::MAX).saturating_sub(1);
+    let first = line_at(start.line).and_then(|text| text.chars().nth(skipped));
+    let moved = start.column.saturating_add(column);
+    match (mark.and_then(|mark| mark.chars().next()), first) {
+        (Some('|'), _) => {
+            let line = start.line.saturating_add(line).saturating_sub(1);
+            Position { line, column: moved.saturating_sub(1) }
+        }
+        (Some('>'), _) => start,
+        (_, Some('"' | '\'')) if line == 1 => Position { column: moved, ..start },
+        (_, Some(_)) if line == 1 => Position { column: moved.saturating_sub(1), ..start },
+        _ => start,
+    }
+}
+
 impl Node {
     pub(super) fn to_value(&self) -> Value {
         match &self.content {

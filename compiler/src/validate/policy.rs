@@ -2,7 +2,7 @@
 
 use portreeve_crds::{
     GROUP, ObjectRef,
-    v1alpha1::{ApiPolicy, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, PolicyMode, Precedence, TargetRef},
 };
 use portreeve_policy::Authorization;
 
@@ -16,6 +16,8 @@ use crate::Diagnostic;
 pub(crate) struct ValidPolicy {
     pub(crate) authentication: Option<AuthenticationDraft>,
     pub(crate) authorization: Option<Authorization>,
+    /// Whether the authorization alone is on trial.
+    pub(crate) authorization_mode: PolicyMode,
 }
 
 /// What a policy points to, in its own namespace.
@@ -48,7 +50,8 @@ pub(crate) fn validate_policy(
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));
-    let needs_caller = authorization.as_ref().is_some_and(Authorization::needs_caller);
+    let cedar = spec.authorization.as_ref().is_some_and(|spec| spec.cedar.is_some());
+    let needs_caller = cedar || authorization.as_ref().is_some_and(Authorization::needs_caller);
     if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && needs_caller {
         faults.add(
             "spec.authorization",
@@ -58,7 +61,8 @@ pub(crate) fn validate_policy(
     if !faults.found.is_empty() {
         return (targets, Err(faults.found));
     }
-    (targets, Ok(ValidPolicy { authentication, authorization }))
+    let authorization_mode = spec.authorization.as_ref().map(|spec| spec.mode).unwrap_or_default();
+    (targets, Ok(ValidPolicy { authentication, authorization, authorization_mode }))
 }
 
 fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, target: &TargetRef) -> Option<Target> {

@@ -20,6 +20,9 @@ use portreeve_policy::{
 use super::{Faults, Seniority, generation};
 use crate::{Diagnostic, duration::parse_duration};
 
+/// The annotation that closes a route at once; its value says why.
+pub(crate) const CLOSED: &str = "portreeve.dev/closed";
+
 /// A route whose every field is understood.
 #[derive(Debug, Clone)]
 pub(crate) struct ValidRoute {
@@ -30,6 +33,8 @@ pub(crate) struct ValidRoute {
     pub(crate) client_address: ClientAddress,
     pub(crate) upstream: Upstream,
     pub(crate) rules: Vec<ValidRule>,
+    /// Why the route is closed at once, in the words of whoever closed it.
+    pub(crate) closed: Option<String>,
 }
 
 /// A clause of it.
@@ -82,6 +87,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (Option<Va
         client_address,
         upstream,
         rules,
+        closed: route.metadata.annotations.as_ref().and_then(|all| all.get(CLOSED)).cloned(),
     });
     (valid, faults.found)
 }

@@ -35,6 +35,10 @@ pub struct ApiPolicySpec {
     /// Defaults (default): a more specific policy wins. Overrides, on a Namespace: this one wins.
     #[serde(default)]
     pub precedence: Precedence,
+    /// Enforce (default), or Shadow: judged for the requests of its targets, recorded and counted, never enforced. A
+    /// policy in shadow takes part in nothing else: it can neither loosen nor hide one that is enforced.
+    #[serde(default)]
+    pub mode: PolicyMode,
     /// Who calls. Left out: the next less specific policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<AuthenticationSpec>,
@@ -73,6 +77,16 @@ pub enum Precedence {
     Defaults,
     /// This policy wins.
     Overrides,
+}
+
+/// Whether something is in force or on trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum PolicyMode {
+    /// In force.
+    #[default]
+    Enforce,
+    /// On trial.
+    Shadow,
 }
 
 /// What became of the policy.

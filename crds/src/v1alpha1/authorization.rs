@@ -5,11 +5,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::api_policy::PolicyMode;
+use crate::ConfigMapKeyRef;
+
 /// What the caller may do. Every block that is there must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims)").message("say at least one condition"))]
+#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar)").message("say at least one condition"))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationSpec {
+    /// Enforce (default), or Shadow: this block alone is on trial, as with `spec.mode`; the others stay in force.
+    #[serde(default)]
+    pub mode: PolicyMode,
     /// Conditions on method, path parameters and headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<RequestConditionSpec>,
@@ -30,6 +36,9 @@ pub struct AuthorizationSpec {
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub claims: Option<Vec<ClaimSpec>>,
+    /// Attribute rules in Cedar, checked against a schema before they run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cedar: Option<CedarSpec>,
 }
 
 /// Scopes. Both parts must hold.
@@ -109,6 +118,73 @@ pub struct RangeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "scalar")]
     pub max: Option<Value>,
+}
+
+/// Cedar policies, and what they may look at. Exactly one of `policy` and `policyRef`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.policy) != has(self.policyRef)").message("exactly one of policy and policyRef"))]
+#[serde(rename_all = "camelCase")]
+pub struct CedarSpec {
+    /// The policies, e.g. `permit(principal in Role::"clerk", action, resource);`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16384))]
+    pub policy: Option<String>,
+    /// A ConfigMap of the same namespace that holds them, e.g. `{name: orders-rules, key: orders.cedar}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_ref: Option<ConfigMapKeyRef>,
+    /// Typed attributes of the principal, taken from the claims.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub claims: Vec<ClaimAttributeSpec>,
+    /// Where the claims hold the roles, as a JSONPath (RFC 9535), e.g. `$.roles`; each is a parent `Role` of the principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub roles: Option<String>,
+    /// Where the claims hold the groups, e.g. `$.groups`; each is a parent `Group` of the principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub groups: Option<String>,
+    /// Path parameters for `resource.parameters`, e.g. `[tenant]`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 64)))]
+    pub path_parameters: Vec<String>,
+    /// Header fields for `context.headers`, e.g. `[X-Channel]`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub headers: Vec<String>,
+}
+
+/// A claim as an attribute of the principal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimAttributeSpec {
+    /// Name of the attribute, e.g. `tenant` for `principal.tenant`.
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its type: String, Long, Boolean or SetOfString. A token whose claim has another type is refused.
+    #[serde(rename = "type")]
+    pub kind: ClaimTypeSpec,
+    /// Which claim, as a JSONPath (RFC 9535); the member of this name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub path: Option<String>,
+    /// Whether a token may lack it (default: no). The text has to ask with `has` then.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// Types of claims in Cedar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClaimTypeSpec {
+    /// `Bool`.
+    Boolean,
+    /// `Long`: a whole number of 64 bits.
+    Long,
+    /// `Set<String>`.
+    SetOfString,
+    /// `String`.
+    String,
 }
 
 /// Ranges of addresses. What is denied is denied, also where it is allowed.

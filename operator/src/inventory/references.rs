@@ -47,6 +47,12 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
     for (name, registration) in &inventory.registrations {
         add(name.namespace(), &registration.spec.credentials_secret_name, Reference::Secret);
     }
+    for (name, policy) in &inventory.policies {
+        let cedar = policy.spec.authorization.as_ref().and_then(|spec| spec.cedar.as_ref());
+        if let Some(reference) = cedar.and_then(|spec| spec.policy_ref.as_ref()) {
+            add(name.namespace(), &reference.name, Reference::ConfigMap);
+        }
+    }
     found
 }
 
@@ -93,7 +99,10 @@ mod tests {
              https://login.test\n  trust: {caRef: {kind: ConfigMap, name: ca, key: ca.crt}}\n  client: {secretRef: {name: \
              gw}}\n  registration: {initialAccessTokenRef: {name: dcr, key: token}}\n---\napiVersion: \
              portreeve.dev/v1alpha1\nkind: ClientRegistration\nmetadata: {name: shop, namespace: shop}\nspec: \
-             {tokenServiceRef: {name: login}, credentialsSecretName: oauth, metadata: {clientName: a, grantTypes: []}}\n",
+             {tokenServiceRef: {name: login}, credentialsSecretName: oauth, metadata: {clientName: a, grantTypes: []}}\n---\n\
+             apiVersion: portreeve.dev/v1alpha1\nkind: ApiPolicy\nmetadata: {name: rules, namespace: shop}\nspec:\n  \
+             targetRefs: [{kind: ApiRoute, name: a}]\n  authorization: {cedar: {policyRef: {name: cedar, key: \
+             a.cedar}}}\n",
         );
         let found: Vec<_> = references(&manifests.inventory).into_iter().collect();
         let name = |text: &str| text.parse().unwrap();
@@ -101,6 +110,7 @@ mod tests {
             found,
             [
                 Reference::ConfigMap(name("id/ca")),
+                Reference::ConfigMap(name("shop/cedar")),
                 Reference::Secret(name("id/dcr")),
                 Reference::Secret(name("id/gw")),
                 Reference::Secret(name("shop/oauth")),

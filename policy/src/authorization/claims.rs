@@ -199,6 +199,11 @@ impl ClaimPath {
         &self.text
     }
 
+    /// Everything that it selects.
+    pub fn select<'a>(&self, claims: &'a Value) -> Vec<&'a Value> {
+        self.path.query(claims).all()
+    }
+
     /// The one text that it selects, if it selects one and only one.
     pub fn text<'a>(&self, claims: &'a Value) -> Option<&'a str> {
         self.path.query(claims).exactly_one().ok()?.as_str()

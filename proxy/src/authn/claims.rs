@@ -102,6 +102,11 @@ impl Claims {
         self.scopes.binary_search_by(|held| held.as_ref().cmp(scope)).is_ok()
     }
 
+    /// Every scope, in order.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        self.scopes.iter().map(AsRef::as_ref)
+    }
+
     /// `exp`: the first moment at which the token counts no longer.
     pub fn expires_at(&self) -> Option<UnixMillis> {
         self.expires_at

@@ -17,7 +17,7 @@ use super::{
     introspect::ClientEndpoint,
     json, jwt,
     presentation::{Presentation, Proven, TokenFault, Unproven},
-    token::unproven,
+    token::{SeenToken, unproven},
 };
 use crate::clock::{SharedClock, UnixMillis};
 
@@ -77,8 +77,8 @@ impl Exchanger {
     }
 
     /// Whether a token is one of the partner's.
-    pub(super) fn is_for(&self, shape: &TokenShape) -> bool {
-        match shape {
+    pub(super) fn is_for(&self, token: &SeenToken<'_>) -> bool {
+        match token.shape() {
             TokenShape::Opaque => false,
             TokenShape::Structured { issuer } => {
                 self.partner.as_ref().is_some_and(|known| issuer.as_deref() == Some(known.issuer()))
@@ -89,14 +89,14 @@ impl Exchanger {
     pub(super) async fn prove(
         &self,
         presentation: &Presentation<'_>,
-        token: &str,
+        token: &SeenToken<'_>,
         digester: &TokenDigester,
         clock: &SharedClock,
     ) -> Result<Proven, Unproven> {
+        let (token, digest) = (token.text, token.digest);
         let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
         let (Some(partner), Some(own)) = (&self.partner, &self.own) else { return Err(missing) };
         let endpoint = own.exchange().ok_or(missing)?;
-        let digest = digester.digest(token);
         // The partner's keys first: nobody can make us ask with a token that the partner did not sign.
         let (subject, _) = partner.verify(token, digest).map_err(unproven)?;
         check_subject(&subject, &self.rule.partner_audiences, self.rule.token_type)?;

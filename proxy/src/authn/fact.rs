@@ -74,6 +74,15 @@ impl Fact {
         Some(Self { claims, upstream_jwt: None, usable_until, token_type: FoundType::Other })
     }
 
+    /// A fact for tests of what looks at claims.
+    #[cfg(test)]
+    pub(crate) fn of_claims_for_tests(claims: &Value) -> Self {
+        let members = claims.as_object().cloned().unwrap_or_default();
+        let claims = Claims::read(&members, claims.to_string().as_bytes()).unwrap_or_default();
+        let claims = Verified::new(claims);
+        Self { claims, upstream_jwt: None, usable_until: UnixMillis(u64::MAX), token_type: FoundType::AccessToken }
+    }
+
     /// The same facts, with the token that the upstream gets for them. `None` for a token that is no field value.
     pub(super) fn exchanged(&self, token: &str, usable_until: UnixMillis) -> Option<Self> {
         let upstream_jwt = Some(bearer_value(token).ok()?);

@@ -131,6 +131,16 @@ impl Authority {
         Ok((fact, CacheState::Miss))
     }
 
+    /// Whether facts of this token are held that its signature proved.
+    pub(super) fn remembers_signature(&self, digest: &TokenDigest) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.cache.holds(digest))
+    }
+
+    /// Whether facts of this token are held that an introspection gave.
+    pub(super) fn remembers_answer(&self, digest: &TokenDigest) -> bool {
+        self.lookup.as_ref().is_some_and(|lookup| lookup.state.cache.holds(digest))
+    }
+
     /// Where tokens of partners are exchanged.
     pub(super) fn exchange(&self) -> Option<&Arc<ClientEndpoint>> {
         self.exchange.as_ref()

@@ -1,17 +1,18 @@
 //! Tokens of a token service as a credential: who is to verify which token, and what the rule asks of the facts.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portreeve_policy::{Audiences, JwtType, NamespacedName, ProofRule, UpstreamToken};
 
 use super::{
-    Authority, FactFault, LookupFault, TokenDigest, TokenShape,
+    Authority, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
     authorization::AuthorizationField,
     binding::ProofFault,
     dpop,
     fact::{Fact, Found},
     memory::CredentialMemory,
     presentation::{Presentation, Proven, TokenFault, Unproven},
+    shape,
 };
 use crate::clock::UnixMillis;
 
@@ -22,6 +23,24 @@ pub(super) enum TokenSource {
     Introspection,
     /// The signature is verified.
     Signature(JwtType),
+}
+
+/// The token of a request, looked at as little as possible.
+pub(super) struct SeenToken<'a> {
+    pub(super) text: &'a str,
+    pub(super) digest: TokenDigest,
+    shape: OnceLock<TokenShape>,
+}
+
+impl<'a> SeenToken<'a> {
+    pub(super) fn new(text: &'a str, digester: &TokenDigester) -> Self {
+        Self { text, digest: digester.digest(text), shape: OnceLock::new() }
+    }
+
+    /// Found out on first need.
+    pub(super) fn shape(&self) -> &TokenShape {
+        self.shape.get_or_init(|| shape(self.text))
+    }
 }
 
 /// A rule for tokens of one token service, ready.
@@ -47,8 +66,17 @@ impl TokenVerifier {
     }
 
     /// Whether this rule is the one to look at a token. Opaque tokens go to the first introspection; structured ones
-    /// only to the token service that they name, so that no stranger ever sees them (I5).
-    pub(super) fn is_for(&self, shape: &TokenShape) -> bool {
+    /// only to the token service that they name, so that no stranger ever sees them (I5). One that is remembered here
+    /// was found to be so before, and is not taken apart again.
+    pub(super) fn is_for(&self, token: &SeenToken<'_>) -> bool {
+        let remembered = self.authority.as_ref().is_some_and(|known| match self.source {
+            TokenSource::Introspection => known.remembers_answer(&token.digest),
+            TokenSource::Signature(_) => known.remembers_signature(&token.digest),
+        });
+        remembered || self.is_of_shape(token.shape())
+    }
+
+    fn is_of_shape(&self, shape: &TokenShape) -> bool {
         match (shape, self.source) {
             (TokenShape::Opaque, TokenSource::Introspection) => true,
             (TokenShape::Opaque, TokenSource::Signature(_)) => false,
@@ -61,11 +89,11 @@ impl TokenVerifier {
     pub(super) async fn prove(
         &self,
         presentation: &Presentation<'_>,
-        token: &str,
-        digest: TokenDigest,
+        token: &SeenToken<'_>,
         memory: &CredentialMemory,
         now: UnixMillis,
     ) -> Result<Proven, Unproven> {
+        let (token, digest) = (token.text, token.digest);
         let Some(authority) = &self.authority else {
             return Err(Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable)));
         };

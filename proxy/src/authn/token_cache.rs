@@ -103,6 +103,11 @@ impl TokenCache {
         }
     }
 
+    /// Whether there is an active answer, also one whose time has run out.
+    pub(super) fn holds(&self, token: &TokenDigest) -> bool {
+        self.active.contains_key(token)
+    }
+
     /// An active answer, also one whose time has run out.
     pub(super) fn get_active(&self, token: &TokenDigest) -> Option<Arc<Fact>> {
         self.active.get(token)

@@ -18,8 +18,7 @@ use super::{
     exchange::Exchanger,
     memory::CredentialMemory,
     presentation::{Presentation, Proven, TokenFault, Unproven},
-    shape,
-    token::{TokenSource, TokenVerifier},
+    token::{SeenToken, TokenSource, TokenVerifier},
 };
 use crate::clock::{SharedClock, UnixMillis};
 
@@ -187,27 +186,29 @@ impl Authenticators {
         presentation: &Presentation<'_>,
         context: &CredentialContext,
     ) -> Result<Caller, Unauthenticated> {
-        let token = presentation.authorization.token();
-        let shape = token.map(shape);
+        let token = presentation.authorization.token().filter(|_| self.takes_tokens());
+        let token = token.map(|text| SeenToken::new(text, &context.digester));
         let mut something = presentation.authorization != AuthorizationField::Absent;
         for alternative in &self.alternatives {
             let mut all = true;
             for verifier in alternative {
-                let shown = verifier.is_shown(presentation, shape.as_ref())?;
+                let shown = verifier.is_shown(presentation, token.as_ref())?;
                 something |= shown && !matches!(verifier.kind, Kind::Certificate(_));
                 all &= shown;
             }
             if all {
-                return decide(alternative, presentation, context).await;
+                return decide(alternative, presentation, token.as_ref(), context).await;
             }
         }
-        match shape {
-            Some(shape) if self.takes_tokens() && !self.knows(&shape) => {
-                let fault = if shape == TokenShape::Opaque { JwtFault::Malformed } else { JwtFault::Issuer };
-                let digest = token.map(|token| context.digester.digest(token));
+        match token {
+            Some(token) if !self.verifiers().any(|verifier| verifier.is_for_token(&token)) => {
+                let fault = match token.shape() {
+                    TokenShape::Opaque => JwtFault::Malformed,
+                    TokenShape::Structured { .. } => JwtFault::Issuer,
+                };
                 Err(Unauthenticated::Unproven {
                     fault: Unproven::Token(TokenFault::Fact(fault.into())),
-                    fingerprint: digest.map(|digest| digest.fingerprint()),
+                    fingerprint: Some(token.digest.fingerprint()),
                     unknown_key_at: None,
                 })
             }
@@ -220,14 +221,6 @@ impl Authenticators {
         self.verifiers().any(|verifier| matches!(verifier.kind, Kind::Token(_) | Kind::Exchange(_)))
     }
 
-    fn knows(&self, shape: &TokenShape) -> bool {
-        self.verifiers().any(|verifier| match &verifier.kind {
-            Kind::Token(token) => token.is_for(shape),
-            Kind::Exchange(exchange) => exchange.is_for(shape),
-            Kind::ApiKey(_) | Kind::Basic(_) | Kind::Certificate(_) | Kind::Digest(_) => false,
-        })
-    }
-
     fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
         self.alternatives.iter().flatten()
     }
@@ -236,12 +229,13 @@ impl Authenticators {
 async fn decide(
     alternative: &[Verifier],
     presentation: &Presentation<'_>,
+    token: Option<&SeenToken<'_>>,
     context: &CredentialContext,
 ) -> Result<Caller, Unauthenticated> {
     let mut caller = Caller::default();
     let now = context.clock.now();
     for verifier in alternative {
-        let proven = verifier.prove(presentation, context, now).await?;
+        let proven = verifier.prove(presentation, token, context, now).await?;
         if matches!(caller.upstream, UpstreamCredential::Remove) {
             caller.upstream = verifier.upstream.credential(&proven.fact);
         }
@@ -334,42 +328,49 @@ impl Verifier {
     }
 
     /// Whether the request brings this kind of credential at all.
-    fn is_shown(&self, presentation: &Presentation<'_>, shape: Option<&TokenShape>) -> Result<bool, Unproven> {
+    fn is_shown(&self, presentation: &Presentation<'_>, token: Option<&SeenToken<'_>>) -> Result<bool, Unproven> {
         Ok(match &self.kind {
             Kind::ApiKey(keys) => keys.find(presentation).map_err(Unproven::Broken)?.is_some(),
             Kind::Basic(_) => matches!(presentation.authorization, AuthorizationField::Basic(_)),
             Kind::Certificate(_) => presentation.certificates.is_some(),
             Kind::Digest(_) => matches!(presentation.authorization, AuthorizationField::Digest(_)),
-            Kind::Exchange(exchange) => shape.is_some_and(|shape| exchange.is_for(shape)),
-            Kind::Token(token) => shape.is_some_and(|shape| token.is_for(shape)),
+            Kind::Exchange(_) | Kind::Token(_) => token.is_some_and(|token| self.is_for_token(token)),
         })
+    }
+
+    /// Whether a token is one that this verifier looks at.
+    fn is_for_token(&self, seen: &SeenToken<'_>) -> bool {
+        match &self.kind {
+            Kind::Exchange(exchange) => exchange.is_for(seen),
+            Kind::Token(token) => token.is_for(seen),
+            Kind::ApiKey(_) | Kind::Basic(_) | Kind::Certificate(_) | Kind::Digest(_) => false,
+        }
     }
 
     async fn prove(
         &self,
         presentation: &Presentation<'_>,
+        token: Option<&SeenToken<'_>>,
         context: &CredentialContext,
         now: UnixMillis,
     ) -> Result<Proven, Unauthenticated> {
         let CredentialContext { memory, digester, clock } = context;
         let absent = Unauthenticated::NoCredentials;
+        let unproven = |fault, seen: &SeenToken<'_>, name: &NamespacedName| Unauthenticated::Unproven {
+            fault,
+            fingerprint: Some(seen.digest.fingerprint()),
+            unknown_key_at: is_unknown_key(fault).then(|| name.clone()),
+        };
         match (&self.kind, presentation.authorization) {
-            (Kind::Token(verifier), AuthorizationField::Bearer(token) | AuthorizationField::Dpop(token)) => {
-                let digest = digester.digest(token);
-                let proven = verifier.prove(presentation, token, digest, memory, now).await;
-                proven.map_err(|fault| Unauthenticated::Unproven {
-                    fault,
-                    fingerprint: Some(digest.fingerprint()),
-                    unknown_key_at: is_unknown_key(fault).then(|| verifier.name.clone()),
-                })
+            (Kind::Token(verifier), _) => {
+                let seen = token.ok_or(absent)?;
+                let proven = verifier.prove(presentation, seen, memory, now).await;
+                proven.map_err(|fault| unproven(fault, seen, &verifier.name))
             }
-            (Kind::Exchange(exchange), AuthorizationField::Bearer(token) | AuthorizationField::Dpop(token)) => {
-                let proven = exchange.prove(presentation, token, digester, clock).await;
-                proven.map_err(|fault| Unauthenticated::Unproven {
-                    fault,
-                    fingerprint: Some(digester.digest(token).fingerprint()),
-                    unknown_key_at: is_unknown_key(fault).then(|| exchange.partner().clone()),
-                })
+            (Kind::Exchange(exchange), _) => {
+                let seen = token.ok_or(absent)?;
+                let proven = exchange.prove(presentation, seen, digester, clock).await;
+                proven.map_err(|fault| unproven(fault, seen, exchange.partner()))
             }
             (Kind::Basic(users), AuthorizationField::Basic(credential)) => {
                 Ok(users.prove(presentation, credential, digester, memory, now).await?)
@@ -389,7 +390,7 @@ impl Verifier {
                 let shown = presentation.certificates.ok_or(absent)?;
                 Ok(verifier.prove(shown, digester, now)?)
             }
-            (Kind::Basic(_) | Kind::Digest(_) | Kind::Exchange(_) | Kind::Token(_), _) => Err(absent),
+            (Kind::Basic(_) | Kind::Digest(_), _) => Err(absent),
         }
     }
 }

@@ -5,7 +5,7 @@ use portreeve_policy::{
     AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
 };
 
-use super::{Asked, Forbidden, Permit, Refusal, request};
+use super::{Asked, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, request};
 
 /// Conditions of one rule, with everything that can fail done.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Authorizer {
 #[derive(Debug)]
 enum Check {
     Addresses(AddressRule),
+    Cedar(Box<CedarCheck>),
     Claims(Vec<ClaimRule>),
     Hours(Hours, TimeZone),
     Request(RequestRule),
@@ -26,17 +27,21 @@ enum Check {
 /// Conditions that cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAuthorizer {
+    /// Not Cedar.
+    #[error(transparent)]
+    Cedar(#[from] InvalidCedar),
     /// This build knows no such zone.
     #[error(transparent)]
     Hours(#[from] InvalidHours),
 }
 
 impl Authorizer {
-    /// Makes conditions ready.
-    pub fn new(authorization: &Authorization) -> Result<Self, InvalidAuthorizer> {
+    /// Makes the conditions of a rule ready. `route` is `namespace/name`.
+    pub fn new(authorization: &Authorization, route: &str, rule: &str) -> Result<Self, InvalidAuthorizer> {
         let check = |condition: &Condition| {
             Ok(match condition {
                 Condition::Addresses(rule) => Check::Addresses(rule.clone()),
+                Condition::Cedar(policies) => Check::Cedar(Box::new(CedarCheck::new(policies, route, rule)?)),
                 Condition::Claims(rules) => Check::Claims(rules.clone()),
                 Condition::Hours(hours) => Check::Hours(hours.clone(), hours.zone()?),
                 Condition::Request(rule) => Check::Request(rule.clone()),
@@ -67,6 +72,7 @@ impl Check {
                 (hours.judge(zone, asked.now.0), Forbidden::OutsideHours, Forbidden::OutsideHours)
             }
             Self::Scopes(rule) => return scopes(rule, asked),
+            Self::Cedar(check) => return check.judge(asked),
             Self::Claims(rules) => {
                 let fact = asked.caller.ok_or(Refusal::NoCaller)?;
                 let claims = fact.claims().object();

@@ -27,6 +27,10 @@ pub enum Refusal {
 pub enum Forbidden {
     /// The client's address is not allowed.
     Address,
+    /// No Cedar policy permits it, or one forbids it.
+    CedarDenied,
+    /// The caller's claims do not fit what the policy declares, or a policy failed.
+    CedarUndecidable,
     /// A claim is missing or has another value.
     ClaimMissing,
     /// A claim has another type than the rule speaks of.
@@ -44,6 +48,8 @@ impl Forbidden {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Address => "address_not_allowed",
+            Self::CedarDenied => "cedar_denied",
+            Self::CedarUndecidable => "cedar_undecidable",
             Self::ClaimMissing => "claim_not_satisfied",
             Self::ClaimUndecidable => "claim_undecidable",
             Self::OutsideHours => "outside_hours",
@@ -56,6 +62,8 @@ impl Forbidden {
     pub fn detail(self) -> &'static str {
         match self {
             Self::Address => "the client's address is not among those that the policy allows",
+            Self::CedarDenied => "no Cedar policy permits the request, or one forbids it",
+            Self::CedarUndecidable => "a claim does not fit what the policy declares, or a Cedar policy failed",
             Self::ClaimMissing => "a claim that the policy demands is missing or has another value",
             Self::ClaimUndecidable => "a claim that the policy looks at has another type than the policy speaks of",
             Self::OutsideHours => "the policy allows no calls at this time",

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Authorization, Introspection, NamespacedName, ResourceName, Route, Rule, Snapshot,
+    Access, Authentication, Authorization, Introspection, NamespacedName, ResourceName, Route, Rule, Shadow, Snapshot,
     TokenExchange, TokenService,
 };
 
@@ -12,7 +12,7 @@ use super::{
     Challenge, Metrics, Runtime,
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
-    runtime::{RuleGate, RuleRuntime, Target, wants_bound_tokens},
+    runtime::{RuleGate, RuleRuntime, ShadowRuntime, Target, wants_bound_tokens},
 };
 use crate::{
     authn::{Authenticators, Authority, Kept, Materials},
@@ -147,7 +147,7 @@ impl Routes<'_> {
                 for (number, clause) in rule.matches.iter().enumerate() {
                     router.insert(route.hostnames.iter(), clause, (target, number));
                 }
-                let authorizer = authorizer(&rule.access);
+                let authorizer = authorizer(&rule.access, &label, &rule.name);
                 if let Err(reason) = &authorizer {
                     self.rejections.push(Rejection { resource: ResourceName::route(name), reason: reason.clone() });
                 }
@@ -159,6 +159,7 @@ impl Routes<'_> {
                     index,
                     challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
                     gate: self.gate(name, rule),
+                    shadows: self.shadows(name, rule),
                     authorizer,
                 });
             }
@@ -187,13 +188,42 @@ impl Routes<'_> {
             }
         }
     }
+
+    /// Policies on trial made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on
+    /// it.
+    fn shadows(&mut self, route: &NamespacedName, rule: &Rule) -> Vec<ShadowRuntime> {
+        let label = route.to_string();
+        let mut ready = Vec::with_capacity(rule.shadows.len());
+        for Shadow { policy, access, .. } in &rule.shadows {
+            let policy = policy.name.to_string();
+            let gate = match access {
+                Access::Guarded { authentication: Authentication::Anonymous, .. } => RuleGate::Anonymous,
+                Access::Refused(refusal) => RuleGate::Broken(refusal.message.clone()),
+                Access::Guarded { authentication, .. } => {
+                    let made = Authenticators::new(authentication, &self.materials, &mut self.kept);
+                    made.map_or_else(RuleGate::Broken, |made| RuleGate::Authenticators(Arc::new(made)))
+                }
+            };
+            let count = |outcome| self.context.metrics.shadow(&label, &rule.name, &policy, outcome);
+            ready.push(ShadowRuntime {
+                access: access.clone(),
+                challenge: Challenge::of(access, None),
+                gate,
+                authorizer: authorizer(access, &label, &rule.name),
+                would_permit: count("permit"),
+                would_deny: count("deny"),
+                policy,
+            });
+        }
+        ready
+    }
 }
 
 /// The rule's conditions made ready; a rule that refuses anyway has none.
-fn authorizer(access: &Access) -> Result<Authorizer, String> {
+fn authorizer(access: &Access, route: &str, rule: &str) -> Result<Authorizer, String> {
     let authorization = match access {
         Access::Guarded { authorization, .. } => authorization,
         Access::Refused(_) => &Authorization::Anyone,
     };
-    Authorizer::new(authorization).map_err(|fault| fault.to_string())
+    Authorizer::new(authorization, route, rule).map_err(|fault| fault.to_string())
 }

@@ -144,7 +144,11 @@ impl Challenge {
 pub(super) fn scopes_of(authorization: &Authorization) -> impl Iterator<Item = &Scope> {
     let rules = authorization.conditions().iter().filter_map(|condition| match condition {
         Condition::Scopes(rule) => Some(rule),
-        Condition::Addresses(_) | Condition::Claims(_) | Condition::Hours(_) | Condition::Request(_) => None,
+        Condition::Addresses(_)
+        | Condition::Cedar(_)
+        | Condition::Claims(_)
+        | Condition::Hours(_)
+        | Condition::Request(_) => None,
     });
     rules.flat_map(ScopeRule::named)
 }

@@ -78,6 +78,7 @@ impl Denial {
             Self::ProofsOverloaded => "proofs_overloaded",
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
+                RefusalReason::Closed => "closed",
                 RefusalReason::InvalidPolicy => "invalid_policy",
                 RefusalReason::InvalidRoute => "invalid_route",
                 RefusalReason::NoPolicy => "no_policy",

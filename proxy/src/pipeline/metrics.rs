@@ -10,6 +10,7 @@ use prometheus::{
 pub struct Metrics {
     registry: Registry,
     decisions: IntCounterVec,
+    shadow: IntCounterVec,
     duration: HistogramVec,
     api_key_use: GaugeVec,
     /// Decision records that nobody could take.
@@ -60,6 +61,10 @@ impl Metrics {
             Opts::new("portreeve_decisions_total", "Decisions by route, rule, outcome and reason."),
             &["route", "rule", "outcome", "reason"],
         )?;
+        let shadow = IntCounterVec::new(
+            Opts::new("portreeve_proxy_shadow_decisions_total", "What policies on trial would have decided."),
+            &["route", "rule", "policy", "outcome"],
+        )?;
         let duration = HistogramVec::new(
             HistogramOpts::new("http_server_request_duration_seconds", "Time to the head of the answer.")
                 .buckets(BUCKETS.to_vec()),
@@ -73,10 +78,12 @@ impl Metrics {
         )?;
         registry.register(Box::new(api_key_use.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
+        registry.register(Box::new(shadow.clone()))?;
         registry.register(Box::new(duration.clone()))?;
         registry.register(Box::new(snapshot_time.clone()))?;
         Ok(Self {
             decisions,
+            shadow,
             duration,
             api_key_use,
             records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
@@ -102,6 +109,11 @@ impl Metrics {
     /// When a consumer's key was last accepted, in seconds since 1970; 0 for never.
     pub fn api_key_use(&self, consumer: &str, key_id: &str) -> Gauge {
         self.api_key_use.with_label_values(&[consumer, key_id])
+    }
+
+    /// Handle for what a policy on trial would decide: `permit` or `deny`.
+    pub fn shadow(&self, route: &str, rule: &str, policy: &str, outcome: &str) -> IntCounter {
+        self.shadow.with_label_values(&[route, rule, policy, outcome])
     }
 
     /// Counts a refusal; route and rule are empty where none was found.

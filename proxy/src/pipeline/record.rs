@@ -9,6 +9,7 @@ use portreeve_policy::PolicyOrigin;
 use prometheus::IntCounter;
 use serde::Serialize;
 
+use super::stages::shadow::ShadowDecision;
 use crate::{authn::CacheState, clock::UnixMillis};
 
 /// A decision, as a line of JSON. Holds no credential and no header of the caller.
@@ -57,6 +58,9 @@ pub struct DecisionRecord<'a> {
     pub credential_fingerprint: Option<String>,
     /// Where the facts about the token came from.
     pub token_cache: Option<CacheState>,
+    /// What policies on trial would have decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<ShadowDecision>,
     /// Time to the head of the answer.
     pub duration_ms: f64,
 }

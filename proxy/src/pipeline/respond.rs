@@ -6,6 +6,8 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
+use portreeve_policy::RefusalReason;
+
 use super::{AnswerBody, Challenge, Denial, InvalidRequest, TokenFault, UpstreamFault, challenge::Trouble};
 use crate::{
     authn::{CredentialMemory, CredentialRefusal, NonceUse, ProofFault},
@@ -129,6 +131,9 @@ fn answer(denial: &Denial) -> Answer<'_> {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The proof of possession cannot be checked at the moment")
         }
         Denial::RouteNotFound => plain(StatusCode::NOT_FOUND, "No API answers here"),
+        Denial::RuleRefuses(RefusalReason::Closed) => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed at the moment")
+        }
         Denial::RuleRefuses(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The API is closed until its policy is mended")
         }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route, Rule};
+use prometheus::IntCounter;
 
 use super::{metrics::RuleMetrics, protected_resource::ProtectedResources, router::Router};
 use crate::{
@@ -42,6 +43,19 @@ pub(super) struct RuleRuntime {
     /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
+    pub(super) shadows: Vec<ShadowRuntime>,
+}
+
+/// A policy on trial, ready.
+pub(super) struct ShadowRuntime {
+    /// `namespace/name`
+    pub(super) policy: String,
+    pub(super) access: Access,
+    pub(super) challenge: Challenge,
+    pub(super) gate: RuleGate,
+    pub(super) authorizer: Result<Authorizer, String>,
+    pub(super) would_permit: IntCounter,
+    pub(super) would_deny: IntCounter,
 }
 
 /// How a rule establishes its caller.

@@ -19,12 +19,13 @@ use super::{
         authorize::{asked, authorize},
         credentials::{Passport, credentials},
         route::{preflight_method, route},
+        shadow::{OnTrial, ShadowDecision},
         upgrade::{Switch, upgrade},
     },
 };
 use crate::{
     authn::{Caller, CredentialContext, Fingerprint},
-    authz::{Permitted, permit_preflight},
+    authz::{Permit, Permitted, permit_preflight},
     clock::{SharedClock, UnixMillis},
 };
 
@@ -73,6 +74,8 @@ pub struct GateParts<D> {
     pub clock: SharedClock,
     /// What credentials are checked with.
     pub credentials: CredentialContext,
+    /// The same for policies on trial, with a memory of their own: what they use up is not used up in force.
+    pub on_trial: CredentialContext,
     /// Identifiers of decisions.
     pub ids: DecisionIds,
     /// Which exchanges are logged to their end.
@@ -163,41 +166,26 @@ impl<D: Dispatch> Gate<D> {
         account.target = Some(position);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
-        match &rule.access {
-            Access::Refused(refusal) => {
-                account.detail = Some(refusal.message.clone());
-                return Err(Denial::RuleRefuses(refusal.reason));
-            }
-            Access::Guarded { .. } => {}
-        }
-        let broken = |account: &mut Account<D>, fault: &String| {
-            account.detail = Some(fault.clone());
-            Denial::RuleRefuses(RefusalReason::InvalidPolicy)
-        };
-        let authorizer = target.authorizer.as_ref().map_err(|fault| broken(account, fault))?;
         let certificates = connection.certificates.as_ref();
-        let mut key_locations = &[][..];
-        let caller = match &target.gate {
-            RuleGate::Broken(fault) => return Err(broken(account, fault)),
-            RuleGate::Authenticators(authenticators) => {
-                key_locations = authenticators.key_locations();
-                if preflight.is_some() {
-                    Caller::default()
-                } else {
-                    let shown = Shown { request: &request, side: &side, certificates };
-                    let found = authenticate(authenticators, &target.challenge, &shown, &self.0.credentials).await;
-                    found.map_err(|refused| self.refused(refused, account))?
-                }
-            }
-            RuleGate::Anonymous => Caller::default(),
-        };
-        account.caller(&caller);
-        let permit = if preflight.is_some() {
+        let shown = Shown { request: &request, side: &side, certificates };
+        let (caller, permit) = if preflight.is_some() {
             account.preflight = true;
-            permit_preflight()
+            let caller = refusal_of(target, account).map_or_else(|| Ok(Caller::default()), Err);
+            (caller, Ok(permit_preflight()))
         } else {
-            let asked = asked(&request, &side, (target, clause), &caller, account.taken_in);
-            authorize(authorizer, &asked, &target.challenge)?
+            let caller = self.identify(target, &shown, account).await;
+            let permit = decision(&request, &side, (target, clause), &caller, account);
+            if !target.shadows.is_empty() {
+                let (context, now) = (&self.0.on_trial, account.taken_in);
+                let trial = OnTrial { shown: &shown, rule: (target, clause), context, now, caller: &caller };
+                account.shadow = trial.judge().await;
+            }
+            (caller, permit)
+        };
+        let (permit, caller) = (permit?, caller?);
+        let key_locations = match &target.gate {
+            RuleGate::Authenticators(authenticators) => authenticators.key_locations(),
+            RuleGate::Anonymous | RuleGate::Broken(_) => &[],
         };
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
@@ -215,6 +203,20 @@ impl<D: Dispatch> Gate<D> {
         Ok(finish(response, client_side))
     }
 
+    /// Who calls, as far as the rule in force asks.
+    async fn identify(
+        &self,
+        target: &RuleRuntime,
+        shown: &Shown<'_>,
+        account: &mut Account<D>,
+    ) -> Result<Caller, Denial> {
+        if let Some(denial) = refusal_of(target, account) {
+            return Err(denial);
+        }
+        let found = authenticate(&target.gate, &target.challenge, shown, &self.0.credentials).await;
+        found.map_err(|refused| self.refused(refused, account))
+    }
+
     /// A key that is not in the set may be new: the operator is asked to look, and the token is refused for now.
     fn refused(&self, refused: Refused, account: &mut Account<D>) -> Denial {
         account.fingerprint = refused.fingerprint;
@@ -224,6 +226,36 @@ impl<D: Dispatch> Gate<D> {
         }
         refused.denial
     }
+}
+
+/// Why a rule refuses everything, if it does.
+fn refusal_of<D: Dispatch>(target: &RuleRuntime, account: &mut Account<D>) -> Option<Denial> {
+    let (message, reason) = match (target.rule().map(|rule| &rule.access), &target.gate) {
+        (Some(Access::Refused(refusal)), _) => (&refusal.message, refusal.reason),
+        (_, RuleGate::Broken(fault)) => (fault, RefusalReason::InvalidPolicy),
+        (Some(Access::Guarded { .. }), RuleGate::Anonymous | RuleGate::Authenticators(_)) => return None,
+        (None, _) => return Some(Denial::RouteNotFound),
+    };
+    account.detail = Some(message.clone());
+    Some(Denial::RuleRefuses(reason))
+}
+
+/// The decision in force.
+fn decision<D: Dispatch>(
+    request: &CanonicalRequest,
+    side: &ClientSide,
+    rule: (&RuleRuntime, usize),
+    caller: &Result<Caller, Denial>,
+    account: &mut Account<D>,
+) -> Result<Permit, Denial> {
+    let caller = caller.as_ref().map_err(Clone::clone)?;
+    account.caller(caller);
+    let authorizer = rule.0.authorizer.as_ref().map_err(|fault| {
+        account.detail = Some(fault.clone());
+        Denial::RuleRefuses(RefusalReason::InvalidPolicy)
+    })?;
+    let asked = asked(request, side, rule, caller, account.taken_in);
+    authorize(authorizer, &asked, &rule.0.challenge)
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.
@@ -286,6 +318,7 @@ struct Account<D: Dispatch> {
     fingerprint: Option<Fingerprint>,
     cache: Option<crate::authn::CacheState>,
     permitted: bool,
+    shadow: Vec<ShadowDecision>,
     denial: Option<Denial>,
     detail: Option<String>,
     status: Option<StatusCode>,
@@ -311,6 +344,7 @@ impl<D: Dispatch> Account<D> {
             fingerprint: None,
             cache: None,
             permitted: false,
+            shadow: Vec::new(),
             denial: None,
             detail: None,
             status: None,
@@ -407,6 +441,7 @@ impl<D: Dispatch> Drop for Account<D> {
             client_id: self.client_id.take(),
             credential_fingerprint: self.fingerprint.map(|fingerprint| fingerprint.to_string()),
             token_cache: self.cache,
+            shadow: std::mem::take(&mut self.shadow),
             duration_ms: elapsed.as_secs_f64() * 1000.0,
         });
     }

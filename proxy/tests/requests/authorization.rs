@@ -122,6 +122,97 @@ fn forged_forwarding_headers_change_no_address_decision_h4() {
     assert!(bed.app_log().pop().unwrap().contains("forwarded: for=192.0.2.1;"));
 }
 
+/// What the record of a decision says of policies on trial.
+fn trial(bed: &Bed, reply: &Reply) -> Value {
+    bed.record_where("decision_id", reply.header("portreeve-decision-id"))["shadow"].clone()
+}
+
+#[test]
+fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
+    let keys = Signer::new();
+    let open = json!({"guarded": {"authentication": "anonymous", "authorization": "anyone"}});
+    let broken = json!({"refused": {"reason": "InvalidPolicy", "message": "x"}});
+    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "access": access});
+    let mut read = open_rule("read", "/read");
+    read["access"] = jwt_access("orders:read");
+    read["shadows"] =
+        json!([shadow("open", &open), shadow("strict", &jwt_access("orders:all")), shadow("bad", &broken)]);
+    let mut public = open_rule("public", "/public");
+    public["shadows"] = json!([shadow("strict", &jwt_access("orders:all"))]);
+    let bed = Bed::start_with(&json!([read, public]), Some(&keys));
+    let get = |path: &str, token: &str| {
+        bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
+    };
+    let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
+
+    let nobody = bed.get("/read");
+    assert_eq!(nobody.status, 401, "a laxer policy on trial loosens nothing");
+    let open_permits = told("open", "permit", "permitted");
+    let bad = told("bad", "deny", "invalid_policy");
+    let refused = told("strict", "deny", "no_credentials");
+    assert_eq!(trial(&bed, &nobody), json!([open_permits, refused, bad]));
+
+    let caller = get("/read", &keys.token("orders:read", "orders"));
+    assert_eq!(caller.status, 200, "a stricter or broken policy on trial refuses nothing");
+    let lacking = told("strict", "deny", "insufficient_scope");
+    assert_eq!(trial(&bed, &caller), json!([open_permits, lacking, bad]));
+
+    let anybody = bed.get("/public");
+    assert_eq!((anybody.status, trial(&bed, &anybody)), (200, json!([refused])));
+    let full = get("/public", &keys.token("orders:all", "orders"));
+    assert_eq!((full.status, trial(&bed, &full)), (200, json!([told("strict", "permit", "permitted")])));
+    assert_eq!(bed.app_log().len(), 3);
+
+    let metrics = bed.admin("/metrics").body;
+    for line in [
+        r#"outcome="permit",policy="default/open",route="default/orders",rule="read"} 2"#,
+        r#"outcome="deny",policy="default/strict",route="default/orders",rule="read"} 2"#,
+        r#"outcome="permit",policy="default/strict",route="default/orders",rule="public"} 1"#,
+    ] {
+        assert!(metrics.contains(&format!("portreeve_proxy_shadow_decisions_total{{{line}")), "{line}");
+    }
+}
+
+#[test]
+fn a_closed_route_answers_503_and_says_nothing_of_why() {
+    let mut rule = open_rule("all", "/");
+    rule["access"] = json!({"refused": {"reason": "Closed", "message": "closed by annotation: INC-7"}});
+    let bed = Bed::start(&json!([rule]));
+    let reply = bed.get("/");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("closed")));
+    assert!(!reply.body.contains("INC-7"), "internals stay inside");
+    assert!(bed.record("closed")["detail"].as_str().unwrap().contains("INC-7"));
+    assert!(bed.app_log().is_empty());
+}
+
+#[test]
+fn cedar_policies_decide_and_a_text_that_cannot_be_read_closes_only_its_own_route() {
+    let keys = Signer::new();
+    let rule = |text: &str| {
+        json!([{"cedar": {
+            "text": text, "roles": "$.roles", "groups": null, "pathParameters": ["tenant"], "headers": [],
+            "claims": {"tenant": {"path": "$.tenant", "kind": "String", "optional": false}},
+            "reads": ["address", "resource"],
+        }}])
+    };
+    let good = r#"permit(principal in Role::"clerk", action == Action::"GET", resource) when {
+        context.address.isLoopback() && resource.parameters has tenant &&
+        resource.parameters.tenant == principal.tenant };"#;
+    let rules = json!([guarded("good", "/tenants/{tenant}", &rule(good)), guarded("bad", "/bad", &rule("permit("))]);
+    let bed = Bed::start_with(&rules, Some(&keys));
+    let token = |tenant: Value, roles: Value| keys.token_with(&json!({"sub": "ada", "tenant": tenant, "roles": roles}));
+    let clerk = token(json!("acme"), json!(["clerk"]));
+    for _ in 0..3 {
+        assert_eq!(ask(&bed, "/tenants/acme", &clerk, ""), told(200, ""));
+        assert_eq!(ask(&bed, "/tenants/other", &clerk, ""), told(403, "cedar_denied"));
+    }
+    assert_eq!(ask(&bed, "/tenants/acme", &token(json!("acme"), json!([])), ""), told(403, "cedar_denied"));
+    assert_eq!(ask(&bed, "/tenants/acme", &token(json!(7), json!(["clerk"])), ""), told(403, "cedar_undecidable"));
+    assert_eq!(bed.get("/tenants/acme").status, 401);
+    assert_eq!(ask(&bed, "/bad", &clerk, ""), told(503, "invalid_policy"));
+    assert_eq!(bed.app_log().len(), 3);
+}
+
 #[test]
 fn hours_close_a_rule_by_the_clock() {
     let window = |from: &str, to: &str| {

@@ -1,13 +1,10 @@
 //! Stage: who calls. Finds the caller, or says why there is none.
 
-use portreeve_policy::NamespacedName;
+use portreeve_policy::{NamespacedName, RefusalReason};
 
 use crate::{
-    authn::{
-        Authenticators, Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated,
-        Unproven,
-    },
-    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme},
+    authn::{Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated, Unproven},
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleGate},
 };
 
 /// Why there is no caller.
@@ -32,11 +29,16 @@ pub(in crate::pipeline) struct Shown<'a> {
 }
 
 pub(in crate::pipeline) async fn authenticate(
-    authenticators: &Authenticators,
+    gate: &RuleGate,
     challenge: &Challenge,
     shown: &Shown<'_>,
     context: &CredentialContext,
 ) -> Result<Caller, Refused> {
+    let authenticators = match gate {
+        RuleGate::Anonymous => return Ok(Caller::default()),
+        RuleGate::Authenticators(authenticators) => authenticators,
+        RuleGate::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
+    };
     let Shown { request, side, certificates } = shown;
     let scheme = match side.scheme {
         Scheme::Http => "http",

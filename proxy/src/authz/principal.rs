@@ -1,0 +1,107 @@
+//! The caller as a Cedar entity: `User`, with roles and groups as parents and typed claims as attributes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use cedar_policy::{Entities, Entity, EntityTypeName, EntityUid, RestrictedExpression};
+use portreeve_policy::{CedarRule, ClaimAttribute, ClaimPath, ClaimType};
+use serde_json::Value;
+
+use super::cedar::{Names, entity_id};
+use crate::authn::Claims;
+
+/// A principal, built.
+pub(super) struct Principal {
+    /// Never given to two principals, so that it stands for all that this one holds.
+    pub(super) number: u64,
+    pub(super) uid: EntityUid,
+    pub(super) entity: Entity,
+    /// The entity as a store of its own.
+    pub(super) alone: Entities,
+}
+
+/// A claim that is missing or of another type than the policy declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unfit;
+
+/// `issuer#subject`: an issuer has no fragment (RFC 8414 section 2), so that no two callers share a name.
+fn name(claims: &Claims) -> String {
+    format!("{}#{}", claims.issuer().unwrap_or_default(), claims.subject().unwrap_or_default())
+}
+
+pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), entity_id(name))
+}
+
+impl Principal {
+    pub(super) fn new(rule: &CedarRule, names: &Names, claims: &Claims) -> Result<Self, Unfit> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let scopes = claims.scopes().map(text);
+        let mut attributes = HashMap::from([
+            ("issuer".to_owned(), text(claims.issuer().unwrap_or_default())),
+            ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
+        ]);
+        attributes.extend(claims.subject().map(|subject| ("sub".to_owned(), text(subject))));
+        let client = claims.client_id().map(|id| RestrictedExpression::new_entity_uid(uid(&names.client, id)));
+        attributes.extend(client.map(|client| ("client".to_owned(), client)));
+        let object = claims.object();
+        for (attribute, declared) in &rule.claims {
+            let value = typed(declared, object)?;
+            attributes.extend(value.map(|value| (attribute.clone(), value)));
+        }
+        let mut parents = HashSet::new();
+        for (path, kind) in [(&rule.roles, &names.role), (&rule.groups, &names.group)] {
+            if let Some(path) = path {
+                parents.extend(texts(path, object)?.map(|name| uid(kind, name)));
+            }
+        }
+        let me = uid(&names.user, &name(claims));
+        let unfit = |_ignored: cedar_policy::EntityAttrEvaluationError| Unfit;
+        let entity = Entity::new(me.clone(), attributes, parents).map_err(unfit)?;
+        let alone = Entities::from_entities([entity.clone()], None);
+        let alone = alone.map_err(|_ignored: cedar_policy::entities_errors::EntitiesError| Unfit)?;
+        Ok(Self { number: NUMBER.fetch_add(1, Ordering::Relaxed), uid: me, entity, alone })
+    }
+}
+
+/// The value of an attribute; `None` for an optional claim that is not there.
+fn typed(declared: &ClaimAttribute, claims: &Value) -> Result<Option<RestrictedExpression>, Unfit> {
+    if declared.kind == ClaimType::SetOfString {
+        let there = !declared.path.select(claims).is_empty();
+        let set = || {
+            texts(&declared.path, claims).map(|list| list.map(|one| RestrictedExpression::new_string(one.to_owned())))
+        };
+        return match (there, declared.optional) {
+            (true, _) => Ok(Some(RestrictedExpression::new_set(set()?))),
+            (false, true) => Ok(None),
+            (false, false) => Err(Unfit),
+        };
+    }
+    let nodes = declared.path.select(claims);
+    let value = match nodes.as_slice() {
+        [] if declared.optional => return Ok(None),
+        [value] => *value,
+        _ => return Err(Unfit),
+    };
+    let typed = match declared.kind {
+        ClaimType::Boolean => value.as_bool().map(RestrictedExpression::new_bool),
+        ClaimType::Long => value.as_i64().map(RestrictedExpression::new_long),
+        ClaimType::String => value.as_str().map(|text| RestrictedExpression::new_string(text.to_owned())),
+        ClaimType::SetOfString => None,
+    };
+    typed.map(Some).ok_or(Unfit)
+}
+
+/// Texts of a list that is selected as a whole, of several selected values, or of one; anything else does not fit.
+fn texts<'a>(path: &ClaimPath, claims: &'a Value) -> Result<impl Iterator<Item = &'a str>, Unfit> {
+    let nodes = path.select(claims);
+    let elements: Vec<&Value> = match nodes.as_slice() {
+        [Value::Array(list)] => list.iter().collect(),
+        several => several.to_vec(),
+    };
+    let texts: Vec<&str> = elements.into_iter().map(|value| value.as_str().ok_or(Unfit)).collect::<Result<_, _>>()?;
+    Ok(texts.into_iter())
+}
