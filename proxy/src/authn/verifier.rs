@@ -425,3 +425,6 @@ impl Caller {
         self.proven.first().map(|proven| &proven.fact)
     }
 }
+
+#[cfg(test)]
+mod tests;

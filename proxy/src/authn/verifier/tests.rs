@@ -1,0 +1,215 @@
+//! Cached and uncached verdicts agree (I1, I2, I3, J9, B8): a million draws over token services, clients, rules and
+//! tokens, sixty-four at a time, against verdicts of verifiers that have never seen a token before.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
+
+use std::{convert::Infallible, net::IpAddr};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::engine::{Engine, general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use portreeve_policy::{CanonicalPath, Hostname, KeySet};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::clock::{Clock, SystemClock};
+
+const DRAWS: u64 = 1_000_000;
+const TASKS: u64 = 64;
+
+/// What a service says of a token: who asks decides what is told, as RFC 7662 section 4 allows.
+fn told(client: &str, token: &str) -> Value {
+    let number: u64 = token.trim_start_matches("op-").parse().unwrap_or(0);
+    let active = match client {
+        "gw-a" => !number.is_multiple_of(3),
+        "gw-a2" => number.is_multiple_of(2),
+        _ => number.is_multiple_of(5),
+    };
+    let audience = if number.is_multiple_of(4) { "x" } else { "y" };
+    json!({"active": active, "aud": audience, "sub": format!("{client}/{token}"), "exp": 4_000_000_000_u64})
+}
+
+async fn endpoint() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let form: BTreeMap<String, String> = String::from_utf8_lossy(&body)
+                    .split('&')
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
+                let answer = told(&form["client_id"], &form["token"]).to_string();
+                let answer =
+                    Response::builder().header("content-type", "application/json").body(Full::<Bytes>::from(answer));
+                Ok::<_, Infallible>(answer.unwrap())
+            });
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            drop(tokio::spawn(async move { server.serve_connection(TokioIo::new(stream), service).await.is_ok() }));
+        }
+    }));
+    port
+}
+
+fn pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+}
+
+fn key_set(seed: u8) -> KeySet {
+    let x = URL_SAFE_NO_PAD.encode(pair(seed).public_key().as_ref());
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]});
+    KeySet::parse(set.to_string().as_bytes()).unwrap().0
+}
+
+fn signed(seed: u8, typ: &str, claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k", "typ": typ})), part(claims));
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair(seed).sign(text.as_bytes()).as_ref()))
+}
+
+fn tokens() -> Vec<String> {
+    let mut tokens: Vec<_> = (0..40).map(|number| format!("op-{number}")).collect();
+    for number in 0..40_u64 {
+        let issuer = if number.is_multiple_of(2) { "https://a" } else { "https://b" };
+        // Every fifth is signed by the other service's key.
+        let seed = if number.is_multiple_of(2) != number.is_multiple_of(5) { 1 } else { 2 };
+        let claims = json!({
+            "iss": issuer, "sub": format!("jwt-{number}"), "aud": if number.is_multiple_of(3) { "x" } else { "y" },
+            "exp": if number.is_multiple_of(7) { 1_000 } else { 4_000_000_000_u64 },
+        });
+        tokens.push(signed(seed, if number.is_multiple_of(4) { "JWT" } else { "at+jwt" }, &claims));
+    }
+    tokens
+}
+
+/// The three sources: two services, one of them asked by two clients.
+fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<Authority>> {
+    let make = |name: &str, issuer: &str, seed: u8, client: &str| {
+        let service = json!({
+            "issuer": issuer, "keys": {"known": key_set(seed)}, "exchange": "disabled",
+            "introspection": {"enabled": {
+                "access": {
+                    "endpoint": format!("http://127.0.0.1:{port}/"), "caCertificates": "", "timeout": 20_000,
+                    "addresses": "PrivateAndPublic",
+                    "client": {"clientId": client, "secret": "d/s#k", "method": "ClientSecretPost"},
+                },
+                "dialect": "Json",
+                // Small, so that entries are thrown out all the time.
+                "cache": {"maxTtl": 60_000, "negativeTtl": 60_000, "maxEntries": 32, "stale": "never"},
+            }},
+        });
+        let name: NamespacedName = name.parse().unwrap();
+        let service = serde_json::from_value(service).unwrap();
+        let secret = Secret::new(b"secret".to_vec());
+        let authority = Authority::new(&name, &service, Some(&secret), None, Arc::new(SystemClock)).unwrap();
+        (name, Arc::new(authority))
+    };
+    [make("d/a", "https://a", 1, "gw-a"), make("d/a2", "https://a", 1, "gw-a2"), make("d/b", "https://b", 2, "gw-b")]
+        .into()
+}
+
+fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenticators> {
+    let proof = json!({"required": [], "dpopNonce": false});
+    let jwt = |service: &str, audience: &str, typ: &str| {
+        json!({"allOf": [{"jwt": {
+            "tokenService": service, "audiences": [audience], "tokenType": typ, "proof": proof, "upstreamToken": "none",
+        }}]})
+    };
+    let opaque = |service: &str, audience: &str| {
+        json!({"allOf": [{"introspection": {
+            "tokenService": service, "audiences": [audience], "proof": proof, "upstreamToken": "none",
+        }}]})
+    };
+    let lists = [
+        json!([jwt("d/a", "x", "accessToken")]),
+        json!([jwt("d/a", "y", "any"), jwt("d/b", "y", "any")]),
+        json!([jwt("d/b", "x", "any")]),
+        json!([opaque("d/a", "x")]),
+        json!([opaque("d/a", "y"), jwt("d/b", "y", "accessToken")]),
+        json!([opaque("d/a2", "x")]),
+        json!([jwt("d/a2", "y", "accessToken"), opaque("d/a2", "y")]),
+        json!([opaque("d/b", "y"), "anonymous"]),
+    ];
+    let (secrets, previous) = (BTreeMap::new(), Kept::default());
+    let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
+    let materials = Materials { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
+    let make = |list: &Value| {
+        let authentication = serde_json::from_value(json!({ "anyOf": list })).unwrap();
+        Authenticators::new(&authentication, &materials, &mut Kept::default()).unwrap()
+    };
+    lists.iter().map(make).collect()
+}
+
+fn context() -> CredentialContext {
+    CredentialContext {
+        memory: Arc::new(CredentialMemory::new(&[3; 32])),
+        digester: TokenDigester::new(&[5; 64]),
+        clock: Arc::new(SystemClock),
+    }
+}
+
+async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext) -> String {
+    let (host, path) = (Hostname::parse("a").unwrap(), CanonicalPath::parse("/").unwrap());
+    let headers: HeaderMap = [(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
+    let client = IpAddr::from([127, 0, 0, 1]);
+    let shown = Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, None).unwrap();
+    match rule.prove(&shown, context).await {
+        Ok(caller) => caller.fact().and_then(|fact| fact.claims().subject()).unwrap_or("nobody").to_owned(),
+        Err(Unauthenticated::NoCredentials) => "no credentials".to_owned(),
+        Err(Unauthenticated::Unproven { fault, .. }) => format!("{fault:?}"),
+    }
+}
+
+#[test]
+fn cached_and_uncached_verdicts_agree_i1_i2_i3_j9() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (port, tokens) = (endpoint().await, tokens());
+        let mut truth = Vec::new();
+        for token in &tokens {
+            // Made anew for every token: nothing can be remembered of another one.
+            for (rule, ready) in rules(&authorities(port)).iter().enumerate() {
+                let fresh = rules(&authorities(port));
+                let alone = verdict(&fresh[rule], token, &context()).await;
+                assert_eq!(verdict(ready, token, &context()).await, alone);
+                truth.push(alone);
+            }
+        }
+        let distinct: std::collections::BTreeSet<_> = truth.iter().collect();
+        assert!(distinct.len() > 40, "the draws tell verdicts apart: {distinct:?}");
+        let shared = Arc::new((rules(&authorities(port)), tokens, truth, context()));
+        let mut draws = tokio::task::JoinSet::new();
+        for task in 0..TASKS {
+            let shared = Arc::clone(&shared);
+            draws.spawn(async move {
+                let (rules, tokens, truth, context) = shared.as_ref();
+                let mut state = SystemClock.now().0 ^ task.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+                for _ in 0..DRAWS / TASKS {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let rule = usize::try_from(state >> 8).unwrap() % rules.len();
+                    let token = usize::try_from(state >> 24).unwrap() % tokens.len();
+                    let found = verdict(&rules[rule], &tokens[token], context).await;
+                    assert_eq!(found, truth[token * rules.len() + rule], "rule {rule}, {}", tokens[token]);
+                }
+            });
+        }
+        while let Some(done) = draws.join_next().await {
+            done.unwrap();
+        }
+    });
+}
