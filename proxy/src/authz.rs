@@ -7,9 +7,11 @@
 
 mod authorizer;
 mod cedar;
+mod external;
 mod parameters;
 mod permit;
 mod principal;
+mod protocol;
 mod request;
 
 pub use authorizer::{Authorizer, InvalidAuthorizer};

@@ -8,10 +8,8 @@ use http::{
 };
 use portreeve_policy::{AddressRange, ClientAuthentication, ClientAuthenticationMethod, Dialect, Millis, Secret};
 
-use super::{
-    AnswerFault, InvalidEndpoint,
-    outbound::{CallFault, Outbound},
-};
+use super::{AnswerFault, InvalidEndpoint};
+use crate::outbound::{CallFault, Outbound};
 
 /// Why nothing is known of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

@@ -136,6 +136,7 @@ fn challenge(access: &Access) -> Challenge {
         Condition::Addresses(_)
         | Condition::Cedar(_)
         | Condition::Claims(_)
+        | Condition::External(_)
         | Condition::Hours(_)
         | Condition::Request(_) => None,
     });

@@ -13,6 +13,8 @@ use crate::{
 pub enum Denial {
     /// The credential is broken, or there are two of them.
     BrokenCredentials(CredentialFault, Challenge),
+    /// The decision point gave no usable answer, and the policy does not go on without one.
+    DecisionPointUnavailable,
     /// A condition of the rule's authorization does not hold, or cannot be judged.
     Forbidden(Forbidden),
     /// A scope is missing.
@@ -62,6 +64,7 @@ impl Denial {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BrokenCredentials(..) => "broken_credentials",
+            Self::DecisionPointUnavailable => "decision_point_unavailable",
             Self::Forbidden(why) => why.reason(),
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
@@ -110,7 +113,8 @@ impl Denial {
             Self::InsufficientScope(challenge) | Self::NoCredentials(challenge) if !challenge.scopes.is_empty() => {
                 Some(format!("the rule demands scope {}", challenge.scope_text()))
             }
-            Self::InsufficientScope(_)
+            Self::DecisionPointUnavailable
+            | Self::InsufficientScope(_)
             | Self::MethodNotAllowed(_)
             | Self::NoCredentials(_)
             | Self::NotReady

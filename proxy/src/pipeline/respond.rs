@@ -41,7 +41,7 @@ pub(super) fn respond(denial: &Denial, decision_id: &str) -> Response<AnswerBody
     }
     match denial {
         Denial::MethodNotAllowed(allow) => insert(headers, ALLOW.as_str(), allow),
-        Denial::NotReady | Denial::TokenServiceUnavailable(_) => {
+        Denial::DecisionPointUnavailable | Denial::NotReady | Denial::TokenServiceUnavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Denial::InvalidRequest(fault) if fault.spoils_connection() => {
@@ -69,6 +69,9 @@ fn answer(denial: &Denial) -> Answer {
             title: "The credentials are malformed",
             challenge: Some(bearer(challenge, Some("invalid_request"))),
         },
+        Denial::DecisionPointUnavailable => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The request cannot be decided at the moment")
+        }
         Denial::Forbidden(_) => plain(StatusCode::FORBIDDEN, "The policy does not allow this request"),
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,

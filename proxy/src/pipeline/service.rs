@@ -164,7 +164,7 @@ impl<D: Dispatch> Gate<D> {
                 found.map_err(|refused| self.refused(refused, account))
             }
         };
-        let permit = decision(&request, &side, (target, clause), &caller, account);
+        let permit = decision(&request, &side, (target, clause), &caller, account).await;
         if !target.shadows.is_empty() {
             let (digester, now) = (&self.0.digester, account.taken_in);
             let rule = (target, clause);
@@ -175,7 +175,10 @@ impl<D: Dispatch> Gate<D> {
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let headers = credentials(&mut request, &caller, &side, upstream.forwarded, switch, &account.id);
+        let mut headers = credentials(&mut request, &caller, &side, upstream.forwarded, switch, &account.id);
+        for (name, value) in permit.headers() {
+            headers.insert(name, value.clone());
+        }
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
         let deadline = account.started + rule.timeout.duration();
@@ -199,7 +202,7 @@ impl<D: Dispatch> Gate<D> {
 }
 
 /// The decision in force.
-fn decision<D: Dispatch>(
+async fn decision<D: Dispatch>(
     request: &CanonicalRequest,
     side: &ClientSide,
     rule: (&RuleRuntime, usize),
@@ -213,7 +216,11 @@ fn decision<D: Dispatch>(
         Denial::RuleRefuses(RefusalReason::InvalidPolicy)
     })?;
     let asked = asked(request, side, rule, caller, account.taken_in);
-    authorize(authorizer, &asked, &rule.0.challenge)
+    let permit = authorize(authorizer, &asked, &rule.0.challenge).await?;
+    if permit.is_unheard() {
+        account.detail = Some("the decision point gave no usable answer; failureMode Permit let it through".to_owned());
+    }
+    Ok(permit)
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.

@@ -67,15 +67,16 @@ impl OnTrial<'_> {
             Access::Guarded { authentication, .. } => Some(authentication),
             Access::Refused(_) => None,
         });
-        let judge = |caller: &Authenticated| {
-            let asked = asked(self.request, self.side, self.rule, caller, self.now);
-            authorize(authorizer, &asked, &shadow.challenge).map(drop)
+        let found;
+        let caller = if in_force == Some(authentication) {
+            self.caller.as_ref().map_err(Clone::clone)?
+        } else {
+            let headers = &self.request.headers;
+            let asked = authenticate(self.runtime, authentication, &shadow.challenge, headers, self.digester).await;
+            found = asked.map_err(|refused| refused.denial)?;
+            &found
         };
-        if in_force == Some(authentication) {
-            return judge(self.caller.as_ref().map_err(Clone::clone)?);
-        }
-        let headers = &self.request.headers;
-        let found = authenticate(self.runtime, authentication, &shadow.challenge, headers, self.digester).await;
-        judge(&found.map_err(|refused| refused.denial)?)
+        let asked = asked(self.request, self.side, self.rule, caller, self.now);
+        authorize(authorizer, &asked, &shadow.challenge).await.map(drop)
     }
 }

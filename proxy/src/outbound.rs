@@ -45,7 +45,7 @@ pub enum InvalidEndpoint {
 
 /// What went wrong on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallFault {
+pub(crate) enum CallFault {
     Connect,
     Timeout,
     TooLarge,
@@ -53,7 +53,7 @@ pub(super) enum CallFault {
 
 /// A guarded HTTP client for one endpoint.
 #[derive(Clone)]
-pub(super) struct Outbound {
+pub(crate) struct Outbound {
     client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
     endpoint: Uri,
     timeout: Duration,
@@ -64,7 +64,7 @@ pub(super) struct Outbound {
 struct GuardedResolver(AddressRange);
 
 impl Outbound {
-    pub(super) fn new(
+    pub(crate) fn new(
         endpoint: &str,
         ca_certificates: &str,
         addresses: AddressRange,
@@ -95,7 +95,7 @@ impl Outbound {
     }
 
     /// Sends a POST to the endpoint and reads the whole answer, within one time limit.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         request: http::request::Builder,
         body: String,
