@@ -1,5 +1,6 @@
 //! A rule's conditions, ready to be judged.
 
+use http::HeaderName;
 use jiff::tz::TimeZone;
 use portreeve_policy::{
     AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
@@ -60,6 +61,13 @@ impl Authorizer {
             });
         }
         Ok(Self { checks, external })
+    }
+
+    /// Whether only a decision point may set this field for the upstream; `_` counts as `-` (H2).
+    pub fn owns_field(&self, name: &HeaderName) -> bool {
+        let Some(point) = &self.external else { return false };
+        let text = name.as_str();
+        point.owns_field(text) || (text.contains('_') && point.owns_field(&text.replace('_', "-")))
     }
 
     /// Decides: the first condition that does not hold refuses.

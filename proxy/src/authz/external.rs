@@ -63,6 +63,11 @@ impl DecisionPoint {
         })
     }
 
+    /// Whether the policy lets obligations and advice set this field; `name` is in lower case.
+    pub(super) fn owns_field(&self, name: &str) -> bool {
+        self.rule.upstream_headers.contains(name)
+    }
+
     pub(super) async fn consult(&self, asked: &Asked<'_>) -> Result<Consulted, Refusal> {
         asked.caller.ok_or(Refusal::NoCaller)?;
         let Some(question) = protocol::question(&self.rule, &self.resource, asked) else {

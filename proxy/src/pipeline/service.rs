@@ -176,9 +176,7 @@ impl<D: Dispatch> Gate<D> {
         account.permitted();
         let upstream = &target.route.upstream;
         let mut headers = credentials(&mut request, &caller, &side, upstream.forwarded, switch, &account.id);
-        for (name, value) in permit.headers() {
-            headers.insert(name, value.clone());
-        }
+        decided_fields(&mut headers, target, &permit);
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
         let deadline = account.started + rule.timeout.duration();
@@ -221,6 +219,16 @@ async fn decision<D: Dispatch>(
         account.detail = Some("the decision point gave no usable answer; failureMode Permit let it through".to_owned());
     }
     Ok(permit)
+}
+
+/// Fields that a decision point sets. The caller's copies go first, so that none passes for one where none was set (H3).
+fn decided_fields(headers: &mut HeaderMap, target: &RuleRuntime, permit: &Permit) {
+    let Ok(authorizer) = &target.authorizer else { return };
+    let forged: Vec<_> = headers.keys().filter(|name| authorizer.owns_field(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    headers.extend(permit.headers().iter().cloned());
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.

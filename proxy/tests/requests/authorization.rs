@@ -313,7 +313,7 @@ fn a_decision_point_is_told_what_the_policy_names_and_its_answer_counts_as_long_
 }
 
 #[test]
-fn no_usable_answer_refuses_unless_the_policy_says_otherwise() {
+fn no_usable_answer_refuses_unless_the_policy_says_otherwise_h3() {
     let answers = || {
         decision_point(|number, _| match number {
             0 => http(&json!({"result": {"allow": "yes"}}), ""),
@@ -337,6 +337,9 @@ fn no_usable_answer_refuses_unless_the_policy_says_otherwise() {
             assert_eq!(ask(&bed, "/orders", &token, ""), reply, "{mode} {number}");
         }
         assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""), "{mode}: faults are not remembered");
+        let forged = "X-Row-Filter: forged\r\nX_Row_Filter: forged\r\n";
+        assert_eq!(ask(&bed, "/orders", &token, forged), told(200, ""));
+        assert!(!bed.app_log().pop().unwrap().contains("forged"), "H3: nobody but the decision point sets it");
         assert_eq!(asked.lock().unwrap()[0]["input"]["subject"]["id"], "ada");
         if mode == "Permit" {
             assert!(bed.record("permitted")["detail"].as_str().unwrap().contains("failureMode"));
