@@ -18,6 +18,7 @@ use crate::{
     cedar::resolve_cedar,
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
+    external::resolve_external,
     resolve::{References, Services, Unresolved, find_token_service, registration_target},
     validate::{
         Seniority, Target, ValidPolicy, ValidRoute, generation, validate_policy, validate_route, validate_token_service,
@@ -190,7 +191,7 @@ impl Compiler<'_> {
         let object = reference(ObjectKind::ApiPolicy, name);
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
-        let valid = valid.and_then(|valid| self.add_cedar(&object, policy, valid));
+        let valid = valid.and_then(|valid| self.add_resolved(&object, policy, valid));
         let broken =
             |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
         let mut on_trial = None;
@@ -249,18 +250,25 @@ impl Compiler<'_> {
         (!says_nothing).then_some(state).into_iter().chain(on_trial).collect()
     }
 
-    /// The Cedar block, whose text may stand in a ConfigMap, joins the others.
-    fn add_cedar(
+    /// The blocks that refer to other objects join the others.
+    fn add_resolved(
         &self,
         object: &ObjectRef,
         policy: &ApiPolicy,
         mut valid: ValidPolicy,
     ) -> Result<ValidPolicy, Vec<Diagnostic>> {
-        let spec = policy.spec.authorization.as_ref().and_then(|spec| spec.cedar.as_ref());
-        let (Some(spec), Some(Authorization::AllOf(conditions))) = (spec, &mut valid.authorization) else {
+        let (Some(spec), Some(Authorization::AllOf(conditions))) =
+            (&policy.spec.authorization, &mut valid.authorization)
+        else {
             return Ok(valid);
         };
-        conditions.push(Condition::Cedar(Box::new(resolve_cedar(self.inventory, object, spec)?)));
+        if let Some(spec) = &spec.cedar {
+            conditions.push(Condition::Cedar(Box::new(resolve_cedar(self.inventory, object, spec)?)));
+        }
+        if let Some(spec) = &spec.external {
+            let rule = resolve_external(self.inventory, self.options, object, spec)?;
+            conditions.push(Condition::External(Box::new(rule)));
+        }
         Ok(valid)
     }
 

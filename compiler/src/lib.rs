@@ -16,6 +16,7 @@ mod compiled;
 mod diagnostic;
 mod duration;
 mod emit;
+mod external;
 mod inventory;
 pub mod manifest;
 mod report;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use authentication::References;
 use portreeve_crds::{
-    CaBundleRefKind, ConditionReason, TokenServiceRef,
+    CaBundleRef, CaBundleRefKind, ConditionReason, TokenServiceRef,
     v1alpha1::{
         ApiPolicy, ClientMethod, ClientRegistration, CredentialSpec, MintSpec, NamespacesFrom, SecretMethod,
         TokenService,
@@ -210,10 +210,17 @@ pub fn ca_certificates(
     service: &TokenService,
 ) -> Result<String, (ConditionReason, String)> {
     let Some(trust) = &service.spec.trust else { return Ok(String::new()) };
-    let reference = &trust.ca_ref;
+    ca_bundle(inventory, name.namespace(), &trust.ca_ref)
+}
+
+/// Certificate authorities that an object of this namespace refers to.
+pub(crate) fn ca_bundle(
+    inventory: &Inventory,
+    namespace: &str,
+    reference: &CaBundleRef,
+) -> Result<String, (ConditionReason, String)> {
     let unresolved = |message: String| (ConditionReason::UnresolvedReference, message);
-    let object =
-        NamespacedName::new(name.namespace(), &reference.name).map_err(|error| unresolved(error.to_string()))?;
+    let object = NamespacedName::new(namespace, &reference.name).map_err(|error| unresolved(error.to_string()))?;
     let (kind, text) = match reference.kind {
         CaBundleRefKind::ConfigMap => {
             ("ConfigMap", inventory.config_maps.get(&object).and_then(|map| map.get(&reference.key).cloned()))

@@ -144,6 +144,21 @@ fn every_input_compiles_to_its_golden_output() {
     assert_eq!(stale, Vec::<String>::new(), "run `make golden` and read the diff");
 }
 
+/// The examples of the page are parts of what is compiled here, apart from their indentation.
+#[test]
+fn examples_of_the_authorization_page_are_tested() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/authorization.md");
+    let bare = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let page = fs::read_to_string(page).unwrap();
+    let examples: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let inputs: Vec<_> = cases().iter().map(|(_, input)| bare(input)).collect();
+    assert!(examples.len() >= 5, "only {} examples", examples.len());
+    for example in examples {
+        let wanted = bare(example);
+        assert!(inputs.iter().any(|input| input.contains(&wanted)), "no golden input has:\n{example}");
+    }
+}
+
 #[test]
 fn no_secret_value_reaches_any_output_s1() {
     for (name, input) in cases() {

@@ -23,8 +23,9 @@ pub use authentication::{
     MintSpec, ProofSpec, SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
 };
 pub use authorization::{
-    AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, HeaderConditionSpec,
-    HoursSpec, PathParameterSpec, RangeSpec, RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
+    AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, DecisionPointSpec,
+    ExternalSpec, FailureModeSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec, RequestConditionSpec,
+    RolesSpec, ScopesSpec, ToldClaimSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

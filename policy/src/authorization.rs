@@ -3,6 +3,7 @@
 mod addresses;
 mod cedar;
 mod claims;
+mod external;
 mod hours;
 mod request;
 mod scopes;
@@ -10,6 +11,7 @@ mod scopes;
 pub use addresses::AddressRule;
 pub use cedar::{CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimType};
 pub use claims::{ClaimPath, ClaimRule, ClaimTest, InvalidClaimPath, NumberRange, Scalar};
+pub use external::{DecisionProtocol, ExternalRule, FailureMode};
 pub use hours::{Date, Hours, InvalidHours, TimeOfDay, TimeZoneName, Weekday, Window};
 pub use request::{HeaderRule, HeaderTest, ParameterRule, ParameterTest, RequestRule};
 pub use scopes::{InvalidScope, Scope, ScopeRule};
@@ -42,6 +44,8 @@ pub enum Condition {
     Claims(Vec<ClaimRule>),
     /// Attribute rules in Cedar.
     Cedar(Box<CedarRule>),
+    /// A decision point outside.
+    External(Box<ExternalRule>),
 }
 
 /// What comes of judging a condition. Only [`Judgement::Holds`] lets a request go on.
@@ -81,7 +85,7 @@ impl Condition {
     /// Whether it looks at the caller.
     pub fn needs_caller(&self) -> bool {
         match self {
-            Self::Scopes(_) | Self::Claims(_) | Self::Cedar(_) => true,
+            Self::Scopes(_) | Self::Claims(_) | Self::Cedar(_) | Self::External(_) => true,
             Self::Request(rule) => rule.needs_caller(),
             Self::Addresses(_) | Self::Hours(_) => false,
         }

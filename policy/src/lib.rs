@@ -33,9 +33,9 @@ pub use authentication::{
 };
 pub use authorization::{
     AddressRule, Authorization, CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath,
-    ClaimRule, ClaimTest, ClaimType, Condition, Date, HeaderRule, HeaderTest, Hours, InvalidClaimPath, InvalidHours,
-    InvalidScope, Judgement, NumberRange, ParameterRule, ParameterTest, RequestRule, Scalar, Scope, ScopeRule,
-    TimeOfDay, TimeZoneName, Weekday, Window,
+    ClaimRule, ClaimTest, ClaimType, Condition, Date, DecisionProtocol, ExternalRule, FailureMode, HeaderRule,
+    HeaderTest, Hours, InvalidClaimPath, InvalidHours, InvalidScope, Judgement, NumberRange, ParameterRule,
+    ParameterTest, RequestRule, Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
 };
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{ClientAddress, ForwardingHeader};

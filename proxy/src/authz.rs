@@ -7,9 +7,11 @@
 
 mod authorizer;
 mod cedar;
+mod external;
 mod parameters;
 mod permit;
 mod principal;
+mod protocol;
 mod request;
 
 pub use authorizer::{Authorizer, InvalidAuthorizer};
@@ -24,6 +26,7 @@ use http::HeaderMap;
 use crate::{authn::Fact, clock::UnixMillis};
 
 /// A request, as far as conditions look at it.
+#[derive(Clone)]
 pub struct Asked<'a> {
     /// The caller; `None` for nobody.
     pub caller: Option<&'a Fact>,

@@ -18,8 +18,8 @@ use super::Faults;
 const PATH: &str = "spec.authorization";
 
 pub(super) fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {
-    // The text of Cedar policies may stand in another object; the pass that resolves references adds the block.
-    let AuthorizationSpec { mode: _, request, addresses, hours, scopes, roles, claims, cedar } = spec;
+    // Cedar policies and decision points refer to other objects; the pass that resolves references adds these blocks.
+    let AuthorizationSpec { mode: _, request, addresses, hours, scopes, roles, claims, cedar, external } = spec;
     let mut conditions = Vec::new();
     if let Some(spec) = request {
         conditions.extend(validate_request(faults, spec).map(Condition::Request));
@@ -46,7 +46,7 @@ pub(super) fn validate_authorization(faults: &mut Faults<'_>, spec: &Authorizati
     if !rules.is_empty() {
         conditions.push(Condition::Claims(rules));
     }
-    if conditions.is_empty() && cedar.is_none() {
+    if conditions.is_empty() && cedar.is_none() && external.is_none() {
         // Nothing said is not "anyone": whoever means that leaves the block out.
         faults.add(PATH, "say at least one condition");
         return None;

@@ -50,8 +50,8 @@ pub(crate) fn validate_policy(
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));
-    let cedar = spec.authorization.as_ref().is_some_and(|spec| spec.cedar.is_some());
-    let needs_caller = cedar || authorization.as_ref().is_some_and(Authorization::needs_caller);
+    let later = spec.authorization.as_ref().is_some_and(|spec| spec.cedar.is_some() || spec.external.is_some());
+    let needs_caller = later || authorization.as_ref().is_some_and(Authorization::needs_caller);
     if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && needs_caller {
         faults.add(
             "spec.authorization",

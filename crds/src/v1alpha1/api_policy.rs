@@ -44,7 +44,7 @@ pub struct ApiPolicySpec {
     pub authentication: Option<AuthenticationSpec>,
     /// What the caller may do. Left out: the next less specific policy says; if none does, whoever was authenticated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authorization: Option<AuthorizationSpec>,
+    pub authorization: Option<Box<AuthorizationSpec>>,
 }
 
 /// One target.

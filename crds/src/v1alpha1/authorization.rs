@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::api_policy::PolicyMode;
-use crate::ConfigMapKeyRef;
+use crate::{CaBundleRef, ConfigMapKeyRef};
 
 /// What the caller may do. Every block that is there must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar)").message("say at least one condition"))]
+#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar) || has(self.external)").message("say at least one condition"))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationSpec {
     /// Enforce (default), or Shadow: this block alone is on trial, as with `spec.mode`; the others stay in force.
@@ -39,6 +39,9 @@ pub struct AuthorizationSpec {
     /// Attribute rules in Cedar, checked against a schema before they run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cedar: Option<CedarSpec>,
+    /// A decision point outside, asked when every other condition holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalSpec>,
 }
 
 /// Scopes. Both parts must hold.
@@ -187,6 +190,77 @@ pub enum ClaimTypeSpec {
     String,
 }
 
+/// A decision point outside. Exactly one of `authzen`, `opa` and `xacml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("[has(self.authzen), has(self.opa), has(self.xacml)].filter(x, x).size() == 1").message("exactly one of authzen, opa and xacml"))]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalSpec {
+    /// OpenID AuthZEN 1.0, e.g. `{url: "https://pdp.example.com/access/v1/evaluation"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authzen: Option<DecisionPointSpec>,
+    /// The data API of Open Policy Agent, e.g. `{url: "https://opa.example.com/v1/data/orders/allow"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opa: Option<DecisionPointSpec>,
+    /// The JSON profile of XACML 3.0, e.g. `{url: "https://pdp.example.com/authorize"}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xacml: Option<DecisionPointSpec>,
+    /// Certificate authorities beside the system's, e.g. `{kind: ConfigMap, name: pdp-ca, key: ca.crt}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaBundleRef>,
+    /// For the whole question, a second try included, e.g. `500ms` (default). Format of GEP-2257.
+    #[serde(default = "default_decision_timeout")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub timeout: String,
+    /// Deny (default), or Permit: what no usable answer means.
+    #[serde(default)]
+    pub failure_mode: FailureModeSpec,
+    /// Claims that are told.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub claims: Vec<ToldClaimSpec>,
+    /// Header fields that are told, e.g. `[X-Channel]`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub headers: Vec<String>,
+    /// Header fields that obligations and advice may set for the application, e.g. `[X-Row-Filter]`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128)))]
+    pub upstream_headers: Vec<String>,
+}
+
+/// Where a decision point is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionPointSpec {
+    /// URL that is asked, e.g. `https://pdp.example.com/access/v1/evaluation`.
+    #[schemars(length(min = 1, max = 1024))]
+    pub url: String,
+}
+
+/// A claim under the name by which it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ToldClaimSpec {
+    /// Name, e.g. `tenant`.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// Which claim, as a JSONPath (RFC 9535); the member of this name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub path: Option<String>,
+}
+
+/// What no usable answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum FailureModeSpec {
+    /// Refused.
+    #[default]
+    Deny,
+    /// Let through, as if the block were not there.
+    Permit,
+}
+
 /// Ranges of addresses. What is denied is denied, also where it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("size(self.allow) + size(self.deny) > 0").message("name at least one range"))]
@@ -299,6 +373,10 @@ pub struct HeaderConditionSpec {
     /// There is a line (`true`), or none (`false`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exists: Option<bool>,
+}
+
+fn default_decision_timeout() -> String {
+    "500ms".to_owned()
 }
 
 fn default_roles_path() -> String {

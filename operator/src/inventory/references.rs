@@ -53,6 +53,16 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
             add(name.namespace(), &reference.name, Reference::ConfigMap);
         }
     }
+    for (name, policy) in &inventory.policies {
+        let external = policy.spec.authorization.as_ref().and_then(|spec| spec.external.as_ref());
+        if let Some(reference) = external.and_then(|spec| spec.ca_ref.as_ref()) {
+            let wrap = match reference.kind {
+                CaBundleRefKind::ConfigMap => Reference::ConfigMap,
+                CaBundleRefKind::Secret => Reference::Secret,
+            };
+            add(name.namespace(), &reference.name, wrap);
+        }
+    }
     found
 }
 

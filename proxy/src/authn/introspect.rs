@@ -10,9 +10,11 @@ use portreeve_policy::{Dialect, EndpointAccess, MemberAccept, Secret};
 use super::{
     AnswerFault, InvalidEndpoint,
     client_authentication::{GatewayClient, form_encode},
+};
+use crate::{
+    clock::UnixMillis,
     outbound::{CallFault, Outbound},
 };
-use crate::clock::UnixMillis;
 
 /// Why nothing is known of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

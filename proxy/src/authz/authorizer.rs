@@ -1,16 +1,20 @@
 //! A rule's conditions, ready to be judged.
 
+use http::HeaderName;
 use jiff::tz::TimeZone;
 use portreeve_policy::{
     AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
 };
 
-use super::{Asked, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, request};
+use super::{Asked, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, external::DecisionPoint, request};
+use crate::authn::InvalidEndpoint;
 
 /// Conditions of one rule, with everything that can fail done.
 #[derive(Debug)]
 pub struct Authorizer {
     checks: Vec<Check>,
+    /// Asked last, when every other condition holds.
+    external: Option<DecisionPoint>,
 }
 
 /// One condition.
@@ -30,6 +34,9 @@ pub enum InvalidAuthorizer {
     /// Not Cedar.
     #[error(transparent)]
     Cedar(#[from] InvalidCedar),
+    /// A decision point that can never be asked.
+    #[error("decision point: {0}")]
+    External(#[from] InvalidEndpoint),
     /// This build knows no such zone.
     #[error(transparent)]
     Hours(#[from] InvalidHours),
@@ -38,24 +45,38 @@ pub enum InvalidAuthorizer {
 impl Authorizer {
     /// Makes the conditions of a rule ready. `route` is `namespace/name`.
     pub fn new(authorization: &Authorization, route: &str, rule: &str) -> Result<Self, InvalidAuthorizer> {
-        let check = |condition: &Condition| {
-            Ok(match condition {
+        let (mut checks, mut external) = (Vec::new(), None);
+        for condition in authorization.conditions() {
+            checks.push(match condition {
                 Condition::Addresses(rule) => Check::Addresses(rule.clone()),
                 Condition::Cedar(policies) => Check::Cedar(Box::new(CedarCheck::new(policies, route, rule)?)),
                 Condition::Claims(rules) => Check::Claims(rules.clone()),
+                Condition::External(point) => {
+                    external = Some(DecisionPoint::new(point, route, rule)?);
+                    continue;
+                }
                 Condition::Hours(hours) => Check::Hours(hours.clone(), hours.zone()?),
                 Condition::Request(rule) => Check::Request(rule.clone()),
                 Condition::Scopes(rule) => Check::Scopes(rule.clone()),
-            })
-        };
-        let checks = authorization.conditions().iter().map(check).collect::<Result<_, InvalidAuthorizer>>()?;
-        Ok(Self { checks })
+            });
+        }
+        Ok(Self { checks, external })
+    }
+
+    /// Whether only a decision point may set this field for the upstream; `_` counts as `-` (H2).
+    pub fn owns_field(&self, name: &HeaderName) -> bool {
+        let Some(point) = &self.external else { return false };
+        let text = name.as_str();
+        point.owns_field(text) || (text.contains('_') && point.owns_field(&text.replace('_', "-")))
     }
 
     /// Decides: the first condition that does not hold refuses.
-    pub fn authorize(&self, asked: &Asked<'_>) -> Result<Permit, Refusal> {
+    pub async fn authorize(&self, asked: &Asked<'_>) -> Result<Permit, Refusal> {
         self.checks.iter().try_for_each(|check| check.judge(asked))?;
-        Ok(Permit::new())
+        match &self.external {
+            None => Ok(Permit::new(Vec::new(), false)),
+            Some(point) => point.consult(asked).await.map(|told| Permit::new(told.headers, told.unheard)),
+        }
     }
 }
 

@@ -147,6 +147,7 @@ pub(super) fn scopes_of(authorization: &Authorization) -> impl Iterator<Item = &
         Condition::Addresses(_)
         | Condition::Cedar(_)
         | Condition::Claims(_)
+        | Condition::External(_)
         | Condition::Hours(_)
         | Condition::Request(_) => None,
     });

@@ -16,6 +16,8 @@ pub enum Denial {
     BrokenCredentials(CredentialFault, Challenge),
     /// A key, a password or a certificate is wrong.
     CredentialsRefused(CredentialRefusal, Challenge),
+    /// The decision point gave no usable answer, and the policy does not go on without one.
+    DecisionPointUnavailable,
     /// A condition of the rule's authorization does not hold, or cannot be judged.
     Forbidden(Forbidden),
     /// A scope is missing.
@@ -57,6 +59,7 @@ impl Denial {
                 CredentialRefusal::Digest | CredentialRefusal::StaleNonce => "invalid_digest",
                 CredentialRefusal::CertificateChain | CredentialRefusal::CertificateName => "invalid_certificate",
             },
+            Self::DecisionPointUnavailable => "decision_point_unavailable",
             Self::Forbidden(why) => why.reason(),
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
@@ -111,7 +114,8 @@ impl Denial {
             Self::InsufficientScope(challenge) | Self::NoCredentials(challenge) if !challenge.scopes.is_empty() => {
                 Some(format!("the rule demands scope {}", challenge.scope_text()))
             }
-            Self::InsufficientScope(_)
+            Self::DecisionPointUnavailable
+            | Self::InsufficientScope(_)
             | Self::MethodNotAllowed(_)
             | Self::NoCredentials(_)
             | Self::NotReady

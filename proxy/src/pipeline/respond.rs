@@ -54,7 +54,10 @@ pub(super) fn respond(
     }
     match denial {
         Denial::MethodNotAllowed(allow) => insert(headers, ALLOW.as_str(), allow),
-        Denial::NotReady | Denial::ProofsOverloaded | Denial::TokenServiceUnavailable(_) => {
+        Denial::DecisionPointUnavailable
+        | Denial::NotReady
+        | Denial::ProofsOverloaded
+        | Denial::TokenServiceUnavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Denial::TooManyAttempts(seconds) => insert(headers, RETRY_AFTER.as_str(), &seconds.to_string()),
@@ -95,6 +98,9 @@ fn answer(denial: &Denial) -> Answer<'_> {
                 if *refusal == CredentialRefusal::StaleNonce { Trouble::StaleNonce } else { Trouble::Other },
             )),
         },
+        Denial::DecisionPointUnavailable => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The request cannot be decided at the moment")
+        }
         Denial::Forbidden(_) => plain(StatusCode::FORBIDDEN, "The policy does not allow this request"),
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,

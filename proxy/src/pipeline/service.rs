@@ -174,7 +174,7 @@ impl<D: Dispatch> Gate<D> {
             (caller, Ok(permit_preflight()))
         } else {
             let caller = self.identify(target, &shown, account).await;
-            let permit = decision(&request, &side, (target, clause), &caller, account);
+            let permit = decision(&request, &side, (target, clause), &caller, account).await;
             if !target.shadows.is_empty() {
                 let (context, now) = (&self.0.on_trial, account.taken_in);
                 let trial = OnTrial { shown: &shown, rule: (target, clause), context, now, caller: &caller };
@@ -191,7 +191,8 @@ impl<D: Dispatch> Gate<D> {
         account.permitted();
         let upstream = &target.route.upstream;
         let passport = Passport { caller: &caller, key_locations, certificates, side: &side, now: self.0.clock.now() };
-        let headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
+        let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
+        decided_fields(&mut headers, target, &permit);
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, body)?);
         let deadline = account.started + rule.timeout.duration();
@@ -241,7 +242,7 @@ fn refusal_of<D: Dispatch>(target: &RuleRuntime, account: &mut Account<D>) -> Op
 }
 
 /// The decision in force.
-fn decision<D: Dispatch>(
+async fn decision<D: Dispatch>(
     request: &CanonicalRequest,
     side: &ClientSide,
     rule: (&RuleRuntime, usize),
@@ -255,7 +256,21 @@ fn decision<D: Dispatch>(
         Denial::RuleRefuses(RefusalReason::InvalidPolicy)
     })?;
     let asked = asked(request, side, rule, caller, account.taken_in);
-    authorize(authorizer, &asked, &rule.0.challenge)
+    let permit = authorize(authorizer, &asked, &rule.0.challenge).await?;
+    if permit.is_unheard() {
+        account.detail = Some("the decision point gave no usable answer; failureMode Permit let it through".to_owned());
+    }
+    Ok(permit)
+}
+
+/// Fields that a decision point sets. The caller's copies go first, so that none passes for one where none was set (H3).
+fn decided_fields(headers: &mut HeaderMap, target: &RuleRuntime, permit: &Permit) {
+    let Ok(authorizer) = &target.authorizer else { return };
+    let forged: Vec<_> = headers.keys().filter(|name| authorizer.owns_field(name)).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+    headers.extend(permit.headers().iter().cloned());
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.

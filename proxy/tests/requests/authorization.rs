@@ -2,6 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
 
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+};
+
 use serde_json::{Value, json};
 
 use super::bed::{Bed, Reply, Signer, jwt_access, open_rule};
@@ -211,6 +217,156 @@ fn cedar_policies_decide_and_a_text_that_cannot_be_read_closes_only_its_own_rout
     assert_eq!(bed.get("/tenants/acme").status, 401);
     assert_eq!(ask(&bed, "/bad", &clerk, ""), told(503, "invalid_policy"));
     assert_eq!(bed.app_log().len(), 3);
+}
+
+/// A decision point whose answer to each question is made by `answer` from the question and its number. A test's own
+/// stand-in: it speaks HTTP and JSON, and decides nothing that a real one would.
+fn decision_point(answer: impl Fn(usize, &Value) -> String + Send + Sync + 'static) -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, asked) = (listener.local_addr().unwrap().port(), Arc::new(Mutex::new(Vec::new())));
+    let (noted, answer) = (Arc::clone(&asked), Arc::new(answer));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (noted, answer) = (Arc::clone(&noted), Arc::clone(&answer));
+            std::thread::spawn(move || answer_once(stream.unwrap(), &noted, answer.as_ref()));
+        }
+    });
+    (port, asked)
+}
+
+fn answer_once(stream: TcpStream, asked: &Mutex<Vec<Value>>, answer: &dyn Fn(usize, &Value) -> String) {
+    let mut stream = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        length = lower.strip_prefix("content-length:").map_or(length, |text| text.trim().parse().unwrap());
+    }
+    let mut body = vec![0; length];
+    if length == 0 || stream.read_exact(&mut body).is_err() {
+        return;
+    }
+    let question: Value = serde_json::from_slice(&body).unwrap();
+    let number = {
+        let mut asked = asked.lock().unwrap();
+        asked.push(question.clone());
+        asked.len() - 1
+    };
+    drop(stream.get_mut().write_all(answer(number, &question).as_bytes()));
+}
+
+fn http(body: &Value, more: &str) -> String {
+    let body = body.to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
+    )
+}
+
+fn external(protocol: &str, port: u16, failure_mode: &str) -> Value {
+    json!([{"external": {
+        "protocol": protocol, "endpoint": format!("http://127.0.0.1:{port}/decide"), "caCertificates": "",
+        "addresses": "PrivateAndPublic", "timeout": 600, "failureMode": failure_mode,
+        "claims": {"tenant": "$.tenant"}, "headers": ["x-channel"], "upstreamHeaders": ["x-row-filter"],
+    }}])
+}
+
+#[test]
+fn a_decision_point_is_told_what_the_policy_names_and_its_answer_counts_as_long_as_it_says() {
+    let (port, asked) = decision_point(|_, question| {
+        let permits = question["subject"]["properties"]["claims"]["tenant"] == "acme";
+        let headers = json!({"X-Row-Filter": "own", "Authorization": "Bearer stolen", "X-Other": "x"});
+        http(&json!({"decision": permits, "context": {"headers": headers}}), "Cache-Control: max-age=60\r\n")
+    });
+    let keys = Signer::new();
+    let rule = guarded("read", "/tenants/{tenant}", &external("AuthZen", port, "Deny"));
+    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let token = |tenant: &str| keys.token_with(&json!({"sub": "ada", "client_id": "shop", "tenant": tenant, "x": 1}));
+    assert_eq!(bed.get("/tenants/acme").status, 401);
+    let acme = token("acme");
+    for _ in 0..3 {
+        assert_eq!(ask(&bed, "/tenants/acme", &acme, ""), told(200, ""));
+    }
+    assert_eq!(ask(&bed, "/tenants/acme", &token("other"), ""), told(403, "decision_point_denied"));
+    assert_eq!(ask(&bed, "/tenants/acme", &acme, "X-Channel: shop\r\n"), told(200, ""));
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 3, "one question for each set of attributes");
+    assert_eq!(
+        asked[0],
+        json!({
+            "subject": {"type": "user", "id": "ada", "properties": {
+                "issuer": "https://login.example.com", "client_id": "shop", "claims": {"tenant": "acme"},
+            }},
+            "action": {"name": "GET"},
+            "resource": {"type": "rule", "id": "default/orders/read", "properties": {
+                "host": "a", "path": "/tenants/acme", "parameters": {"tenant": "acme"},
+            }},
+            "context": {"address": "127.0.0.1", "tls": false, "headers": {}},
+        })
+    );
+    assert_eq!(asked[2]["context"]["headers"], json!({"x-channel": ["shop"]}));
+    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    assert!(seen.contains("x-row-filter: own") && !seen.contains("stolen") && !seen.contains("x-other"), "{seen}");
+}
+
+#[test]
+fn no_usable_answer_refuses_unless_the_policy_says_otherwise_h3() {
+    let answers = || {
+        decision_point(|number, _| match number {
+            0 => http(&json!({"result": {"allow": "yes"}}), ""),
+            1 => "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            2 => "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            3 => "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n{\"result\":true}".to_owned(),
+            4 => {
+                std::thread::park_timeout(std::time::Duration::from_secs(2));
+                String::new()
+            }
+            _ => http(&json!({"result": true}), ""),
+        })
+    };
+    let keys = Signer::new();
+    let token = keys.token_with(&json!({"sub": "ada"}));
+    for (mode, reply) in [("Deny", told(503, "decision_point_unavailable")), ("Permit", told(200, ""))] {
+        let (port, asked) = answers();
+        let rule = guarded("read", "/orders", &external("Opa", port, mode));
+        let bed = Bed::start_with(&json!([rule]), Some(&keys));
+        for number in 0..5 {
+            assert_eq!(ask(&bed, "/orders", &token, ""), reply, "{mode} {number}");
+        }
+        assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""), "{mode}: faults are not remembered");
+        let forged = "X-Row-Filter: forged\r\nX_Row_Filter: forged\r\n";
+        assert_eq!(ask(&bed, "/orders", &token, forged), told(200, ""));
+        assert!(!bed.app_log().pop().unwrap().contains("forged"), "H3: nobody but the decision point sets it");
+        assert_eq!(asked.lock().unwrap()[0]["input"]["subject"]["id"], "ada");
+        if mode == "Permit" {
+            assert!(bed.record("permitted")["detail"].as_str().unwrap().contains("failureMode"));
+        }
+    }
+    let gone = guarded("read", "/orders", &external("AuthZen", 9, "Deny"));
+    let bed = Bed::start_with(&json!([gone]), Some(&keys));
+    assert_eq!(ask(&bed, "/orders", &token, ""), told(503, "decision_point_unavailable"));
+}
+
+#[test]
+fn an_obligation_that_nobody_discharges_refuses() {
+    let (port, asked) = decision_point(|number, _| {
+        let name = if number == 0 { "X-Row-Filter" } else { "X-Else" };
+        let obligation = json!({"Id": "o", "AttributeAssignment": [{"AttributeId": name, "Value": "own"}]});
+        http(&json!({"Response": [{"Decision": "Permit", "Obligations": [obligation]}]}), "")
+    });
+    let keys = Signer::new();
+    let rule = guarded("read", "/orders", &external("Xacml", port, "Deny"));
+    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let token = keys.token_with(&json!({"sub": "ada", "tenant": "acme"}));
+    assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""));
+    assert!(bed.app_log().pop().unwrap().contains("x-row-filter: own"));
+    assert_eq!(ask(&bed, "/orders", &token, ""), told(403, "obligation_unknown"));
+    let first = asked.lock().unwrap()[0]["Request"].clone();
+    assert_eq!(first["AccessSubject"][0]["Attribute"][0]["Value"], "ada");
+    assert_eq!(first["Action"][0]["Attribute"][0]["Value"], "GET");
 }
 
 #[test]

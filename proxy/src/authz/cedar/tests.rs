@@ -63,7 +63,9 @@ fn judge(check: &CedarCheck, given: &Given) -> Verdict {
     match check.judge(&asked) {
         Ok(()) => Verdict::Permitted,
         Err(Refusal::Forbidden(why)) => Verdict::Refused(why),
-        Err(other @ (Refusal::InsufficientScope | Refusal::NoCaller)) => panic!("{other:?}"),
+        Err(other @ (Refusal::DecisionPointUnavailable | Refusal::InsufficientScope | Refusal::NoCaller)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -8,13 +8,14 @@ use crate::{
 };
 
 /// Decides.
-pub(in crate::pipeline) fn authorize(
+pub(in crate::pipeline) async fn authorize(
     authorizer: &Authorizer,
     asked: &Asked<'_>,
     challenge: &Challenge,
 ) -> Result<Permit, Denial> {
-    authorizer.authorize(asked).map_err(|refusal| match refusal {
+    authorizer.authorize(asked).await.map_err(|refusal| match refusal {
         Refusal::NoCaller => Denial::NoCredentials(challenge.clone()),
+        Refusal::DecisionPointUnavailable => Denial::DecisionPointUnavailable,
         Refusal::InsufficientScope => Denial::InsufficientScope(challenge.clone()),
         Refusal::Forbidden(why) => Denial::Forbidden(why),
     })

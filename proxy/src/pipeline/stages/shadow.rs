@@ -65,14 +65,15 @@ impl OnTrial<'_> {
             Access::Guarded { authentication, .. } => Some(authentication),
             Access::Refused(_) => None,
         });
-        let judge = |caller: &Caller| {
-            let asked = asked(self.shown.request, self.shown.side, self.rule, caller, self.now);
-            authorize(authorizer, &asked, &shadow.challenge).map(drop)
+        let found;
+        let caller = if in_force == Some(authentication) {
+            self.caller.as_ref().map_err(Clone::clone)?
+        } else {
+            let asked = authenticate(&shadow.gate, &shadow.challenge, self.shown, self.context).await;
+            found = asked.map_err(|refused| refused.denial)?;
+            &found
         };
-        if in_force == Some(authentication) {
-            return judge(self.caller.as_ref().map_err(Clone::clone)?);
-        }
-        let found = authenticate(&shadow.gate, &shadow.challenge, self.shown, self.context).await;
-        judge(&found.map_err(|refused| refused.denial)?)
+        let asked = asked(self.shown.request, self.shown.side, self.rule, caller, self.now);
+        authorize(authorizer, &asked, &shadow.challenge).await.map(drop)
     }
 }

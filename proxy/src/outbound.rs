@@ -48,7 +48,7 @@ pub enum InvalidEndpoint {
 
 /// What went wrong on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallFault {
+pub(crate) enum CallFault {
     Connect,
     Timeout,
     TooLarge,
@@ -56,7 +56,7 @@ pub(super) enum CallFault {
 
 /// A guarded HTTP client for one endpoint.
 #[derive(Clone)]
-pub(super) struct Outbound {
+pub(crate) struct Outbound {
     client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
     endpoint: Uri,
     timeout: Duration,
@@ -68,14 +68,14 @@ struct GuardedResolver(AddressRange);
 
 impl Outbound {
     /// A client of this endpoint; with a method that wants it, `secret` is certificate chain and key.
-    pub(super) fn new(access: &EndpointAccess, secret: &Secret) -> Result<Self, InvalidEndpoint> {
+    pub(crate) fn new(access: &EndpointAccess, secret: &Secret) -> Result<Self, InvalidEndpoint> {
         let EndpointAccess { endpoint, client, ca_certificates, addresses, timeout } = access;
         let identity = (client.method == ClientAuthenticationMethod::TlsClientAuth).then_some(secret);
         Self::connect(endpoint, ca_certificates, *addresses, timeout.duration(), identity)
     }
 
     /// A client of this endpoint.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         endpoint: &str,
         ca_certificates: &str,
         addresses: AddressRange,
@@ -114,7 +114,7 @@ impl Outbound {
     }
 
     /// Sends a POST to the endpoint and reads the whole answer, within one time limit.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         request: http::request::Builder,
         body: String,

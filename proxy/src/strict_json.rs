@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Value};
 
 /// Reads an object without repeated members at any depth.
-pub(super) fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub(crate) fn parse_object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice::<Strict>(bytes).ok()?.0 {
         Value::Object(map) => Some(map),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,

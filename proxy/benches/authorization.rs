@@ -1,0 +1,146 @@
+//! What a decision costs when the caller's facts are remembered: `cargo bench -p portreeve-proxy --bench authorization`.
+//! Prints nanoseconds for each case, the median and the best of many batches, beside its target.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a measurement that cannot go on shall say so by panicking, and lives in real time"
+)]
+
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::FutureExt;
+use http::HeaderMap;
+use portreeve_policy::{Authorization, CanonicalPath, KeySet, NamespacedName, PathMatch};
+use portreeve_proxy::{
+    authn::{Authority, Fact, TokenDigester},
+    authz::{Asked, Authorizer, PathParameters},
+    clock::{SystemClock, UnixMillis},
+};
+use serde_json::{Value, json};
+
+const BATCHES: usize = 51;
+const TURNS: u32 = 4000;
+
+/// A verified token of a clerk, as the token cache holds it.
+fn fact() -> Arc<Fact> {
+    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
+    let claims = json!({
+        "iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "aud": ["orders"], "exp": now + 3600,
+        "iat": now, "jti": "0f3c1c1e", "scope": "orders:read orders:write", "tenant": "acme",
+        "roles": ["clerk", "auditor"], "level": 3,
+    });
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref()));
+    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
+    let (set, _) = KeySet::parse(keys.to_string().as_bytes()).unwrap();
+    let service = json!({
+        "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
+    });
+    let name: NamespacedName = "default/login".parse().unwrap();
+    let service = serde_json::from_value(service).unwrap();
+    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let digest = TokenDigester::new(&[3; 64]).digest(&token);
+    authority.verify(&token, digest).unwrap().0
+}
+
+fn cedar(text: &str, reads: &Value) -> Value {
+    json!({"cedar": {
+        "text": text, "roles": "$.roles", "groups": null, "pathParameters": [], "headers": [], "reads": reads,
+        "claims": {"tenant": {"path": "$.tenant", "kind": "String", "optional": false}},
+    }})
+}
+
+fn authorizer(conditions: &Value) -> Authorizer {
+    let authorization: Authorization = serde_json::from_value(json!({"allOf": conditions})).unwrap();
+    Authorizer::new(&authorization, "shop/orders", "read").unwrap()
+}
+
+fn measure(name: &str, target: &str, mut turn: impl FnMut()) {
+    let mut batches: Vec<f64> = (0..BATCHES)
+        .map(|_| {
+            let start = Instant::now();
+            (0..TURNS).for_each(|_| turn());
+            start.elapsed().as_secs_f64() * 1e9 / f64::from(TURNS)
+        })
+        .collect();
+    batches.sort_by(f64::total_cmp);
+    println!("{name:<62} median {:>7.0} ns   best {:>7.0} ns   target {target}", batches[BATCHES / 2], batches[0]);
+}
+
+fn main() {
+    let fact = fact();
+    let path = CanonicalPath::parse("/orders/7").unwrap();
+    let template = PathMatch::Template("/orders/{id}".to_owned().try_into().unwrap());
+    let headers = HeaderMap::new();
+    let asked = Asked {
+        caller: Some(&fact),
+        address: "10.1.2.3".parse().unwrap(),
+        tls: true,
+        method: "GET",
+        host: "orders.example.com",
+        path: path.as_str(),
+        parameters: PathParameters::new(&path, Some(&template)),
+        headers: &headers,
+        now: UnixMillis(1_795_392_000_000),
+    };
+    let timed = r#"permit(principal in Role::"clerk", action == Action::"GET", resource) when {
+        principal.tenant == "acme" && context.tls && context.address.isInRange(ip("10.0.0.0/8")) &&
+        context.time < datetime("2030-01-01") };"#;
+    let untimed = r#"permit(principal in Role::"clerk", action == Action::"GET", resource) when {
+        principal.tenant == "acme" && context.tls && context.address.isInRange(ip("10.0.0.0/8")) &&
+        context.host == "orders.example.com" };"#;
+    let claims = json!([
+        {"path": "$.tenant", "test": {"in": ["acme"]}}, {"path": "$.roles", "test": {"containsAnyOf": ["clerk"]}},
+    ]);
+    let elsewhere: Vec<_> =
+        (0..1000).map(|_| authorizer(&json!([cedar(timed, &json!(["address", "time", "tls"]))]))).collect();
+    for (name, target, conditions) in [
+        ("scopes", "-", json!([{"scopes": {"allOf": ["orders:read"], "anyOf": []}}])),
+        ("claims: tenant and roles by JSONPath", "-", json!([{ "claims": claims }])),
+        ("addresses", "-", json!([{"addresses": {"allow": ["10.0.0.0/8"], "deny": ["10.9.0.0/16"]}}])),
+        (
+            "hours",
+            "-",
+            json!([{"hours": {
+                "timeZone": "Europe/Vienna", "exceptDates": [],
+                "windows": [{"weekdays": [], "from": "00:00", "to": "24:00"}],
+            }}]),
+        ),
+        (
+            "Cedar: roles, tenant, address, time, tls, decided anew",
+            "<= 4000 ns",
+            json!([cedar(timed, &json!(["address", "time", "tls"]))]),
+        ),
+        (
+            "Cedar: roles, tenant, address, host, tls, remembered",
+            "<= 300 ns",
+            json!([cedar(untimed, &json!(["address", "host", "tls"]))]),
+        ),
+    ] {
+        let authorizer = authorizer(&conditions);
+        measure(name, target, || {
+            black_box(authorizer.authorize(black_box(&asked)).now_or_never().unwrap().unwrap());
+        });
+    }
+    // Another client each time, so that nothing is ever remembered.
+    let authorizer = authorizer(&json!([cedar(untimed, &json!(["address", "host", "tls"]))]));
+    let mut client = 0x0a00_0000_u32;
+    measure("Cedar: roles, tenant, address, host, tls, decided anew", "<= 4000 ns", || {
+        client += 1;
+        let asked = Asked { address: std::net::Ipv4Addr::from(client).into(), ..asked.clone() };
+        black_box(authorizer.authorize(black_box(&asked)).now_or_never().unwrap().unwrap());
+    });
+    println!("{} rules with Cedar policies stood beside, and were never looked at", elsewhere.len());
+}
