@@ -56,6 +56,7 @@ class Server:
             "POST", f"/admin/realms/{self.realm}/clients-initial-access", token, {"count": 100_000, "expiration": 86_400},
         )
         self.add_scopes(token)
+        self.lift_scope_policy(token)
         return {
             "issuer": f"{self.base}/realms/{self.realm}", "initial_access_token": initial["token"],
             "admin": f"{self.base}/admin/realms/{self.realm}", "admin_password": self.password,
@@ -69,6 +70,13 @@ class Server:
                 "name": name, "protocol": "openid-connect",
                 "attributes": {"include.in.token.scope": "true", "display.on.consent.screen": "false"},
             })
+
+    def lift_scope_policy(self, token):
+        """As it comes, a client with an initial access token may name the realm's default scopes only."""
+        kind = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
+        for policy in self.call("GET", f"/admin/realms/{self.realm}/components?type={kind}", token):
+            if policy["providerId"] == "allowed-client-templates":
+                self.call("DELETE", f"/admin/realms/{self.realm}/components/{policy['id']}", token)
 
     def wait_until_up(self):
         until = time.monotonic() + WITHIN
