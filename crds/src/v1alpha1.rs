@@ -3,11 +3,16 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+mod access;
 mod api_policy;
 mod api_route;
 mod client_registration;
 mod token_service;
 
+pub use access::{
+    AccessApproval, AccessDecision, AccessRequest, AccessState, AccessVerdict, ApiAccessSpec, ApiRef, AutomaticAccess,
+    Environment,
+};
 pub use api_policy::{
     AnonymousSpec, ApiPolicy, ApiPolicySpec, ApiPolicyStatus, AuthenticationSpec, AuthenticatorSpec, AuthorizationSpec,
     IntrospectionRuleSpec, JwtRuleSpec, Precedence, ScopesSpec, TargetRef, UpstreamTokenSpec,
@@ -18,7 +23,8 @@ pub use api_route::{
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,
-    ClientRegistrationStatus, DeletionPolicy, GrantType, ResponseType,
+    ClientRegistrationStatus, DeletionPolicy, DriftPolicy, GrantType, ResponseType, RotationSpec, ServerErrorStatus,
+    TlsSubject, TlsSubjectType,
 };
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,

@@ -20,6 +20,7 @@ metadata: {name: accounts, namespace: default}
 spec:
   tokenServiceRef: {name: login}
   metadata: {clientName: accounts, grantTypes: [client_credentials], scope: \"orders:read orders:write invoices:read\"}
+  authentication: {method: ClientSecretBasic}
   credentialsSecretName: accounts-oauth
 ";
 

@@ -39,6 +39,9 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
     }
     for (name, registration) in &inventory.registrations {
         add(name.namespace(), &registration.spec.credentials_secret_name, Reference::Secret);
+        if let Some(reference) = &registration.spec.software_statement_ref {
+            add(name.namespace(), &reference.name, Reference::Secret);
+        }
     }
     found
 }
