@@ -25,6 +25,7 @@ async function main() {
   const { lifetime, port, jwtResources } = settings();
   const state = { keys: await createKeys(), faults: createFaults(), calls: new Map(), uses: freshUses(), scopes: new Set(SCOPES) };
   const store = createStore();
+  state.store = store;
   let provider;
   let callback;
 
