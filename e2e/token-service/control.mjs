@@ -8,6 +8,7 @@ function routes(state) {
     'DELETE /fault': () => { state.faults.clear(); return {}; },
     'GET /calls': () => Object.fromEntries(state.calls),
     'DELETE /calls': () => { state.calls.clear(); return {}; },
+    'GET /peaks': () => state.peaks.read(),
     'POST /rotate-keys': async ({ removeOld }) => {
       const kid = await state.keys.rotate(Boolean(removeOld));
       state.renew();
