@@ -37,7 +37,7 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<Callers> {
     report.need("the samples are taken", async { Ok((apply(bed).await?, ())) }).await?;
     report.check("the TokenService is Ready", service(bed)).await;
     for name in ["gateway", "shop", "accounts"] {
-        let check = format!("application {name} is registered and its Secret has four keys");
+        let check = format!("application {name} is registered and its Secret has the documented keys");
         report.need(&check, async { Ok((registered(bed, name).await?, ())) }).await?;
     }
     report.need("applications get opaque tokens with their credentials", callers(bed)).await
@@ -72,7 +72,8 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
     let held = bed.object(&object, TEAM).await?;
     let secret = secret(bed, &format!("{name}-oauth")).await?;
     let keys: Vec<_> = secret.keys().map(String::as_str).collect();
-    ensure!(keys == ["client_id", "client_secret", "issuer", "token_endpoint"], "the Secret has {keys:?}");
+    let documented = [".env", "client_id", "client_secret", "issuer", "token_endpoint"];
+    ensure!(keys == documented, "the Secret has {keys:?}");
     let id = secret.get("client_id").cloned().unwrap_or_default();
     ensure!(text(&held, "/status/clientId") == id && !id.is_empty(), "status.clientId is not the Secret's client_id");
     ensure!(secret.get("issuer") == Some(&bed.issuer), "the Secret's issuer is {:?}", secret.get("issuer"));

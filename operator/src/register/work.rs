@@ -82,7 +82,7 @@ pub(super) enum Next {
 const REFUSED_AGAIN: Duration = Duration::from_mins(10);
 
 /// For how long a Secret that is read as variables may lag behind, in a kubelet's cache.
-const KUBELET_LAG: u64 = 120;
+const KUBELET_LAG: u64 = 10;
 
 /// A wait that a server names is for the others too.
 const BUSY_WITHOUT_TIME: Duration = Duration::from_secs(1);
@@ -244,7 +244,7 @@ impl Keep<'_> {
             };
         }
         let now = seconds(self.means.clock.as_ref());
-        let retiring = client.old_until.map(|at| if holders.is_empty() { at } else { at.max(now.saturating_add(60)) });
+        let retiring = client.old_until.map(|at| if holders.is_empty() { at } else { at.max(now.saturating_add(20)) });
         let at = client.next_rotation.filter(|_| client.old_until.is_none()).into_iter().chain(retiring).min();
         Next::Drift(at.map(|at| Duration::from_secs(at.saturating_sub(now).max(1))))
     }
