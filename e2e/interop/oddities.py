@@ -76,7 +76,8 @@ def tokens(bench, server, check):
         good = odd.clients[f"{name}-1"]["metadata"]["scope"] == "orders:read" and not odd.wrong
         check(f"{name}: three edits, never with a wrong token", good, odd.wrong)
     foreign = bench.journal("foreign").read_text()
-    check("foreign management address: known, and never told a token", "foreign_management_uri" in foreign)
+    status = bench.condition("foreign", "Registered")
+    check("foreign management address: never told a token, counts as unmanaged", "foreign_management_uri" in foreign and status[1] == "Unmanaged", status)
 
 
 def waits(bench, server, check):

@@ -118,8 +118,8 @@ pub(crate) fn consented(occasion: &Occasion<'_>, registration: &Registration) ->
 }
 
 /// Whether RFC 7592 is of no use for this client.
-pub(crate) fn is_unmanaged(entry: &JournalEntry, registration: &Registration) -> bool {
+pub(crate) fn is_unmanaged(desired: &Desired, entry: &JournalEntry, registration: &Registration) -> bool {
     registration.registration_access_token.is_none()
-        || registration.registration_client_uri.is_none()
+        || !registration.registration_client_uri.as_ref().is_some_and(|address| desired.endpoint().admits(address))
         || entry.obstacle.as_ref().is_some_and(|obstacle| obstacle.kind == ObstacleKind::Unmanaged)
 }

@@ -75,7 +75,9 @@ fn delete(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> V
     };
     let agreed = consented(occasion, registration);
     match &entry.obstacle {
-        _ if agreed && (is_unmanaged(entry, registration) || moved(desired, entry).is_some()) => vec![Step::Abandon],
+        _ if agreed && (is_unmanaged(desired, entry, registration) || moved(desired, entry).is_some()) => {
+            vec![Step::Abandon]
+        }
         Some(obstacle) if obstacle.kind != ObstacleKind::Unmanaged => {
             match way(desired, occasion, entry, obstacle, false) {
                 Way::Abandon => vec![Step::Abandon],
@@ -95,7 +97,7 @@ fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, regist
     if moved(desired, entry).is_some() {
         return if agreed { anew(desired, Step::Abandon) } else { Vec::new() };
     }
-    let unmanaged = is_unmanaged(entry, registration);
+    let unmanaged = is_unmanaged(desired, entry, registration);
     if let Some(obstacle) = entry.obstacle.as_ref().filter(|_| !unmanaged) {
         return match way(desired, occasion, entry, obstacle, true) {
             Way::Abandon => anew(desired, Step::Abandon),

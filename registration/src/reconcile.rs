@@ -171,7 +171,7 @@ fn conclude(desired: &Desired, entry: JournalEntry, told: Told) -> Result<Outcom
     }
 
     let drift = compare(desired, &entry, &registration.reported);
-    let unmanaged = is_unmanaged(&entry, &registration);
+    let unmanaged = is_unmanaged(desired, &entry, &registration);
     let retiring = entry.retired.iter().map(|retired| retired.registration.client_id.clone()).collect();
     let possible_orphan = entry.suspected();
     let (next_rotation, old_until) = (rotation::next_at(desired, &entry), rotation::retires_at(&entry));

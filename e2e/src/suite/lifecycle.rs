@@ -5,12 +5,13 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::{
-    bed::{Bed, LATER, SOON, TEAM},
-    registration::secret,
+    bed::{AUDIENCE, Bed, LATER, SOON, TEAM},
+    registration::{secret, secret_in},
 };
 use crate::{
     kubectl::text,
     report::{Report, eventually, shown},
+    tokens::{self, Credentials},
 };
 
 /// An application with a key of its own, and a pod that takes its credentials in as variables.
@@ -29,10 +30,12 @@ kind: Pod
 metadata: {name: holder, namespace: TEAM}
 spec:
   terminationGracePeriodSeconds: 0
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: holder
     image: registry.local/sample-api:e2e
     imagePullPolicy: Never
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
     envFrom: [{secretRef: {name: rotating-oauth}}]
 ";
 
@@ -73,12 +76,34 @@ spec:
   credentialsSecretName: left-oauth
 ";
 
+/// The same, with a secret.
+const LEAVING_SECRET: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: TokenService
+metadata: {name: leaving, namespace: TEAM}
+spec:
+  issuer: ISSUER
+  registration: {initialAccessTokenRef: {name: dcr, key: token}}
+---
+apiVersion: portreeve.dev/v1alpha1
+kind: ClientRegistration
+metadata: {name: left, namespace: TEAM}
+spec:
+  tokenServiceRef: {name: leaving}
+  metadata: {clientName: left, grantTypes: [client_credentials], scope: \"orders:read\"}
+  authentication: {method: ClientSecretBasic}
+  credentialsSecretName: left-oauth
+";
+
+/// A namespace that comes and goes.
+const LEAVER: &str = "portreeve-e2e-leaver";
+
 pub(super) async fn stage(bed: &Bed, report: &mut Report) {
     report.check("an application gets a key of its own by default", own_key(bed)).await;
     report.check("a key is rotated on demand, and kept while a pod runs with it", rotation(bed)).await;
     report.check("the old key goes when the pod is gone", retirement(bed)).await;
     report.check("access waits for the owner of the API, and comes with the approval", access(bed)).await;
     report.check("a client is deleted although its TokenService is gone", left_behind(bed)).await;
+    report.check("a namespace that goes takes its clients with it", namespace(bed)).await;
 }
 
 async fn own_key(bed: &Bed) -> Result<String> {
@@ -156,4 +181,25 @@ async fn left_behind(bed: &Bed) -> Result<String> {
     let deletion = ["delete", "clientregistration/left", "-n", TEAM, "--timeout=60s"];
     let (_, took) = eventually(SOON, async || bed.kubectl.run(&deletion).await).await?;
     Ok(format!("after {}", shown(took)))
+}
+
+async fn namespace(bed: &Bed) -> Result<String> {
+    let dcr = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dcr", "namespace": LEAVER},
+        "stringData": {"token": bed.initial_access_token},
+    });
+    bed.kubectl.run(&["create", "namespace", LEAVER]).await?;
+    bed.apply(&dcr.to_string()).await?;
+    bed.apply(&LEAVING_SECRET.replace("TEAM", LEAVER).replace("ISSUER", &bed.issuer)).await?;
+    bed.awaited("clientregistration/left", LEAVER, ("Ready", "True"), LATER).await?;
+    let held = secret_in(bed, LEAVER, "left-oauth").await?;
+    let value = |key: &str| held.get(key).cloned().unwrap_or_default();
+    let (client_id, client_secret, token_endpoint) =
+        (value("client_id"), value("client_secret"), value("token_endpoint"));
+    let credentials = Credentials { client_id, client_secret, token_endpoint };
+    tokens::token(&bed.web, &credentials, "orders:read", AUDIENCE).await?;
+    bed.kubectl.run(&["delete", "namespace", LEAVER, "--timeout=100s"]).await?;
+    let answer = tokens::ask(&bed.web, &credentials, "orders:read", AUDIENCE).await?;
+    ensure!(answer.body.contains("invalid_client"), "the token endpoint answered {}: {}", answer.status, answer.body);
+    Ok("the token endpoint says invalid_client".to_owned())
 }

@@ -89,7 +89,12 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
 
 /// A Secret's values by key.
 pub(super) async fn secret(bed: &Bed, name: &str) -> Result<BTreeMap<String, String>> {
-    let held = bed.object(&format!("secret/{name}"), TEAM).await?;
+    secret_in(bed, TEAM, name).await
+}
+
+/// The same of a namespace.
+pub(super) async fn secret_in(bed: &Bed, namespace: &str, name: &str) -> Result<BTreeMap<String, String>> {
+    let held = bed.object(&format!("secret/{name}"), namespace).await?;
     let data = held.pointer("/data").and_then(Value::as_object).context("the Secret is empty")?;
     let decoded = data.iter().map(|(key, value)| {
         let bytes = STANDARD.decode(value.as_str().unwrap_or_default())?;

@@ -31,7 +31,7 @@ use crate::{
     inventory::explain,
 };
 
-/// Keeps an object until its client is dealt with.
+/// Keeps an object, and the journal of its client, until the client is dealt with.
 const FINALIZER: &str = "portreeve.dev/registration";
 
 /// Names the registration of a Secret whose object is gone and whose client was retained.
@@ -201,7 +201,9 @@ impl ClusterStore {
     pub(super) async fn retain(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
         let (namespace, name) = place(registration);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [], "annotations": {RETAINED: name}}}));
+        let patch = Patch::Merge(json!({"metadata": {
+            "ownerReferences": [], "finalizers": null, "annotations": {RETAINED: name},
+        }}));
         match api.patch(&journal_name(name), &PatchParams::default(), &patch).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -255,6 +257,8 @@ impl SecretJournal {
         let data = BTreeMap::from([(ENTRY.to_owned(), ByteString(entry.to_bytes().to_vec()))]);
         let mut metadata = metadata(&self.name, self.registration.namespace(), self.owner.clone());
         metadata.resource_version.clone_from(&self.version);
+        // A namespace that is being deleted takes its Secrets first; without the journal the client would be lost.
+        metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         let secret = Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() };
         let stored = match &self.version {
             None => self.api.create(&PostParams::default(), &secret).await,
@@ -266,7 +270,13 @@ impl SecretJournal {
 
     pub(super) async fn clear(&mut self) -> Result<(), JournalError> {
         let Some(version) = self.version.take() else { return Ok(()) };
-        let only = Preconditions { resource_version: Some(version), uid: None };
+        let release = Patch::Merge(json!({"metadata": {"finalizers": null, "resourceVersion": version}}));
+        let released = match self.api.patch(&self.name, &PatchParams::default(), &release).await {
+            Ok(secret) => secret.metadata,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(fault) => return Err(self.fault(&fault)),
+        };
+        let only = Preconditions { resource_version: released.resource_version, uid: released.uid };
         let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
         match self.api.delete(&self.name, &params).await {
             Ok(_) => Ok(()),
