@@ -17,7 +17,7 @@ use crate::{
     attach::{Blocks, PolicyIndex, PolicyState},
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
-    resolve::{Services, Unresolved, find_token_service, registration_target, resolve_authentication},
+    resolve::{Services, Unresolved, find_token_service, registration_target, resolve_authentication, rotation},
     validate::{Seniority, Target, ValidRoute, generation, validate_policy, validate_route, validate_token_service},
 };
 
@@ -265,6 +265,10 @@ impl Compiler<'_> {
                 let path = "spec.tokenServiceRef";
                 findings.unresolved = Some((reason, format!("{path}: {message}")));
                 self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
+                continue;
+            }
+            if let Err((reason, message)) = rotation(registration) {
+                self.reject(&object, vec![Diagnostic::error(&object, "spec.rotation", reason, message)]);
                 continue;
             }
             let target = registration_target(self.inventory, self.options, registration);

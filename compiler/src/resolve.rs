@@ -343,19 +343,20 @@ fn software_statement(
     })
 }
 
-fn rotation(registration: &ClientRegistration) -> Result<ResolvedRotation, Unresolved> {
+/// When credentials are renewed; a fault is one of `spec.rotation`.
+pub(crate) fn rotation(registration: &ClientRegistration) -> Result<ResolvedRotation, Unresolved> {
     let spec = &registration.spec.rotation;
     let seconds = |field: &str, text: &str| {
         let length = parse_duration(text).map(|length| length.duration().as_secs());
         length.filter(|seconds| *seconds > 0).ok_or_else(|| {
-            let message = format!("rotation.{field}: {text:?} is no duration of a second or more, such as 24h");
+            let message = format!("{field}: {text:?} is no duration of a second or more, such as 24h");
             (ConditionReason::Invalid, message)
         })
     };
     let overlap = seconds("overlap", &spec.overlap)?;
     let interval = spec.interval.as_deref().map(|text| seconds("interval", text)).transpose()?;
     if interval.is_some_and(|interval| interval <= overlap) {
-        let message = "rotation.interval is longer than rotation.overlap, or old credentials would pile up".to_owned();
+        let message = "interval: longer than overlap, or old credentials would pile up".to_owned();
         return Err((ConditionReason::Invalid, message));
     }
     Ok(ResolvedRotation { interval, overlap })

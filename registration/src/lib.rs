@@ -73,6 +73,8 @@ mod obstacle;
 mod occasion;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod properties;
 mod reconcile;
 mod registered;
 mod rotation;

@@ -38,7 +38,7 @@ pub(super) async fn end(
 ) -> Done {
     let ended = end_claimed(&name, registration, target, means).await;
     let Err((reason, next)) = ended else { return finished(name, &ended) };
-    let stalled = failures.saturating_add(1) >= TRIES || next == Next::Never;
+    let stalled = is_stuck(failures, next);
     let message = format!(
         "cannot delete the client: {reason}; to let the object go all the same, annotate it with {ABANDON} and its \
          client_id, or set deletionPolicy: Retain"
@@ -47,6 +47,11 @@ pub(super) async fn end(
     let next = if stalled { Next::In(STUCK_AGAIN) } else { next };
     tracing::warn!(registration = %name, %reason, stalled, "cannot delete the client of an object that goes");
     Done { name, report, next, good: false, busy: None }
+}
+
+/// Whether this failure, after so many others, is one that people should know of.
+fn is_stuck(failures: u32, next: Next) -> bool {
+    failures.saturating_add(1) >= TRIES || next == Next::Never
 }
 
 /// Ends a registration whose object is gone, as the object last said.
@@ -177,5 +182,63 @@ async fn delete(
         Ok(Outcome::Gone { possible_orphan, .. }) => Ok(possible_orphan),
         Ok(Outcome::Registered(_) | Outcome::Retained { .. }) => Err(never("the client was kept".to_owned())),
         Err(error) => Err((error.to_string(), next_after(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portreeve_registration::{Registration, Retired, Secret};
+
+    use super::*;
+
+    fn entry() -> JournalEntry {
+        let registration = |id: &str| Registration {
+            client_id: id.to_owned(),
+            client_id_issued_at: None,
+            client_secret: Some(Secret::new("s".to_owned())),
+            client_secret_expires_at: None,
+            faults: Vec::new(),
+            registration_access_token: None,
+            registration_client_uri: None,
+            reported: serde_json::Map::new(),
+        };
+        JournalEntry {
+            registration: Some(registration("c2")),
+            retired: vec![Retired { registration: registration("c1"), until: 1 }],
+            home: Some(Home {
+                issuer: "https://old.test".to_owned(),
+                endpoint: "https://old.test/reg".to_owned(),
+                token_endpoint: None,
+                trust: String::new(),
+            }),
+            ..JournalEntry::default()
+        }
+    }
+
+    #[test]
+    fn tries_are_bounded() {
+        for (failures, next, stuck) in [
+            (0, Next::Backoff, false),
+            (TRIES - 2, Next::In(Duration::from_secs(1)), false),
+            (TRIES - 1, Next::Backoff, true),
+            (u32::MAX, Next::Backoff, true),
+            (0, Next::Never, true),
+        ] {
+            assert_eq!(is_stuck(failures, next), stuck, "{failures} {next:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_left_behind_only_by_its_name_and_all_are_told() {
+        for consent in [None, Some("c1"), Some("")] {
+            assert!(give_up(&entry(), "u", consent).is_none(), "{consent:?}");
+        }
+        assert_eq!(give_up(&entry(), "u", Some("c2")).unwrap().abandoned, ["c2", "c1"]);
+    }
+
+    #[test]
+    fn a_token_service_that_is_gone_is_remembered() {
+        assert_eq!(home(&entry(), Err("gone".to_owned())).unwrap().endpoint, "https://old.test/reg");
+        assert_eq!(home(&JournalEntry::default(), Err("gone".to_owned())), Err("gone".to_owned()));
     }
 }
