@@ -121,7 +121,7 @@ def prepare(bench, keycloak):
 
 
 def client(bench, name, method, annotations=None, scope=SCOPE):
-    bench.client(name, "keycloak", method, scope, annotations, {"additional": {"org_unit": "a"}}, rotation={"overlap": "6s"})
+    bench.client(name, "keycloak", method, scope, annotations, {"contacts": ["a@example.com"]}, rotation={"overlap": "6s"})
 
 
 def run(bench, keycloak, told):
@@ -133,7 +133,7 @@ def run(bench, keycloak, told):
         check(f"{method}: its credentials get a token", keycloak.token(bench.credentials(name)) == 200)
         check(f"{method}: one client there", len(keycloak.clients(name)) == 1)
     honoured = bench.condition("kc-basic", "MetadataHonoured")
-    check("what Keycloak does not keep is named", honoured[0] == "False" and "org_unit dropped" in honoured[2], honoured)
+    check("what Keycloak does not keep is named", honoured[0] == "False" and "contacts dropped" in honoured[2], honoured)
     edit(bench, keycloak, check)
     rotate_secret(bench, keycloak, check)
     rotate_key(bench, keycloak, check)

@@ -50,8 +50,11 @@ class OddServer:
                 for name, value in {"content-type": "application/json", "cache-control": "no-store", **headers}.items():
                     self.send_header(name, value)
                 self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                try:
+                    self.end_headers()
+                    self.wfile.write(content)
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # the operator was ended
 
             do_GET = do_POST = do_PUT = do_DELETE = answer
 

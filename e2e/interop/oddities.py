@@ -8,8 +8,15 @@ ABANDON = "portreeve.dev/abandon-client"
 TABLE = (
     "no-management", "no-update", "single-use", "never-rotates", "delete-200", "delete-204", "delete-401", "delete-404",
     "expiring", "drops", "changes", "fails-first", "busy-seconds", "busy-date", "html", "silent", "refuses", "foreign",
-    "used-up-token", "wrong-token", "deleted-there", "locked", "edited-there", "edited-and-left",
+    "used-up-token", "wrong-token", "deleted-there", "locked", "edited-there", "edited-and-left", "moved", "statement",
+    "keyed", "self-signed", "secret-jwt", "public",
 )
+METHODS = {
+    "keyed": ("PrivateKeyJwt", "private_key_jwt", {"private_key", "key_id"}),
+    "self-signed": ("SelfSignedTlsClientAuth", "self_signed_tls_client_auth", {"tls.crt", "tls.key"}),
+    "secret-jwt": ("ClientSecretJwt", "client_secret_jwt", {"client_secret"}),
+    "public": ("None", "none", set()),
+}
 
 
 def prepare(bench, server):
@@ -24,13 +31,21 @@ def prepare(bench, server):
             "registration": {"initialAccessTokenRef": {"name": secret, "key": "token"}},
         })
         more = {"rotation": {"overlap": "3s"}} if name == "expiring" else {}
+        if name in METHODS:
+            more = {"method": METHODS[name][0]}
+        if name == "statement":
+            bench.secret("statement", jwt="a.b.c")
+            more = {"softwareStatementRef": {"name": "statement", "key": "jwt"}}
         if name == "edited-and-left":
             more = {"driftPolicy": "Report"}
         client(bench, name, **more)
 
 
 def client(bench, name, scope="orders:read orders:write", **more):
-    bench.client(name, name, scope=scope, metadata={"contacts": ["shop@example.com"]}, **more)
+    metadata = {"contacts": ["shop@example.com"]}
+    if name == "public":
+        metadata.update(grantTypes=["authorization_code"], redirectUris=["https://shop.example.com/cb"])
+    bench.client(name, name, scope=scope, metadata=metadata, **more)
 
 
 def run(bench, server, told):
@@ -43,6 +58,8 @@ def run(bench, server, told):
     check("ready at every server that can be used at all", not waiting, [(n, bench.condition(n)) for n in waiting])
     many = {name: server.odd(name).made for name in plain if name not in ("expiring",)}
     check("with one client each", all(count == 1 for count in many.values()), many)
+    methods(bench, server, check)
+    moved(bench, server, check)
     without_management(bench, server, check)
     tokens(bench, server, check)
     waits(bench, server, check)
@@ -51,6 +68,34 @@ def run(bench, server, told):
     lost(bench, server, check)
     ends(bench, server, check)
     renewal(bench, server, check)
+
+
+def methods(bench, server, check):
+    for name, (method, spelled, keys) in METHODS.items():
+        held = server.odd(name).clients[f"{name}-1"]["metadata"]
+        found = set(bench.credentials(name)) - {"client_id", "issuer", "token_endpoint", ".env"}
+        jwks = len(held.get("jwks", {}).get("keys", []))
+        wanted = 1 if method in ("PrivateKeyJwt", "SelfSignedTlsClientAuth") else 0
+        if name != "public":  # this server makes a secret for everybody
+            check(f"{method}: registered so, and the Secret has what it needs", (held["token_endpoint_auth_method"], found, jwks) == (spelled, keys, wanted), (held, found))
+        else:
+            check("a public client is registered so", (held["token_endpoint_auth_method"], jwks) == (spelled, 0), held)
+    check("no private key leaves", not any('"d"' in str(odd.clients) or "PRIVATE" in str(odd.clients) for odd in server.odds.values()))
+    statement = server.odd("statement").clients["statement-1"]["metadata"].get("software_statement")
+    check("a software statement is sent along", statement == "a.b.c", statement)
+
+
+def moved(bench, server, check):
+    base = f"{server.base}/moved"
+    bench.apply("TokenService", "moved", {
+        "issuer": f"{base}/other", "discovery": "None",
+        "endpoints": {"registration": f"{base}/reg", "token": f"{base}/token", "jwks": f"{base}/jwks"},
+        "registration": {"initialAccessTokenRef": {"name": "dcr", "key": "token"}},
+    })
+    told = until(lambda: bench.condition("moved")[1] == "AnotherIssuer") and bench.condition("moved", "Stalled")[2]
+    check("another issuer: told, and nothing done", told and f"{ABANDON}: moved-1" in told and server.odd("moved").made == 1, told)
+    client(bench, "moved", annotations={ABANDON: "moved-1"})
+    check("registered there by consent", until(lambda: bench.credentials("moved").get("client_id") == "moved-2"))
 
 
 def without_management(bench, server, check):

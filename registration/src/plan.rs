@@ -124,11 +124,11 @@ fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, regist
     if new && desired.drift_policy() == DriftPolicy::Correct && !unmanaged {
         return vec![Step::Update];
     }
-    credentials(desired, occasion, entry, unmanaged)
+    credentials(desired, occasion, entry)
 }
 
 /// What is to be done about credentials alone.
-fn credentials(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, unmanaged: bool) -> Vec<Step> {
+fn credentials(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
     let over = |until: u64| until <= occasion.now && !occasion.old_in_use;
     if entry.retired.iter().any(|retired| over(retired.until)) {
         return vec![Step::Retire];
@@ -140,8 +140,6 @@ fn credentials(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry,
         return Vec::new();
     }
     match desired.key_purpose() {
-        // Without updates the server cannot be told of a key; it stays, and the caller says so.
-        Some(_) if unmanaged => Vec::new(),
         Some(_) => vec![Step::AddKey],
         None => vec![Step::Replace],
     }

@@ -4,7 +4,7 @@
 //! standards have no way to renew a secret without ending the old one at once, so a client with a secret is replaced: a
 //! second client is registered, its credentials are handed out, and the first is deleted after the overlap.
 
-use crate::{Desired, JournalEntry, Occasion, Registration, SecretExpiry};
+use crate::{Desired, JournalEntry, Occasion, Registration, SecretExpiry, obstacle::is_unmanaged};
 
 /// When credentials are renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,12 @@ fn is_retiring(entry: &JournalEntry) -> bool {
     retires_at(entry).is_some()
 }
 
-/// Public clients and those with a certificate of somebody else's have nothing that could be renewed here.
+/// Public clients and those with a certificate of somebody else's have nothing that could be renewed here; and a server
+/// that takes no updates cannot be told of a new key.
 fn can_rotate(desired: &Desired, entry: &JournalEntry) -> bool {
-    let secret = entry.registration.as_ref().is_some_and(|own| own.client_secret.is_some());
-    desired.key_purpose().is_some() || (secret && desired.uses_secret())
+    let Some(registration) = &entry.registration else { return false };
+    match desired.key_purpose() {
+        Some(_) => !is_unmanaged(desired, entry, registration),
+        None => registration.client_secret.is_some() && desired.uses_secret(),
+    }
 }

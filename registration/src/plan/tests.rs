@@ -158,6 +158,11 @@ fn plans_rotation_of_keys_by_union() {
     assert_eq!(union.present_key().unwrap().kid, "k2");
     assert_eq!(plan(&desired, &occasion(1099), &union), []);
     assert_eq!(plan(&desired, &occasion(1100), &union), [Step::DropKeys]);
+    let mut unmanaged = union.clone();
+    unmanaged.registration.as_mut().unwrap().registration_access_token = None;
+    unmanaged.keys.truncate(1);
+    unmanaged.last_sent = Some(desired.document_with(&unmanaged));
+    assert_eq!(plan(&desired, &occasion(9999), &unmanaged), [], "it cannot be told of a new key");
     let used = Occasion { old_in_use: true, ..occasion(1100) };
     assert_eq!(plan(&desired, &used, &union), []);
 }
