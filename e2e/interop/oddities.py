@@ -173,7 +173,12 @@ def lost(bench, server, check):
     del odd.clients["deleted-there-2"]
     stalled = until(lambda: bench.condition("deleted-there", "Stalled")[0] == "True")
     check("but only once", stalled and odd.made == 2, bench.condition("deleted-there"))
-    server.odd("locked").clients["locked-1"]["token"] = "revoked"
+    locked = server.odd("locked").clients["locked-1"]
+    token, locked["token"] = locked["token"], "revoked"
+    until(lambda: bench.condition("locked")[1] == "LockedOut")
+    locked["token"] = token
+    check("a lock that was lifted is noticed", until(lambda: bench.condition("locked")[0] == "True"), bench.condition("locked"))
+    locked["token"] = "revoked"
     told = until(lambda: bench.condition("locked")[1] == "LockedOut") and bench.condition("locked", "Stalled")[2]
     check("a revoked registration token, and the client alive: told, with the way out", told and f"{ABANDON}: locked-1" in told, told)
     check("and the client is left alone", server.odd("locked").made == 1)

@@ -51,7 +51,7 @@ pub(super) async fn end(
 
 /// Whether this failure, after so many others, is one that people should know of.
 fn is_stuck(failures: u32, next: Next) -> bool {
-    failures.saturating_add(1) >= TRIES || next == Next::Never
+    failures.saturating_add(1) >= TRIES || matches!(next, Next::Drift(_) | Next::Never)
 }
 
 /// Ends a registration whose object is gone, as the object last said.
@@ -223,6 +223,7 @@ mod tests {
             (TRIES - 1, Next::Backoff, true),
             (u32::MAX, Next::Backoff, true),
             (0, Next::Never, true),
+            (0, Next::Drift(None), true),
         ] {
             assert_eq!(is_stuck(failures, next), stuck, "{failures} {next:?}");
         }

@@ -288,6 +288,8 @@ pub(super) fn next_after(error: &Error) -> Next {
         Retry::Never if matches!(error, Error::InitialTokenRefused { .. } | Error::Refused { .. }) => {
             Next::In(REFUSED_AGAIN)
         }
+        // Somebody may lift the lock, or bring the client back; a read would tell.
+        Retry::Never if matches!(error, Error::LockedOut { .. } | Error::Missing { .. }) => Next::Drift(None),
         Retry::Never => Next::Never,
     }
 }
