@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance e2e figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance e2e failpoints interop load figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -37,6 +37,15 @@ conformance: ## published vectors through the library and through a running prox
 
 e2e: ## a real node, the chart, real pods; KUBECONFIG names another cluster
 	@e2e/run
+
+failpoints: ## 1,000 registrations that end at any await, against the real token service; RUNS and SEED
+	@$(PYTHON) e2e/failpoints/run $(RUNS)
+
+interop: ## registration at Keycloak, and at a server with every oddity of docs/registration.md
+	@$(PYTHON) e2e/interop/run
+
+load: ## 1,000 ClientRegistrations at once
+	@$(PYTHON) e2e/load/run
 
 figures: ## measure what the README states, in release mode
 	@$(PYTHON) bench/figures

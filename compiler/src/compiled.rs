@@ -19,7 +19,7 @@ use crate::{
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
     external::resolve_external,
-    resolve::{References, Services, Unresolved, find_token_service, registration_target},
+    resolve::{References, Services, Unresolved, find_token_service, registration_target, rotation},
     validate::{
         Seniority, Target, ValidPolicy, ValidRoute, generation, validate_policy, validate_route, validate_token_service,
     },
@@ -314,6 +314,10 @@ impl Compiler<'_> {
                 let path = "spec.tokenServiceRef";
                 findings.unresolved = Some((reason, format!("{path}: {message}")));
                 self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
+                continue;
+            }
+            if let Err((reason, message)) = rotation(registration) {
+                self.reject(&object, vec![Diagnostic::error(&object, "spec.rotation", reason, message)]);
                 continue;
             }
             let target = registration_target(self.inventory, self.options, registration);

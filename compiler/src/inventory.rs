@@ -128,7 +128,7 @@ impl Inventory {
             Object::TokenService(object) => drop(self.token_services.insert(name, Arc::new(object))),
             Object::ApiRoute(object) => drop(self.routes.insert(name, Arc::new(object))),
             Object::ApiPolicy(object) => drop(self.policies.insert(name, Arc::new(object))),
-            Object::ClientRegistration(object) => drop(self.registrations.insert(name, Arc::new(object))),
+            Object::ClientRegistration(object) => drop(self.registrations.insert(name, Arc::new(*object))),
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! - Broken input gives a diagnostic *and* a refusal for just the rules that it touches, never silence.
 //! - A namespace's objects change no other namespace's snapshots, unless a grant of the owner says so.
 
+mod access;
 mod attach;
 mod cedar;
 mod collide;
@@ -24,11 +25,12 @@ mod resolve;
 mod status;
 mod validate;
 
+pub use access::{Access, decide_access};
 pub use compiled::{Compiled, Findings, compile};
 pub use diagnostic::{Diagnostic, Severity};
 pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SigningKey, SkippedObject};
 pub use resolve::{
-    RegistrationTarget, ResolvedRegistration, ca_certificates, gateway_credentials, minting_namespaces,
-    registration_target,
+    RegistrationTarget, ResolvedRegistration, ResolvedRotation, ca_certificates, gateway_credentials,
+    minting_namespaces, registration_target,
 };
 pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};

@@ -15,7 +15,8 @@ use portreeve_crds::{
 use portreeve_policy::{ClientAuthentication, ClientAuthenticationMethod, NamespacedName, Secret, SecretName};
 
 use crate::{
-    Inventory, Options,
+    Access, Inventory, Options, decide_access,
+    duration::parse_duration,
     emit::no_endpoint,
     validate::{ValidTokenService, check_url},
 };
@@ -40,12 +41,30 @@ pub struct ResolvedRegistration {
     pub initial_access_token: Option<Secret>,
     /// Certificate authorities beside the system's, in PEM.
     pub ca_certificates: String,
+    /// The Secret and key of the initial access token, for people: `namespace/name key "token"`; empty where registration
+    /// is open.
+    pub initial_access_token_place: String,
+    /// The software statement, if there is one.
+    pub software_statement: Option<Secret>,
+    /// When credentials are renewed.
+    pub rotation: ResolvedRotation,
+    /// The scopes that may be asked for.
+    pub access: Access,
+}
+
+/// When credentials are renewed, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedRotation {
+    /// Between two renewals; `None`: only on request.
+    pub interval: Option<u64>,
+    /// For which the old credentials stay good.
+    pub overlap: u64,
 }
 
 /// What can be said of a registration's target.
 #[expect(missing_docs, reason = "the names say it")]
 pub enum RegistrationTarget {
-    Resolved(ResolvedRegistration),
+    Resolved(Box<ResolvedRegistration>),
     Unresolved(ConditionReason, String),
 }
 
@@ -191,12 +210,26 @@ fn registered_credentials(
     if at != service.namespace() || reference.name != service.name() {
         return Err(unresolved(format!("ClientRegistration {name} is registered at another TokenService")));
     }
+    if !found.spec.credentials_keys.is_empty() {
+        return Err(unresolved(format!(
+            "ClientRegistration {name} renames keys of its Secret; the gateway reads them by their own names, so leave \
+             credentialsKeys out there"
+        )));
+    }
     let method = match found.spec.authentication.method {
         ClientMethod::ClientSecretBasic => SecretMethod::ClientSecretBasic,
         ClientMethod::ClientSecretPost => SecretMethod::ClientSecretPost,
         ClientMethod::None => {
             return Err(unresolved(format!(
                 "ClientRegistration {name} is a public client; introspection needs a secret"
+            )));
+        }
+        ClientMethod::PrivateKeyJwt => SecretMethod::PrivateKeyJwt,
+        ClientMethod::SelfSignedTlsClientAuth => SecretMethod::TlsClientAuth,
+        ClientMethod::ClientSecretJwt | ClientMethod::TlsClientAuth => {
+            return Err(unresolved(format!(
+                "ClientRegistration {name} authenticates in a way that the gateway does not speak; use PrivateKeyJwt, \
+                 ClientSecretBasic, ClientSecretPost or SelfSignedTlsClientAuth there"
             )));
         }
     };
@@ -246,7 +279,7 @@ pub fn registration_target(
     registration: &ClientRegistration,
 ) -> RegistrationTarget {
     match resolve_registration(inventory, options, registration) {
-        Ok(resolved) => RegistrationTarget::Resolved(resolved),
+        Ok(resolved) => RegistrationTarget::Resolved(Box::new(resolved)),
         Err((reason, message)) => RegistrationTarget::Unresolved(reason, message),
     }
 }
@@ -285,7 +318,14 @@ fn resolve_registration(
             Some(held.filter(|secret| !secret.expose().is_empty()).cloned().ok_or_else(missing)?)
         }
     };
+    let initial_access_token_place = reference.map_or_else(String::new, |reference| {
+        format!("Secret {}/{} key {:?}", name.namespace(), reference.name, reference.key)
+    });
     Ok(ResolvedRegistration {
+        initial_access_token_place,
+        software_statement: software_statement(inventory, from, registration)?,
+        rotation: rotation(registration)?,
+        access: decide_access(inventory, registration),
         issuer: service.spec.issuer.clone(),
         registration_endpoint: endpoint,
         token_endpoint: endpoints.token.or_else(|| discovered.endpoints.token.clone()),
@@ -293,4 +333,40 @@ fn resolve_registration(
         ca_certificates: ca_certificates(inventory, &name, service)?,
         token_service: name,
     })
+}
+
+fn software_statement(
+    inventory: &Inventory,
+    namespace: &str,
+    registration: &ClientRegistration,
+) -> Result<Option<Secret>, Unresolved> {
+    let Some(reference) = &registration.spec.software_statement_ref else { return Ok(None) };
+    let held = NamespacedName::new(namespace, &reference.name).ok().and_then(|name| inventory.secrets.get(&name));
+    let held = held.and_then(|secret| secret.get(&reference.key)).filter(|secret| secret.expose_str().is_some());
+    held.cloned().map(Some).ok_or_else(|| {
+        let message = format!(
+            "softwareStatementRef: Secret {namespace}/{} has no text under {:?}; create it, or correct the name",
+            reference.name, reference.key
+        );
+        (ConditionReason::UnresolvedReference, message)
+    })
+}
+
+/// When credentials are renewed; a fault is one of `spec.rotation`.
+pub(crate) fn rotation(registration: &ClientRegistration) -> Result<ResolvedRotation, Unresolved> {
+    let spec = &registration.spec.rotation;
+    let seconds = |field: &str, text: &str| {
+        let length = parse_duration(text).map(|length| length.duration().as_secs());
+        length.filter(|seconds| *seconds > 0).ok_or_else(|| {
+            let message = format!("{field}: {text:?} is no duration of a second or more, such as 24h");
+            (ConditionReason::Invalid, message)
+        })
+    };
+    let overlap = seconds("overlap", &spec.overlap)?;
+    let interval = spec.interval.as_deref().map(|text| seconds("interval", text)).transpose()?;
+    if interval.is_some_and(|interval| interval <= overlap) {
+        let message = "interval: longer than overlap, or old credentials would pile up".to_owned();
+        return Err((ConditionReason::Invalid, message));
+    }
+    Ok(ResolvedRotation { interval, overlap })
 }

@@ -1,17 +1,18 @@
 //! Golden pairs: `NAME.in.yaml` holds objects, `NAME.out.yaml` the snapshots, statuses and diagnostics that follow.
 //! `make golden` writes the outputs anew; the diff is for a person to read.
 //!
-//! Beside objects a test may hold two kinds of its own: `Discovered`, what was fetched from a token service, and
-//! `Fleet`, what proxies did not acknowledge; all others did.
+//! Beside objects a test may hold kinds of its own: `Discovered`, what was fetched from a token service; `SigningKey`,
+//! that the gateway has one in this namespace; and `Fleet`, what proxies did not acknowledge; all others did.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use portreeve_compiler::{
-    Compiled, Discovered, DiscoveredEndpoints, FleetView, Options, PodView, compile, manifest::Manifests, statuses,
+    Compiled, Discovered, DiscoveredEndpoints, FleetView, Options, PodView, SigningKey, compile, manifest::Manifests,
+    statuses,
 };
-use portreeve_policy::{AddressRange, KeySet, NamespacedName, Snapshot};
+use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName, Snapshot};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -43,6 +44,21 @@ fn discovered(manifests: &mut Manifests, document: &Value) {
         jwks: text("/endpoints/jwks"),
     };
     manifests.inventory.discovered.insert(name, Arc::new(Discovered { endpoints, keys, fault: text("/fault") }));
+}
+
+/// The gateway's key of a namespace, as the operator would have made it.
+fn signing_key(manifests: &mut Manifests, namespace: &str) {
+    let coordinate = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc";
+    let set = json!({"keys": [{"kty": "EC", "crv": "P-256", "kid": "gw-1", "x": coordinate, "y": coordinate}]});
+    let object = NamespacedName::new(namespace, "portreeve-signing").unwrap();
+    let key = SigningKey {
+        name: SecretName::new(object, "gw-1").unwrap(),
+        key_id: "gw-1".to_owned(),
+        issuer: format!("urn:portreeve:{namespace}"),
+        private_key: Secret::new(b"c4n4ry".to_vec()),
+        published: KeySet::parse(set.to_string().as_bytes()).unwrap().0,
+    };
+    manifests.inventory.signing_keys.insert(namespace.to_owned(), Arc::new(key));
 }
 
 /// Every pod runs its snapshot, but for what the `Fleet` document says.
@@ -81,6 +97,7 @@ fn load(name: &str, input: &str) -> (Manifests, Compiled, Option<Value>) {
         match document["kind"].as_str() {
             Some("Discovered") => discovered(&mut manifests, &document),
             Some("Fleet") => fleet = Some(document),
+            Some("SigningKey") => signing_key(&mut manifests, document["metadata"]["namespace"].as_str().unwrap()),
             _ => {}
         }
     }
@@ -144,18 +161,19 @@ fn every_input_compiles_to_its_golden_output() {
     assert_eq!(stale, Vec::<String>::new(), "run `make golden` and read the diff");
 }
 
-/// The examples of the page are parts of what is compiled here, apart from their indentation.
+/// The examples of the pages are parts of what is compiled here, apart from their indentation.
 #[test]
-fn examples_of_the_authorization_page_are_tested() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/authorization.md");
+fn examples_of_the_pages_are_tested() {
     let bare = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
-    let page = fs::read_to_string(page).unwrap();
-    let examples: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let inputs: Vec<_> = cases().iter().map(|(_, input)| bare(input)).collect();
-    assert!(examples.len() >= 5, "only {} examples", examples.len());
-    for example in examples {
-        let wanted = bare(example);
-        assert!(inputs.iter().any(|input| input.contains(&wanted)), "no golden input has:\n{example}");
+    for name in ["authentication.md", "authorization.md"] {
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)).unwrap();
+        let examples: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert!(examples.len() >= 5, "{name}: only {} examples", examples.len());
+        for example in examples {
+            let wanted = bare(example);
+            assert!(inputs.iter().any(|input| input.contains(&wanted)), "{name}: no golden input has:\n{example}");
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 /// What a condition speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
+    /// The owners of the APIs that were asked for granted access.
+    AccessGranted,
     /// The object is valid and was taken in.
     Accepted,
     /// Every Ready pod concerned acknowledged a revision that holds this generation.
@@ -27,7 +29,11 @@ pub enum ConditionType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the reasons as users read them; docs/status.md explains each")]
 pub enum ConditionReason {
+    AccessDenied,
+    AccessGranted,
+    AccessPending,
     Accepted,
+    AnotherIssuer,
     AwaitingKeys,
     AwaitingRegistration,
     ChangedByServer,
@@ -35,6 +41,7 @@ pub enum ConditionReason {
     Conflicted,
     CredentialsWritten,
     Current,
+    DeletionFailed,
     ForeignSecret,
     Honoured,
     Invalid,
@@ -55,8 +62,10 @@ pub enum ConditionReason {
     RegistrationFailed,
     Rejected,
     ResolvedRefs,
+    RotationFailed,
     TargetNotFound,
     TokenServiceUnavailable,
+    Unmanaged,
     UnresolvedReference,
     UnsupportedField,
 }

@@ -41,7 +41,7 @@ pub enum Object {
     TokenService(TokenService),
     ApiRoute(ApiRoute),
     ApiPolicy(ApiPolicy),
-    ClientRegistration(ClientRegistration),
+    ClientRegistration(Box<ClientRegistration>),
 }
 
 /// An object that is there but cannot be understood. It still takes part: what it was to govern is refused.
@@ -69,7 +69,9 @@ pub fn read_object(value: Value) -> Option<Result<Object, Box<Unreadable>>> {
         ObjectKind::TokenService => read(ObjectKind::TokenService, value, Object::TokenService),
         ObjectKind::ApiRoute => read(ObjectKind::ApiRoute, value, Object::ApiRoute),
         ObjectKind::ApiPolicy => read(ObjectKind::ApiPolicy, value, Object::ApiPolicy),
-        ObjectKind::ClientRegistration => read(ObjectKind::ClientRegistration, value, Object::ClientRegistration),
+        ObjectKind::ClientRegistration => {
+            read(ObjectKind::ClientRegistration, value, |object| Object::ClientRegistration(Box::new(object)))
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
+mod access;
 mod api_policy;
 mod api_route;
 mod authentication;
@@ -10,6 +11,10 @@ mod authorization;
 mod client_registration;
 mod token_service;
 
+pub use access::{
+    AccessApproval, AccessDecision, AccessRequest, AccessState, AccessVerdict, ApiAccessSpec, ApiRef, AutomaticAccess,
+    Environment,
+};
 pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, PolicyMode, Precedence, TargetRef};
 pub use api_route::{
     ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec,
@@ -29,7 +34,8 @@ pub use authorization::{
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,
-    ClientRegistrationStatus, DeletionPolicy, GrantType, ResponseType,
+    ClientRegistrationStatus, DeletionPolicy, DriftPolicy, GrantType, ResponseType, RotationSpec, ServerErrorStatus,
+    TlsSubject, TlsSubjectType,
 };
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,

@@ -9,6 +9,7 @@ mod bed;
 mod deletion;
 mod fleet;
 mod install;
+mod lifecycle;
 mod outage;
 mod registration;
 mod requests;
@@ -57,6 +58,7 @@ async fn stages(bed: &Bed, report: &mut Report) -> Option<()> {
     secrets::stage(bed, report, &callers, "after registration and requests").await;
     fleet::stage(bed, report, &callers, &address).await;
     secrets::stage(bed, report, &callers, "after edits and faults").await;
+    lifecycle::stage(bed, report).await;
     outage::stage(bed, report, &callers, &address).await;
     deletion::stage(bed, report, &callers, &address).await;
     secrets::stage(bed, report, &callers, "at the end").await;

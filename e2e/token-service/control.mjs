@@ -8,6 +8,7 @@ function routes(state) {
     'DELETE /fault': () => { state.faults.clear(); return {}; },
     'GET /calls': () => Object.fromEntries(state.calls),
     'DELETE /calls': () => { state.calls.clear(); return {}; },
+    'GET /peaks': () => state.peaks.read(),
     'POST /rotate-keys': async ({ removeOld }) => {
       const kid = await state.keys.rotate(Boolean(removeOld));
       state.renew();
@@ -15,6 +16,8 @@ function routes(state) {
     },
     'POST /sign': (body) => ({ jwt: state.keys.sign(body) }),
     'POST /initial-access-token': async ({ uses }) => ({ initial_access_token: await state.newInitialAccessToken(uses) }),
+    'POST /clients': ({ software_id }) => state.store.list('Client', 'software_id', software_id),
+    'POST /delete-client': async ({ client_id }) => { await state.store('Client').destroy(client_id); return {}; },
   };
 }
 

@@ -15,6 +15,22 @@ export const listen = (server, port, host) => new Promise((done, failed) => {
   server.listen(port, host, () => done(server.address().port));
 });
 
+// How many requests were open at once, by the first segment of their path.
+export function createPeaks() {
+  const open = new Map();
+  const most = new Map();
+  return {
+    enter(path, res) {
+      const first = `/${path.split('/')[1]}`;
+      const now = (open.get(first) ?? 0) + 1;
+      open.set(first, now);
+      most.set(first, Math.max(now, most.get(first) ?? 0));
+      res.on('close', () => open.set(first, open.get(first) - 1));
+    },
+    read: () => Object.fromEntries(most),
+  };
+}
+
 // One request to the provider, its answer as a whole.
 function ask(req, body, { port, issuer, headers }) {
   const { host, protocol } = new URL(issuer);
@@ -49,6 +65,7 @@ export function createFront(state) {
     try {
       const path = new URL(req.url, 'http://any').pathname;
       state.calls.set(path, (state.calls.get(path) ?? 0) + 1);
+      state.peaks.enter(path, res);
       const body = await readBody(req);
       if (await state.faults.answered(path, res)) return;
       state.learn(`${req.url} ${body}`);

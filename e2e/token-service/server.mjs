@@ -4,7 +4,7 @@ import './quiet.mjs';
 import http from 'node:http';
 import { createControl } from './control.mjs';
 import { createFaults } from './faults.mjs';
-import { createFront, listen } from './front.mjs';
+import { createFront, createPeaks, listen } from './front.mjs';
 import { createKeys } from './keys.mjs';
 import { createProvider, freshUses, initialAccessToken } from './provider.mjs';
 import { createStore } from './store.mjs';
@@ -23,8 +23,9 @@ function settings() {
 
 async function main() {
   const { lifetime, port, jwtResources } = settings();
-  const state = { keys: await createKeys(), faults: createFaults(), calls: new Map(), uses: freshUses(), scopes: new Set(SCOPES) };
+  const state = { keys: await createKeys(), faults: createFaults(), calls: new Map(), peaks: createPeaks(), uses: freshUses(), scopes: new Set(SCOPES) };
   const store = createStore();
+  state.store = store;
   let provider;
   let callback;
 

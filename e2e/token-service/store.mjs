@@ -12,7 +12,7 @@ export function createStore() {
     return undefined;
   };
 
-  return (model) => ({
+  const adapter = (model) => ({
     async upsert(id, payload, expiresIn) {
       const until = expiresIn ? Date.now() + expiresIn * 1000 : Infinity;
       entries.set(`${model}:${id}`, { payload: structuredClone(payload), until });
@@ -40,4 +40,10 @@ export function createStore() {
       }
     },
   });
+
+  // What is alive of a model, for the control port.
+  adapter.list = (model, member, value) => [...entries]
+    .filter(([key, entry]) => key.startsWith(`${model}:`) && entry.payload[member] === value && alive(entry))
+    .map(([, { payload }]) => structuredClone(payload));
+  return adapter;
 }

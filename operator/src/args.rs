@@ -48,6 +48,13 @@ pub struct Args {
     /// How often the keys with which the gateway mints tokens are replaced, e.g. 24h.
     #[arg(long, value_name = "TIME", env = "PORTREEVE_SIGNING_ROTATION", default_value = "24h")]
     signing_rotation: String,
+    /// How often token services are asked how they describe our clients, e.g. 30m.
+    #[arg(long, value_name = "TIME", env = "PORTREEVE_DRIFT_INTERVAL", default_value = "30m")]
+    drift_interval: String,
+    /// Most clients that are registered, read or deleted at the same time.
+    #[arg(long, value_name = "COUNT", env = "PORTREEVE_REGISTRATION_CONCURRENCY", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    registration_concurrency: u16,
     /// Form of the log on standard error; RUST_LOG sets its level.
     #[arg(long, value_enum, env = "PORTREEVE_LOG_FORMAT", default_value = "json")]
     log_format: LogFormat,
@@ -75,6 +82,10 @@ pub struct Settings {
     pub discovery_interval: Duration,
     /// How often signing keys are replaced.
     pub signing_rotation: Duration,
+    /// How often drift of our clients is looked for.
+    pub drift_interval: Duration,
+    /// Most registrations that are worked on at the same time.
+    pub registration_concurrency: usize,
     /// Form of the log.
     pub log_format: LogFormat,
 }
@@ -135,12 +146,15 @@ impl Args {
             allow_private_addresses,
             discovery_interval,
             signing_rotation,
+            drift_interval,
+            registration_concurrency,
             log_format,
         } = self;
         let mut faults = Vec::new();
         let admin = address("--admin", &admin, &mut faults);
         let interval = time("--discovery-interval", &discovery_interval, &mut faults);
         let rotation = time("--signing-rotation", &signing_rotation, &mut faults);
+        let drift = time("--drift-interval", &drift_interval, &mut faults);
         let mode = if let Some(source) = source {
             for (flag, given) in [
                 ("--listen", listen.is_some()),
@@ -177,10 +191,22 @@ impl Args {
             listen.map(|listen| Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name }))
         };
         let addresses = if allow_private_addresses { AddressRange::PrivateAndPublic } else { AddressRange::Public };
-        match (mode, admin, interval, rotation) {
-            (Some(mode), Some(admin), Some(discovery_interval), Some(signing_rotation)) if faults.is_empty() => {
+        match (mode, admin, interval, rotation, drift) {
+            (Some(mode), Some(admin), Some(discovery_interval), Some(signing_rotation), Some(drift_interval))
+                if faults.is_empty() =>
+            {
                 let options = Options { allow_http, addresses };
-                Ok(Settings { mode, admin, options, discovery_interval, signing_rotation, log_format })
+                let registration_concurrency = usize::from(registration_concurrency);
+                Ok(Settings {
+                    mode,
+                    admin,
+                    options,
+                    discovery_interval,
+                    signing_rotation,
+                    drift_interval,
+                    registration_concurrency,
+                    log_format,
+                })
             }
             _ => Err(InvalidArgs(faults)),
         }

@@ -7,8 +7,12 @@
 
 mod cluster_store;
 mod conditions;
+mod credentials;
 mod desired;
+mod end;
 mod file_store;
+mod keys;
+mod pods;
 mod registrar;
 mod report;
 mod store;
@@ -17,5 +21,5 @@ mod work;
 pub(crate) use cluster_store::ClusterStore;
 pub(crate) use file_store::FileStore;
 pub(crate) use registrar::{Registrar, RegistrarSettings, Wanted};
-pub(crate) use report::RegistrationReport;
+pub(crate) use report::{RegistrationFacts, RegistrationReport};
 pub(crate) use store::Store;

@@ -16,9 +16,13 @@ use crate::{
 };
 
 /// POST of RFC 7591 section 3.1; the initial access token, if there is one, as a Bearer token.
-pub(crate) fn create_request(desired: &Desired, initial: Option<&Secret>) -> Result<Request<Vec<u8>>, Error> {
+pub(crate) fn create_request(
+    desired: &Desired,
+    document: &Document,
+    initial: Option<&Secret>,
+) -> Result<Request<Vec<u8>>, Error> {
     let token = initial.map(|token| bearer(token, "the initial access token")).transpose()?;
-    let body = Value::Object(desired.document().clone()).to_string();
+    let body = Value::Object(stated(desired, document.clone())).to_string();
     request(Method::POST, desired.endpoint().url().as_str(), token, Some(body))
 }
 
@@ -26,15 +30,24 @@ pub(crate) fn create_request(desired: &Desired, initial: Option<&Secret>) -> Res
 pub(crate) fn management_request(
     step: Step,
     desired: &Desired,
+    document: &Document,
     registration: &Registration,
     token: &Secret,
 ) -> Result<Request<Vec<u8>>, Error> {
     let address = management_address(step, desired.endpoint(), registration)?;
     let bearer = bearer(token, "the registration token")?;
     let (method, body) = match step {
-        Step::Update => (Method::PUT, Some(update_body(desired.document(), registration))),
-        Step::Delete => (Method::DELETE, None),
-        Step::Create | Step::Forget | Step::Read => (Method::GET, None),
+        Step::Update => (Method::PUT, Some(update_body(stated(desired, document.clone()), registration))),
+        Step::Delete | Step::Retire => (Method::DELETE, None),
+        Step::Abandon
+        | Step::AddKey
+        | Step::Create
+        | Step::Discard
+        | Step::DropKeys
+        | Step::Forget
+        | Step::Probe
+        | Step::Read
+        | Step::Replace => (Method::GET, None),
     };
     request(method, address, Some(bearer), body)
 }
@@ -55,13 +68,20 @@ fn management_address<'a>(step: Step, endpoint: &Endpoint, registration: &'a Reg
 
 /// RFC 7592 section 2.2: all desired metadata, `client_id`, and the present `client_secret` if there is one; never the
 /// token, the address or the two times.
-fn update_body(document: &Document, registration: &Registration) -> String {
-    let mut body = document.clone();
+fn update_body(mut body: Document, registration: &Registration) -> String {
     body.insert("client_id".to_owned(), Value::String(registration.client_id.clone()));
     if let Some(secret) = &registration.client_secret {
         body.insert("client_secret".to_owned(), Value::String(secret.expose().to_owned()));
     }
     Value::Object(body).to_string()
+}
+
+/// RFC 7591 section 2.3: the statement travels beside the metadata.
+fn stated(desired: &Desired, mut document: Document) -> Document {
+    if let Some(statement) = desired.software_statement() {
+        document.insert("software_statement".to_owned(), Value::String(statement.expose().to_owned()));
+    }
+    document
 }
 
 fn bearer(token: &Secret, name: &'static str) -> Result<HeaderValue, Error> {
@@ -109,7 +129,7 @@ pub(crate) fn described(
         return Err(invalid(InvalidAnswer::WrongClient));
     }
     // RFC 7591 section 3.2.1: 201 and no-store. RFC 7592 section 3: 200.
-    let due = if step == Step::Create { StatusCode::CREATED } else { StatusCode::OK };
+    let due = if step.makes_a_client() { StatusCode::CREATED } else { StatusCode::OK };
     if response.status() != due {
         registration.faults.push(AnswerFault::Status(response.status().as_u16()));
     }
@@ -124,7 +144,7 @@ pub(crate) fn failure(step: Step, response: &Response<Vec<u8>>, client_id: Optio
     let status = response.status();
     let retry_after = retry_after(response.headers());
     let server = || ServerError::parse(response.body(), secrets);
-    let managed = step != Step::Create;
+    let managed = !step.makes_a_client();
     let client_id = client_id.unwrap_or_default().to_owned();
     match status.as_u16() {
         401 if managed => Error::LockedOut { client_id, rotation_lost: false },
@@ -146,9 +166,15 @@ fn is_no_store(headers: &HeaderMap) -> bool {
     directives.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-store"))
 }
 
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3). The form with a date would need a clock; it is not read.
+/// `Retry-After` (RFC 9110 section 10.2.3). A date is counted from the answer's own `Date`, which needs no clock of ours
+/// and no agreement of clocks; without one it is not understood.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let wait = text(header::RETRY_AFTER)?;
+    if !wait.is_empty() && wait.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(wait.parse().unwrap_or(u64::MAX)));
+    }
+    let at = httpdate::parse_http_date(wait).ok()?;
+    let sent = httpdate::parse_http_date(text(header::DATE)?).ok()?;
+    Some(at.duration_since(sent).unwrap_or_default())
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::{Desired, Document};
+use crate::{Desired, Document, JournalEntry};
 
 /// A member that the server does not hold as it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,11 @@ pub enum DriftKind {
 
 /// Each desired member that `reported` lacks or holds differently, in the order of their names. A marker that nobody
 /// asked for is left out.
-pub fn compare(desired: &Desired, reported: &Document) -> Vec<Drift> {
+pub fn compare(desired: &Desired, entry: &JournalEntry, reported: &Document) -> Vec<Drift> {
     let mut drift: Vec<Drift> = desired
-        .asked()
+        .document_with(entry)
+        .iter()
+        .filter(|(member, _)| desired.is_asked(member))
         .filter_map(|(member, wanted)| {
             let kind = deviation(member, wanted, reported.get(member).filter(|value| !value.is_null()))?;
             Some(Drift { member: member.clone(), kind })
@@ -81,12 +83,25 @@ fn same(member: &str, wanted: &Value, reported: &Value) -> bool {
         ("contacts" | "grant_types" | "redirect_uris" | "response_types", Value::Array(a), Value::Array(b)) => {
             set(a) == set(b) && a.len() == b.len()
         }
+        ("jwks", wanted, reported) => same_keys(wanted, reported),
         ("client_uri", Value::String(a), Value::String(b)) => match (Url::parse(a), Url::parse(b)) {
             (Ok(a), Ok(b)) => a == b,
             (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
         },
         _ => wanted == reported,
     }
+}
+
+/// Whether two key sets hold the same keys. A server may leave out what says nothing of the key itself, such as `use`.
+fn same_keys(wanted: &Value, reported: &Value) -> bool {
+    const MATERIAL: [&str; 7] = ["kty", "kid", "crv", "x", "y", "n", "e"];
+    let keys = |set: &Value| -> Option<BTreeSet<Vec<String>>> {
+        let keys = set.get("keys")?.as_array()?;
+        let part = |key: &Value, member: &str| key.get(member).map(Value::to_string).unwrap_or_default();
+        Some(keys.iter().map(|key| MATERIAL.iter().map(|member| part(key, member)).collect()).collect())
+    };
+    let wanted = keys(wanted);
+    wanted.is_some() && wanted == keys(reported)
 }
 
 fn words(scope: &str) -> BTreeSet<&str> {
@@ -102,7 +117,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Drift, DriftKind, compare};
-    use crate::{Document, tests::desired_with};
+    use crate::{Document, JournalEntry, tests::desired_with};
 
     fn drift(change: impl FnOnce(&mut Document)) -> Vec<(String, Option<Value>)> {
         let desired = desired_with(|metadata| {
@@ -117,7 +132,7 @@ mod tests {
             DriftKind::Changed(value) => (member, Some(value)),
             DriftKind::Dropped => (member, None),
         };
-        compare(&desired, &reported).into_iter().map(named).collect()
+        compare(&desired, &JournalEntry::default(), &reported).into_iter().map(named).collect()
     }
 
     fn put(member: &str, value: Value) -> impl FnOnce(&mut Document) {

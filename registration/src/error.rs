@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{Delivery, InvalidAnswer, JournalError, JournalFault, Secret, Step, TransportError};
+use crate::{Delivery, InvalidAnswer, JournalError, JournalFault, KeyFault, Secret, Step, TransportError};
 
 /// When it makes sense to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +45,32 @@ pub enum Unmanageable {
 /// What went wrong, and whose fault it is. No variant holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The client is at another issuer than the one that is wanted now; only people can say that it is given up.
+    #[error("client {client_id} is registered at {registered_at}, not at {wanted}")]
+    AnotherIssuer {
+        /// The client.
+        client_id: String,
+        /// Where it is.
+        registered_at: String,
+        /// Where it should be.
+        wanted: String,
+    },
     /// 429, or 503 with `Retry-After`: the server refused for now and did nothing.
     #[error("the token service is busy ({status})")]
     Busy {
         /// The status.
         status: StatusCode,
-        /// What the server asked for, in seconds form; a date is not read.
+        /// What the server asked for.
         retry_after: Option<Duration>,
+    },
+    /// No key could be made.
+    #[error("{0}")]
+    Key(#[from] KeyFault),
+    /// The token endpoint did not say whether the client is alive.
+    #[error("the token service did not say whether client {client_id} is alive")]
+    ProbeUnclear {
+        /// The client.
+        client_id: String,
     },
     /// The management address is not on the origin of the registration endpoint; no token was sent.
     #[error("the management address is on {found}, the registration endpoint on {expected}; no token was sent")]
@@ -161,8 +180,10 @@ impl Error {
     pub fn retry(&self) -> Retry {
         match self {
             Self::Busy { retry_after: Some(wait), .. } if !wait.is_zero() => Retry::After((*wait).min(MAX_WAIT)),
-            Self::InvalidAnswer { step: Step::Delete | Step::Forget | Step::Read | Step::Update, .. }
-            | Self::Busy { .. }
+            Self::InvalidAnswer { step, .. } if !step.makes_a_client() => Retry::Later,
+            Self::Busy { .. }
+            | Self::Key(_)
+            | Self::ProbeUnclear { .. }
             | Self::Unavailable { .. }
             | Self::Unsettled => Retry::Later,
             Self::Journal(source) | Self::Unrecorded { source, .. } => match source.fault() {
@@ -173,7 +194,8 @@ impl Error {
                 Delivery::Blocked => Retry::Never,
                 Delivery::NotSent | Delivery::Unknown => Retry::Later,
             },
-            Self::ForeignOrigin { .. }
+            Self::AnotherIssuer { .. }
+            | Self::ForeignOrigin { .. }
             | Self::InitialTokenRefused { .. }
             | Self::InvalidAnswer { .. }
             | Self::LockedOut { .. }
@@ -192,8 +214,11 @@ impl Error {
                 Delivery::Blocked | Delivery::NotSent => false,
                 Delivery::Unknown => true,
             },
-            Self::Busy { .. }
+            Self::AnotherIssuer { .. }
+            | Self::Busy { .. }
             | Self::ForeignOrigin { .. }
+            | Self::Key(_)
+            | Self::ProbeUnclear { .. }
             | Self::InitialTokenRefused { .. }
             | Self::Journal(_)
             | Self::LockedOut { .. }

@@ -11,7 +11,9 @@ use std::future::Future;
 use serde::{Deserialize, Serialize};
 
 pub use self::codec::InvalidEntry;
-use crate::{Document, Drift, Marker, Registration, Secret, Step, error::sanitise};
+use crate::{
+    ClientKey, Document, Drift, Marker, Obstacle, Registration, Retired, Secret, Step, error::sanitise, keys::is_in,
+};
 
 /// Most identifiers of abandoned clients that are kept.
 const MAX_ABANDONED: usize = 16;
@@ -43,6 +45,20 @@ pub struct PossibleOrphan {
     pub abandoned: Vec<String>,
 }
 
+/// Where a client was registered, so that it can be deleted there when nobody else remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Home {
+    /// The issuer identifier.
+    pub issuer: String,
+    /// The registration endpoint.
+    pub endpoint: String,
+    /// The token endpoint, if it was known.
+    pub token_endpoint: Option<String>,
+    /// By which the caller trusts the server, e.g. certificates in PEM; may be empty.
+    pub trust: String,
+}
+
 /// All that is known of one registration. The default is "nothing yet".
 ///
 /// It holds secrets, so it has no `Debug` and no serde form; [`JournalEntry::to_bytes`] writes it for the journal alone.
@@ -60,6 +76,20 @@ pub struct JournalEntry {
     pub known_drift: Vec<Drift>,
     /// Clients that may have been lost; kept until the journal is cleared or the caller takes it out.
     pub possible_orphan: Option<PossibleOrphan>,
+    /// Where the client is.
+    pub home: Option<Home>,
+    /// Keys of the client's own, newest first.
+    pub keys: Vec<ClientKey>,
+    /// When the present credentials were made, in seconds since 1970.
+    pub credentials_since: Option<u64>,
+    /// Clients that were replaced and are still to be deleted.
+    pub retired: Vec<Retired>,
+    /// The rotation request that was last fulfilled.
+    pub fulfilled_request: Option<String>,
+    /// Why the client cannot be managed, if it cannot.
+    pub obstacle: Option<Obstacle>,
+    /// The generation in which a client that was gone was registered anew by itself.
+    pub renewed_in: Option<i64>,
 }
 
 /// Whose fault a journal's failure is.
@@ -115,23 +145,49 @@ impl JournalEntry {
 
     /// Whether there is nothing to remember.
     pub fn is_blank(&self) -> bool {
-        let Self { intent, registration, previous_token, last_sent, known_drift, possible_orphan } = self;
+        let Self {
+            intent,
+            registration,
+            previous_token,
+            last_sent,
+            known_drift,
+            possible_orphan,
+            home,
+            keys,
+            credentials_since,
+            retired,
+            fulfilled_request,
+            obstacle,
+            renewed_in,
+        } = self;
         intent.is_none()
             && registration.is_none()
             && previous_token.is_none()
             && last_sent.is_none()
             && known_drift.is_empty()
             && possible_orphan.is_none()
+            && home.is_none()
+            && keys.is_empty()
+            && credentials_since.is_none()
+            && retired.is_empty()
+            && fulfilled_request.is_none()
+            && obstacle.is_none()
+            && renewed_in.is_none()
     }
 
     /// Clients that may have been lost, a create without a recorded answer included.
     pub fn suspected(&self) -> Option<PossibleOrphan> {
         let mut suspected = self.possible_orphan.clone();
-        if let Some(Intent { step: Step::Create, marker, .. }) = &self.intent {
+        if let Some(Intent { step: Step::Create | Step::Replace, marker, .. }) = &self.intent {
             let orphan = suspected.get_or_insert_with(|| PossibleOrphan::new(marker.clone()));
             orphan.unanswered_creates = orphan.unanswered_creates.saturating_add(1);
         }
         suspected
+    }
+
+    /// The key that the application shall use: the newest that the server knows.
+    pub fn present_key(&self) -> Option<&ClientKey> {
+        self.keys.iter().find(|key| self.last_sent.as_ref().is_some_and(|sent| is_in(sent, &key.kid)))
     }
 
     /// Gives the client up, so that the next run registers a new one: the way on after [`crate::Error::LockedOut`] and
@@ -140,15 +196,19 @@ impl JournalEntry {
     /// stores the result. An entry without a client is returned as it is.
     #[must_use]
     pub fn abandon(self, marker: &Marker) -> Self {
-        let Self { intent, registration, previous_token, last_sent, known_drift, possible_orphan } = self;
-        let Some(registration) = registration else {
-            return Self { intent, registration, previous_token, last_sent, known_drift, possible_orphan };
-        };
-        let mut orphan = possible_orphan.unwrap_or_else(|| PossibleOrphan::new(marker.clone()));
-        orphan.abandoned.push(registration.client_id);
+        let Some(registration) = &self.registration else { return self };
+        let mut orphan = self.suspected().unwrap_or_else(|| PossibleOrphan::new(marker.clone()));
+        orphan.abandoned.push(registration.client_id.clone());
         let surplus = orphan.abandoned.len().saturating_sub(MAX_ABANDONED);
         orphan.abandoned.drain(..surplus);
-        Self { possible_orphan: Some(orphan), ..Self::default() }
+        Self { possible_orphan: Some(orphan), ..self.without_client() }
+    }
+
+    /// What is left when the client is gone: reports, and clients that are still to be deleted.
+    pub(crate) fn without_client(self) -> Self {
+        let Self { possible_orphan, retired, fulfilled_request, renewed_in, home, .. } = self;
+        let home = home.filter(|_| !retired.is_empty());
+        Self { possible_orphan, home, retired, fulfilled_request, renewed_in, ..Self::default() }
     }
 }
 

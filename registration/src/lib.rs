@@ -24,19 +24,21 @@
 //! Nothing that was answered and stored. When the crash falls between the server's act and the store of its answer, the
 //! protocol gives no way to ask again: RFC 7591 has neither a search nor an idempotency key, so a create is repeated and
 //! the first client is reported as a [`PossibleOrphan`] with its [`Marker`]; a server that rotates the registration token
-//! on each update leaves us with a dead one, which is reported as [`Error::LockedOut`]. [`JournalEntry::abandon`] is the
-//! way on, for a caller whose policy allows it.
+//! on each update leaves us with a dead one, so a new client takes over and the first is reported by its client_id. Any
+//! other loss waits for people: [`Occasion::consent`].
 //!
 //! # Example
 //!
 //! ```
 //! use portreeve_registration::{
-//!     ClientMetadata, Deletion, Desired, Endpoint, Error, InsecureHttp, Journal, Outcome, ReadBack, Secret, Transport,
-//!     reconcile,
+//!     ClientMetadata, Deletion, Desired, Endpoint, InsecureHttp, Journal, Keys, Occasion, Outcome, Secret, Situation,
+//!     Transport, reconcile,
 //! };
 //!
 //! async fn register_shop(
 //!     transport: &impl Transport,
+//!     keys: &impl Keys,
+//!     now: u64,
 //!     journal: &mut impl Journal,
 //!     initial: &Secret,
 //! ) -> Result<(), Box<dyn std::error::Error>> {
@@ -49,7 +51,8 @@
 //!     .validate()?;
 //!     let endpoint = Endpoint::parse("https://login.example.com/reg", InsecureHttp::Refused)?;
 //!     let desired = Desired::new(&metadata, endpoint, "1f0c…", 1, Deletion::Keep);
-//!     match reconcile(&desired, Some(initial), ReadBack::No, transport, journal).await? {
+//!     let situation = Situation { occasion: Occasion::at(now, Some(initial)), transport, keys };
+//!     match reconcile(&desired, &situation, journal).await? {
 //!         Outcome::Registered(client) => println!("{} with {} drift", client.client_id, client.drift.len()),
 //!         Outcome::Gone { .. } | Outcome::Retained { .. } => println!("no client is wanted"),
 //!     }
@@ -64,26 +67,37 @@ mod endpoint;
 mod error;
 mod execute;
 mod journal;
+mod keys;
 mod metadata;
+mod obstacle;
+mod occasion;
 mod plan;
+mod probe;
+#[cfg(test)]
+mod properties;
 mod reconcile;
 mod registered;
+mod rotation;
 mod secret;
 mod step;
 #[cfg(test)]
 mod tests;
 mod transport;
 
-pub use desired::{Deletion, Desired, Marker};
+pub use desired::{Deletion, Desired, DriftPolicy, Marker};
 pub use drift::{Drift, DriftKind, compare};
 pub use endpoint::{Endpoint, InsecureHttp, InvalidEndpoint};
 pub use error::{Error, Retry, ServerError, Unmanageable};
 pub use execute::{Executed, Gone, execute};
-pub use journal::{Intent, InvalidEntry, Journal, JournalEntry, JournalError, JournalFault, PossibleOrphan};
+pub use journal::{Home, Intent, InvalidEntry, Journal, JournalEntry, JournalError, JournalFault, PossibleOrphan};
+pub use keys::{ClientKey, KeyFault, KeyPurpose, Keys};
 pub use metadata::{ClientMetadata, Document, InvalidMetadata, ValidMetadata};
-pub use plan::{Observed, ReadBack, plan};
-pub use reconcile::{Outcome, Registered, reconcile};
+pub use obstacle::{Obstacle, ObstacleKind, Probe};
+pub use occasion::Occasion;
+pub use plan::{ReadBack, plan};
+pub use reconcile::{Outcome, Registered, Situation, reconcile};
 pub use registered::{AnswerFault, InvalidAnswer, MAX_ANSWER, Registration, SecretExpiry};
+pub use rotation::{Retired, Rotation};
 pub use secret::Secret;
 pub use step::Step;
 pub use transport::{Delivery, Transport, TransportError};

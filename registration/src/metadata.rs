@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use url::{Host, Url};
 
+use crate::KeyPurpose;
+
 /// A JSON object with the exact member names of RFC 7591.
 pub type Document = Map<String, Value>;
 
@@ -28,7 +30,7 @@ const RESERVED: [&str; 18] = [
     "software_id",
     "software_version",
     "token_endpoint_auth_method",
-    // RFC 7591 section 2.3: values of a signed statement would win over the draft
+    // RFC 7591 section 2.3: sent from `Desired::with_software_statement`, never as metadata
     "software_statement",
     // RFC 7591 section 3.2.1, RFC 7592 section 3
     "client_id",
@@ -51,6 +53,15 @@ const METHODS: [&str; 7] = [
     "private_key_jwt",
     "self_signed_tls_client_auth",
     "tls_client_auth",
+];
+
+/// How a certificate's subject may be told (RFC 8705 section 2.1.2).
+const SUBJECTS: [&str; 5] = [
+    "tls_client_auth_san_dns",
+    "tls_client_auth_san_email",
+    "tls_client_auth_san_ip",
+    "tls_client_auth_san_uri",
+    "tls_client_auth_subject_dn",
 ];
 
 /// Largest document that is sent; an answer repeats it and is bounded by 64 KiB.
@@ -80,6 +91,8 @@ pub struct ClientMetadata {
     pub redirect_uris: Vec<String>,
     /// e.g. `[code]`; when empty, what the grant types ask for.
     pub response_types: Vec<String>,
+    /// The keys are made here and joined to the document when they exist (see [`crate::ClientKey`]); `jwks` is then left out.
+    pub own_keys: bool,
     /// Scopes separated by single blanks, e.g. `orders:read orders:write`.
     pub scope: Option<String>,
     /// Identifies the software; a marker takes its place when it is left out, see [`crate::Marker`].
@@ -102,7 +115,10 @@ pub struct InvalidMetadata {
 
 /// Metadata that obeys RFC 7591, as the document that is sent. Made only by [`ClientMetadata::validate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValidMetadata(Document);
+pub struct ValidMetadata {
+    document: Document,
+    own_keys: bool,
+}
 
 // === impl InvalidMetadata ===
 
@@ -127,7 +143,17 @@ impl InvalidMetadata {
 impl ValidMetadata {
     /// The members, by their names on the wire.
     pub fn document(&self) -> &Document {
-        &self.0
+        &self.document
+    }
+
+    /// What keys of the client's own are for, if they are made here.
+    pub(crate) fn key_purpose(&self) -> Option<KeyPurpose> {
+        let method = self.document.get("token_endpoint_auth_method").and_then(Value::as_str);
+        match method {
+            Some("self_signed_tls_client_auth") if self.own_keys => Some(KeyPurpose::Certificate),
+            _ if self.own_keys => Some(KeyPurpose::Assertion),
+            _ => None,
+        }
     }
 }
 
@@ -142,6 +168,7 @@ impl ClientMetadata {
             contacts,
             grant_types,
             jwks,
+            own_keys,
             redirect_uris,
             mut response_types,
             scope,
@@ -158,7 +185,12 @@ impl ClientMetadata {
         valid_redirect_uris(&redirect_uris, &grant_types)?;
         list("contacts", &contacts)?;
         let method = token_endpoint_auth_method.as_deref().unwrap_or("client_secret_basic");
-        valid_method(method, &grant_types, jwks.is_some() || vendor.contains_key("jwks_uri"))?;
+        let keys = own_keys || jwks.is_some() || vendor.contains_key("jwks_uri");
+        valid_method(method, &grant_types, keys)?;
+        valid_certificate_member(method, &vendor)?;
+        if own_keys && (jwks.is_some() || vendor.contains_key("jwks_uri")) {
+            return Err(InvalidMetadata::new("jwks", "keys made here and keys given exclude each other"));
+        }
         if let Some(scope) = &scope {
             valid_scope(scope)?;
         }
@@ -192,13 +224,13 @@ impl ClientMetadata {
         document.insert("redirect_uris".to_owned(), json!(redirect_uris));
         document.insert("response_types".to_owned(), json!(response_types));
         document.insert("token_endpoint_auth_method".to_owned(), json!(method));
-        bounded(document)
+        bounded(document, own_keys)
     }
 }
 
-fn bounded(document: Document) -> Result<ValidMetadata, InvalidMetadata> {
-    let valid = ValidMetadata(document);
-    if json!(valid.0).to_string().len() > MAX_DOCUMENT {
+fn bounded(document: Document, own_keys: bool) -> Result<ValidMetadata, InvalidMetadata> {
+    let valid = ValidMetadata { document, own_keys };
+    if json!(valid.document).to_string().len() > MAX_DOCUMENT {
         return Err(InvalidMetadata::new("vendor", "all members together are at most 32 KiB"));
     }
     Ok(valid)
@@ -313,6 +345,22 @@ fn valid_method(method: &str, grant_types: &[String], keys: bool) -> Result<(), 
         return Err(InvalidMetadata::new(field, "client_credentials needs a client that authenticates"));
     }
     Ok(())
+}
+
+/// RFC 8705 section 2.1.2: a client of a certificate authority is told by exactly one member.
+fn valid_certificate_member(method: &str, vendor: &BTreeMap<String, Value>) -> Result<(), InvalidMetadata> {
+    let named = vendor.keys().filter(|name| SUBJECTS.contains(&name.as_str())).count();
+    match (method, named) {
+        ("tls_client_auth", 1) => Ok(()),
+        ("tls_client_auth", _) => Err(InvalidMetadata::new(
+            "token_endpoint_auth_method",
+            "tls_client_auth needs exactly one tls_client_auth_ member that names the certificate's subject",
+        )),
+        (_, 0) => Ok(()),
+        _ => {
+            Err(InvalidMetadata::new("token_endpoint_auth_method", "tls_client_auth_ members go with tls_client_auth"))
+        }
+    }
 }
 
 /// RFC 6749 section 3.3.

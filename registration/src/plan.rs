@@ -1,9 +1,13 @@
-//! From what is desired and what is observed to the steps between them. Pure: no call, no clock.
+//! From what is desired, what is remembered and what is true now, to the steps between them. Pure: no call, no clock.
 
 #[cfg(test)]
 mod tests;
 
-use crate::{Deletion, Desired, JournalEntry, Registration, Step, compare};
+use crate::{
+    Deletion, Desired, DriftPolicy, JournalEntry, ObstacleKind, Occasion, Registration, Step, compare,
+    obstacle::{Way, consented, is_unmanaged, moved, way},
+    rotation,
+};
 
 /// Whether the server shall be asked how it describes the client now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,60 +18,129 @@ pub enum ReadBack {
     Yes,
 }
 
-/// What is known of the client: the journal, with the answer of the last read in it, and whether to read again.
-#[derive(Clone, Copy)]
-pub struct Observed<'a> {
-    entry: &'a JournalEntry,
-    read_back: ReadBack,
-}
-
-// === impl Observed ===
-
-impl<'a> Observed<'a> {
-    /// Looks at a journal entry.
-    pub fn new(entry: &'a JournalEntry, read_back: ReadBack) -> Self {
-        Self { entry, read_back }
-    }
-}
-
-/// The steps that lead from `observed` to `desired`, in order; none when they agree. After the steps the caller plans
-/// again, because an answer may ask for more (a read that finds drift is followed by an update).
+/// The steps that lead from the journal (with the last answer in it) to `desired`, in order; none when they agree, and
+/// none when only people can say what to do. After the steps the caller plans again, because an answer may ask for more
+/// (a read that finds drift is followed by an update).
 ///
-/// | desired | observed | steps |
+/// | desired | journal | steps |
 /// |---|---|---|
-/// | Keep | no client, whether or not a create has no recorded answer | Create |
+/// | Keep | no client, whether or not a create has no recorded answer | AddKey (for keys of our own), Create |
 /// | Keep | a deletion was begun | Delete, Create |
 /// | Keep | an update has no recorded answer, or other metadata was sent last | Update |
 /// | Keep | a read has no recorded answer, or a read is wanted | Read |
-/// | Keep | drift that was not there after the last update | Update |
-/// | Delete | a client | Delete, Forget |
+/// | Keep | drift that was not there after the last update, and drift is to be corrected | Update |
+/// | Keep | the time of a replaced client, or of an old key, is over | Retire; DropKeys |
+/// | Keep | credentials are due | AddKey (then an update), or Replace |
+/// | any | the client cannot be managed | Probe, Discard, Abandon, or none: see [`crate::Obstacle`] |
+/// | Delete | a client, and clients that were replaced | Delete, Retire, Forget |
+/// | Delete | nothing but what must be told | none; the caller tells it and clears the journal |
 /// | Delete | something else in the journal | Forget |
 /// | Retain | anything | none |
 ///
 /// INVARIANT: drift that the server keeps through an update is not updated again, so no server makes us PUT for ever.
-pub fn plan(desired: &Desired, observed: &Observed<'_>) -> Vec<Step> {
-    let Observed { entry, read_back } = observed;
-    match (desired.deletion(), &entry.registration) {
-        (Deletion::Delete, Some(_)) => vec![Step::Delete, Step::Forget],
-        (Deletion::Delete, None) if entry.is_blank() => Vec::new(),
-        (Deletion::Delete, None) => vec![Step::Forget],
-        (Deletion::Keep, None) => vec![Step::Create],
-        (Deletion::Keep, Some(registration)) => keep(desired, entry, registration, *read_back),
-        (Deletion::Retain, _) => Vec::new(),
+pub fn plan(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+    match desired.deletion() {
+        Deletion::Delete => delete(desired, occasion, entry),
+        Deletion::Keep => match &entry.registration {
+            None => fresh(desired, entry),
+            Some(registration) => keep(desired, occasion, entry, registration),
+        },
+        Deletion::Retain => Vec::new(),
     }
 }
 
-fn keep(desired: &Desired, entry: &JournalEntry, registration: &Registration, read_back: ReadBack) -> Vec<Step> {
-    let unfinished = entry.intent.as_ref().map(|intent| intent.step);
-    let edited = entry.last_sent.as_ref() != Some(desired.document());
-    match (unfinished, read_back) {
-        (Some(Step::Delete), _) => vec![Step::Delete, Step::Create],
-        (Some(Step::Update), _) => vec![Step::Update],
-        _ if edited => vec![Step::Update],
-        (Some(Step::Read), _) | (_, ReadBack::Yes) => vec![Step::Read],
-        (Some(Step::Create | Step::Forget) | None, ReadBack::No) => {
-            let new = compare(desired, &registration.reported).iter().any(|drift| !entry.known_drift.contains(drift));
-            if new { vec![Step::Update] } else { Vec::new() }
+/// A client where there is none.
+fn fresh(desired: &Desired, entry: &JournalEntry) -> Vec<Step> {
+    match desired.key_purpose() {
+        Some(_) if entry.keys.is_empty() => vec![Step::AddKey, Step::Create],
+        Some(_) | None => vec![Step::Create],
+    }
+}
+
+/// A client instead of one that the journal loses first.
+fn anew(desired: &Desired, first: Step) -> Vec<Step> {
+    let mut steps = vec![first];
+    steps.extend(fresh(desired, &JournalEntry::default()));
+    steps
+}
+
+fn delete(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+    let Some(registration) = &entry.registration else {
+        return match entry.suspected() {
+            _ if !entry.retired.is_empty() => vec![Step::Retire],
+            Some(_told_before_it_is_forgotten) => Vec::new(),
+            None if entry.is_blank() => Vec::new(),
+            None => vec![Step::Forget],
+        };
+    };
+    let agreed = consented(occasion, registration);
+    match &entry.obstacle {
+        _ if agreed && (is_unmanaged(desired, entry, registration) || moved(desired, entry).is_some()) => {
+            vec![Step::Abandon]
         }
+        Some(obstacle) if obstacle.kind != ObstacleKind::Unmanaged => {
+            match way(desired, occasion, entry, obstacle, false) {
+                Way::Abandon => vec![Step::Abandon],
+                Way::Discard => vec![Step::Discard],
+                Way::Probe => vec![Step::Probe],
+                Way::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Delete],
+                Way::Wait => Vec::new(),
+            }
+        }
+        Some(_) | None if entry.retired.is_empty() && entry.suspected().is_none() => vec![Step::Delete, Step::Forget],
+        Some(_) | None => vec![Step::Delete],
+    }
+}
+
+fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, registration: &Registration) -> Vec<Step> {
+    let agreed = consented(occasion, registration);
+    if moved(desired, entry).is_some() {
+        return if agreed { anew(desired, Step::Abandon) } else { Vec::new() };
+    }
+    let unmanaged = is_unmanaged(desired, entry, registration);
+    if let Some(obstacle) = entry.obstacle.as_ref().filter(|_| !unmanaged) {
+        return match way(desired, occasion, entry, obstacle, true) {
+            Way::Abandon => anew(desired, Step::Abandon),
+            Way::Discard => anew(desired, Step::Discard),
+            Way::Probe => vec![Step::Probe],
+            Way::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Read],
+            Way::Wait => Vec::new(),
+        };
+    }
+    let unfinished = entry.intent.as_ref().map(|intent| intent.step);
+    let edited = entry.last_sent.as_ref() != Some(&desired.document_with(entry));
+    let update = || if unmanaged && agreed { anew(desired, Step::Abandon) } else { vec![Step::Update] };
+    match unfinished {
+        Some(Step::Delete) => return anew(desired, Step::Delete),
+        Some(Step::Update) => return update(),
+        _ if edited => return update(),
+        // What cannot be read is not read; the create's answer is all that is known.
+        Some(Step::Read) if !unmanaged => return vec![Step::Read],
+        _ if occasion.read_back == ReadBack::Yes && !unmanaged => return vec![Step::Read],
+        _ => {}
+    }
+    let drift = compare(desired, entry, &registration.reported);
+    let new = drift.iter().any(|drift| !entry.known_drift.contains(drift));
+    if new && desired.drift_policy() == DriftPolicy::Correct && !unmanaged {
+        return vec![Step::Update];
+    }
+    credentials(desired, occasion, entry)
+}
+
+/// What is to be done about credentials alone.
+fn credentials(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+    let over = |until: u64| until <= occasion.now && !occasion.old_in_use;
+    if entry.retired.iter().any(|retired| over(retired.until)) {
+        return vec![Step::Retire];
+    }
+    if entry.keys.iter().any(|key| key.until.is_some_and(over)) {
+        return vec![Step::DropKeys];
+    }
+    if !rotation::is_due(desired, occasion, entry) {
+        return Vec::new();
+    }
+    match desired.key_purpose() {
+        Some(_) => vec![Step::AddKey],
+        None => vec![Step::Replace],
     }
 }

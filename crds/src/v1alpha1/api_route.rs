@@ -7,6 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ApiAccessSpec;
+
 /// One API, in one major version, and the pods whose proxies serve it.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -44,6 +46,9 @@ pub struct ApiRouteSpec {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<RuleSpec>,
+    /// Which scopes belong to the API, and which applications get them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<ApiAccessSpec>,
 }
 
 /// Which pods.

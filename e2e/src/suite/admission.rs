@@ -28,6 +28,59 @@ spec:
   rules: [{name: all, matches: [{path: {type: Prefix, value: /a}, METHODS}]}]
 ";
 
+const CLIENT: &str = "apiVersion: portreeve.dev/v1alpha1
+kind: ClientRegistration
+metadata: {name: bad, namespace: default}
+spec: {tokenServiceRef: {name: login}, credentialsSecretName: bad, metadata: {clientName: bad, METADATA}, BODY}
+";
+
+/// What contradicts itself in a ClientRegistration: name, metadata, other fields, and a part of what is said.
+const BAD_CLIENTS: [(&str, &str, &str, &str); 8] = [
+    (
+        "a redirect URI with a fragment",
+        "grantTypes: [authorization_code], redirectUris: [\"https://a.example/cb#x\"]",
+        "",
+        "a redirect URI has no fragment",
+    ),
+    (
+        "a redirect URI with plain http",
+        "grantTypes: [authorization_code], redirectUris: [\"http://a.example/cb\"]",
+        "",
+        "http is for loopback only",
+    ),
+    ("a code flow without redirect URI", "grantTypes: [authorization_code]", "", "needs redirectUris"),
+    (
+        "a response type without its grant type",
+        "grantTypes: [client_credentials], responseTypes: [code]",
+        "",
+        "code needs the grant type authorization_code",
+    ),
+    (
+        "keys of ours and keys of theirs",
+        "grantTypes: [client_credentials], additional: {jwks_uri: \"https://a.example/jwks\"}",
+        "",
+        "jwks_uri: PrivateKeyJwt uses keys that Portreeve makes",
+    ),
+    (
+        "a public client with client credentials",
+        "grantTypes: [client_credentials]",
+        "authentication: {method: None}",
+        "needs a client that authenticates",
+    ),
+    (
+        "a certificate of nobody",
+        "grantTypes: [client_credentials]",
+        "authentication: {method: TlsClientAuth}",
+        "tlsSubject goes with method: TlsClientAuth",
+    ),
+    (
+        "an unknown key of the credentials Secret",
+        "grantTypes: [client_credentials]",
+        "credentialsKeys: {password: X}",
+        "names keys of the credentials Secret",
+    ),
+];
+
 pub(super) async fn stage(bed: &Bed, report: &mut Report) {
     report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(bed)).await;
     let policy = |target: &str, body: &str| POLICY.replace("TARGET", target).replace("BODY", body);
@@ -63,6 +116,16 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report) {
     for (name, yaml, wanted) in cases {
         report.check(&format!("the API server refuses {name}"), refused(bed, &yaml, wanted)).await;
     }
+    for (name, metadata, body, wanted) in BAD_CLIENTS {
+        let yaml = CLIENT
+            .replace("METADATA", metadata)
+            .replace(", BODY", &if body.is_empty() { String::new() } else { format!(", {body}") });
+        report.check(&format!("the API server refuses {name}"), refused(bed, &yaml, wanted)).await;
+    }
+    let good = "grantTypes: [authorization_code], redirectUris: [\"http://127.0.0.1:8/cb\", \"http://[::1]/cb\"]";
+    report
+        .check("and takes loopback for http", taken(bed, &CLIENT.replace("METADATA", good).replace(", BODY", "")))
+        .await;
     report.check("the API server refuses another issuer for a TokenService", immutable(bed, service)).await;
 }
 
@@ -73,6 +136,10 @@ async fn namespaces(bed: &Bed) -> Result<String> {
         bed.apply(&namespace.to_string()).await?;
     }
     Ok(String::new())
+}
+
+async fn taken(bed: &Bed, yaml: &str) -> Result<String> {
+    bed.kubectl.feed(&["apply", "--dry-run=server", "-f", "-"], yaml).await
 }
 
 async fn refused(bed: &Bed, yaml: &str, wanted: &str) -> Result<String> {

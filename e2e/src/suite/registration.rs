@@ -20,6 +20,7 @@ metadata: {name: accounts, namespace: default}
 spec:
   tokenServiceRef: {name: login}
   metadata: {clientName: accounts, grantTypes: [client_credentials], scope: \"orders:read orders:write invoices:read\"}
+  authentication: {method: ClientSecretBasic}
   credentialsSecretName: accounts-oauth
 ";
 
@@ -36,7 +37,7 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<Callers> {
     report.need("the samples are taken", async { Ok((apply(bed).await?, ())) }).await?;
     report.check("the TokenService is Ready", service(bed)).await;
     for name in ["gateway", "shop", "accounts"] {
-        let check = format!("application {name} is registered and its Secret has four keys");
+        let check = format!("application {name} is registered and its Secret has the documented keys");
         report.need(&check, async { Ok((registered(bed, name).await?, ())) }).await?;
     }
     report.need("applications get opaque tokens with their credentials", callers(bed)).await
@@ -71,7 +72,8 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
     let held = bed.object(&object, TEAM).await?;
     let secret = secret(bed, &format!("{name}-oauth")).await?;
     let keys: Vec<_> = secret.keys().map(String::as_str).collect();
-    ensure!(keys == ["client_id", "client_secret", "issuer", "token_endpoint"], "the Secret has {keys:?}");
+    let documented = [".env", "client_id", "client_secret", "issuer", "token_endpoint"];
+    ensure!(keys == documented, "the Secret has {keys:?}");
     let id = secret.get("client_id").cloned().unwrap_or_default();
     ensure!(text(&held, "/status/clientId") == id && !id.is_empty(), "status.clientId is not the Secret's client_id");
     ensure!(secret.get("issuer") == Some(&bed.issuer), "the Secret's issuer is {:?}", secret.get("issuer"));
@@ -87,7 +89,12 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
 
 /// A Secret's values by key.
 pub(super) async fn secret(bed: &Bed, name: &str) -> Result<BTreeMap<String, String>> {
-    let held = bed.object(&format!("secret/{name}"), TEAM).await?;
+    secret_in(bed, TEAM, name).await
+}
+
+/// The same of a namespace.
+pub(super) async fn secret_in(bed: &Bed, namespace: &str, name: &str) -> Result<BTreeMap<String, String>> {
+    let held = bed.object(&format!("secret/{name}"), namespace).await?;
     let data = held.pointer("/data").and_then(Value::as_object).context("the Secret is empty")?;
     let decoded = data.iter().map(|(key, value)| {
         let bytes = STANDARD.decode(value.as_str().unwrap_or_default())?;

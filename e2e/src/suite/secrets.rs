@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Keys of the credentials that are no secrets.
-const PUBLIC: [&str; 5] = ["client_id", "issuer", "token_endpoint", "ca.crt", "tls.crt"];
+const PUBLIC: [&str; 6] = ["client_id", "issuer", "key_id", "token_endpoint", "ca.crt", "tls.crt"];
 
 /// Shorter texts would be found by chance.
 const SHORTEST: usize = 16;

@@ -75,8 +75,14 @@ pub(super) fn start(
     tokio::spawn(compiler.run());
     let (wanted, registrations) = watch::channel(None);
     tokio::spawn(forward(compilations.clone(), wanted));
-    let registrar =
-        RegistrarSettings { options: settings.options, leading: leading.clone(), metrics: base.metrics.clone() };
+    let registrar = RegistrarSettings {
+        options: settings.options,
+        leading: leading.clone(),
+        metrics: base.metrics.clone(),
+        clock: Arc::clone(&clock),
+        concurrency: settings.registration_concurrency,
+        drift_interval: settings.drift_interval,
+    };
     let (registrar, reports) = Registrar::new(registrar, store, registrations);
     tokio::spawn(registrar.run());
     let statuses = StatusInputs {

@@ -3,21 +3,19 @@
 use portreeve_compiler::{Condition, ConditionStatus, ObjectStatus};
 use portreeve_crds::{ConditionReason, ConditionType};
 
-use crate::register::RegistrationReport;
+use crate::register::{RegistrationFacts, RegistrationReport};
 
 /// The status of one object, without times of transitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DesiredStatus {
     pub(super) status: ObjectStatus,
-    pub(super) client_id: Option<String>,
-    pub(super) issued_at: Option<String>,
-    pub(super) secret_expires_at: Option<String>,
+    pub(super) facts: RegistrationFacts,
 }
 
 impl DesiredStatus {
     /// The status of an object that nobody registers.
     pub(super) fn compiled(status: ObjectStatus) -> Self {
-        Self { status, client_id: None, issued_at: None, secret_expires_at: None }
+        Self { status, facts: RegistrationFacts::default() }
     }
 
     /// The status of a ClientRegistration.
@@ -45,9 +43,7 @@ impl DesiredStatus {
                 replace(&mut status.conditions, condition.clone());
             }
         }
-        let RegistrationReport { generation: _, conditions: _, client_id, issued_at, secret_expires_at } =
-            report.clone();
-        Self { status, client_id, issued_at, secret_expires_at }
+        Self { status, facts: report.facts.clone() }
     }
 }
 
@@ -82,9 +78,7 @@ mod tests {
         let report = |ready| RegistrationReport {
             generation: 1,
             conditions: vec![condition(ConditionType::Ready, ready), condition(ConditionType::Registered, True)],
-            client_id: Some("c".to_owned()),
-            issued_at: None,
-            secret_expires_at: None,
+            facts: RegistrationFacts::default(),
         };
         for (compiled, registered, expected) in [
             (True, None, False),

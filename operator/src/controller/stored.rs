@@ -14,6 +14,7 @@ use portreeve_wire::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::status::DesiredStatus;
+use crate::register::RegistrationFacts;
 
 /// A status as it stands in the object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +26,8 @@ pub(crate) struct StoredStatus {
     pub(crate) programmed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keys: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) client_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) issued_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) secret_expires_at: Option<String>,
+    #[serde(flatten)]
+    pub(crate) facts: RegistrationFacts,
 }
 
 /// One condition with its time.
@@ -100,7 +97,7 @@ impl Ledger {
     ) -> Verdict {
         let key = (object.clone(), uid.to_owned());
         let previous = self.written.get(&key).cloned().or(present).unwrap_or_default();
-        let DesiredStatus { mut status, client_id, issued_at, secret_expires_at } = desired;
+        let DesiredStatus { mut status, facts } = desired;
         let same_generation = previous.observed_generation == Some(status.observed_generation);
         // Only what an earlier process or leader said is held on to; what we saw ourselves is told at once.
         let inherited = settling && !self.written.contains_key(&key);
@@ -127,9 +124,7 @@ impl Ledger {
             conditions,
             programmed: status.programmed,
             keys: status.keys,
-            client_id,
-            issued_at,
-            secret_expires_at,
+            facts,
         };
         if next == previous {
             self.written.insert(key, next);
@@ -170,7 +165,8 @@ fn latch(conditions: &mut [Condition]) {
         let reason = match condition.kind {
             ConditionType::Programmed => ConditionReason::Programmed,
             ConditionType::Ready => ConditionReason::Ready,
-            ConditionType::Accepted
+            ConditionType::AccessGranted
+            | ConditionType::Accepted
             | ConditionType::CredentialsCurrent
             | ConditionType::MetadataHonoured
             | ConditionType::Registered

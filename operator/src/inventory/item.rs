@@ -42,7 +42,7 @@ pub(super) fn own(api_version: &str, kind: &str, mut object: DynamicObject) -> O
             Some(match object {
                 Object::ApiPolicy(object) => Item::ApiPolicy(name, Arc::new(object)),
                 Object::ApiRoute(object) => Item::ApiRoute(name, Arc::new(object)),
-                Object::ClientRegistration(object) => Item::ClientRegistration(name, Arc::new(object)),
+                Object::ClientRegistration(object) => Item::ClientRegistration(name, Arc::new(*object)),
                 Object::TokenService(object) => Item::TokenService(name, Arc::new(object)),
             })
         }

@@ -46,6 +46,9 @@ pub(super) fn references(inventory: &Inventory) -> BTreeSet<Reference> {
     }
     for (name, registration) in &inventory.registrations {
         add(name.namespace(), &registration.spec.credentials_secret_name, Reference::Secret);
+        if let Some(reference) = &registration.spec.software_statement_ref {
+            add(name.namespace(), &reference.name, Reference::Secret);
+        }
     }
     for (name, policy) in &inventory.policies {
         let cedar = policy.spec.authorization.as_ref().and_then(|spec| spec.cedar.as_ref());

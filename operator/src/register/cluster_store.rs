@@ -6,28 +6,42 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
-    api::core::v1::Secret,
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+    api::{
+        core::v1::{ObjectReference, Pod, Secret},
+        events::v1::Event,
+    },
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference},
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use portreeve_crds::{API_VERSION, v1alpha1::ClientRegistration};
 use portreeve_policy::NamespacedName;
 use portreeve_registration::{JournalEntry, JournalError, JournalFault};
 use serde_json::json;
 
-use super::store::{ClientCredentials, StoreFault};
-use crate::inventory::explain;
+use super::{
+    credentials::{ClientCredentials, identity_names},
+    pods::holds_old,
+    store::{HeldIdentity, StoreFault},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    inventory::explain,
+};
 
-/// Keeps an object until its client is dealt with.
+/// Keeps an object, and the journal of its client, until the client is dealt with.
 const FINALIZER: &str = "portreeve.dev/registration";
 
 /// Names the registration of a Secret whose object is gone and whose client was retained.
 const RETAINED: &str = "portreeve.dev/registration";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "portreeve");
+
+/// Bounds of an Event's name and note.
+const MAX_EVENT_NAME: usize = 200;
+const MAX_NOTE: usize = 1000;
 
 /// Key of the journal within its Secret.
 const ENTRY: &str = "entry.json";
@@ -87,10 +101,74 @@ impl ClusterStore {
         }
     }
 
-    pub(super) async fn check_credentials(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
+    pub(super) async fn check_credentials(
+        &self,
+        registration: &ClientRegistration,
+    ) -> Result<HeldIdentity, StoreFault> {
         let (namespace, _) = place(registration);
-        let found = self.secret(namespace, &registration.spec.credentials_secret_name).await?;
-        found.map_or(Ok(()), |secret| ours(&secret, registration))
+        let Some(found) = self.secret(namespace, &registration.spec.credentials_secret_name).await? else {
+            return Ok(HeldIdentity::default());
+        };
+        ours(&found, registration)?;
+        let text = |name: &String| {
+            let value = found.data.as_ref().and_then(|data| data.get(name));
+            value.and_then(|value| String::from_utf8(value.0.clone()).ok())
+        };
+        let [client_id, key_id] = identity_names(&registration.spec.credentials_keys);
+        Ok(HeldIdentity { client_id: text(&client_id), key_id: text(&key_id) })
+    }
+
+    pub(super) async fn holders(
+        &self,
+        registration: &ClientRegistration,
+        since: u64,
+    ) -> Result<Vec<String>, StoreFault> {
+        let (namespace, _) = place(registration);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let secret = &registration.spec.credentials_secret_name;
+        let found = pods.list(&ListParams::default()).await.map_err(|f| unavailable(&f, "pods", namespace))?;
+        let old = found.items.into_iter().filter(|pod| holds_old(pod, secret, since));
+        Ok(old.filter_map(|pod| pod.metadata.name).collect())
+    }
+
+    /// An Event about an object that may be gone soon; it outlives the object.
+    pub(super) async fn tell(
+        &self,
+        registration: &ClientRegistration,
+        reason: &str,
+        note: &str,
+    ) -> Result<(), StoreFault> {
+        let (namespace, name) = place(registration);
+        let event = Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", name.chars().take(MAX_EVENT_NAME).collect::<String>())),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            action: Some("Register".to_owned()),
+            event_time: Some(MicroTime(SystemClock.now().timestamp())),
+            note: Some(note.chars().take(MAX_NOTE).collect()),
+            reason: Some(reason.to_owned()),
+            regarding: Some(ObjectReference {
+                api_version: Some(API_VERSION.to_owned()),
+                kind: Some("ClientRegistration".to_owned()),
+                name: Some(name.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                uid: registration.metadata.uid.clone(),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some("portreeve.dev/operator".to_owned()),
+            reporting_instance: Some("registrar".to_owned()),
+            type_: Some("Warning".to_owned()),
+            ..Event::default()
+        };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        match api.create(&PostParams::default(), &event).await {
+            Ok(_) => Ok(()),
+            // A namespace that is being deleted takes no Event; the log has it.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(()),
+            Err(fault) => Err(unavailable(&fault, "events", namespace)),
+        }
     }
 
     pub(super) async fn write_credentials(
@@ -100,17 +178,9 @@ impl ClusterStore {
     ) -> Result<(), StoreFault> {
         let (namespace, _) = place(registration);
         let name = &registration.spec.credentials_secret_name;
-        let ClientCredentials { client_id, client_secret, issuer, token_endpoint } = credentials;
-        let mut data = BTreeMap::new();
-        let mut put = |key: &str, value: &str| drop(data.insert(key.to_owned(), ByteString(value.as_bytes().to_vec())));
-        put("client_id", client_id);
-        put("issuer", issuer);
-        if let Some(secret) = client_secret {
-            put("client_secret", secret.expose());
-        }
-        if let Some(endpoint) = token_endpoint {
-            put("token_endpoint", endpoint);
-        }
+        let data = credentials.data(&registration.spec.credentials_keys);
+        let bytes = |(key, value): (String, portreeve_registration::Secret)| (key, ByteString(value.expose().into()));
+        let data: BTreeMap<_, _> = data.into_iter().map(bytes).collect();
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let told = |fault: kube::Error| unavailable(&fault, "secrets", namespace);
         let Some(held) = self.secret(namespace, name).await? else {
@@ -131,7 +201,9 @@ impl ClusterStore {
     pub(super) async fn retain(&self, registration: &ClientRegistration) -> Result<(), StoreFault> {
         let (namespace, name) = place(registration);
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [], "annotations": {RETAINED: name}}}));
+        let patch = Patch::Merge(json!({"metadata": {
+            "ownerReferences": [], "finalizers": null, "annotations": {RETAINED: name},
+        }}));
         match api.patch(&journal_name(name), &PatchParams::default(), &patch).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -185,6 +257,8 @@ impl SecretJournal {
         let data = BTreeMap::from([(ENTRY.to_owned(), ByteString(entry.to_bytes().to_vec()))]);
         let mut metadata = metadata(&self.name, self.registration.namespace(), self.owner.clone());
         metadata.resource_version.clone_from(&self.version);
+        // A namespace that is being deleted takes its Secrets first; without the journal the client would be lost.
+        metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         let secret = Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() };
         let stored = match &self.version {
             None => self.api.create(&PostParams::default(), &secret).await,
@@ -196,7 +270,13 @@ impl SecretJournal {
 
     pub(super) async fn clear(&mut self) -> Result<(), JournalError> {
         let Some(version) = self.version.take() else { return Ok(()) };
-        let only = Preconditions { resource_version: Some(version), uid: None };
+        let release = Patch::Merge(json!({"metadata": {"finalizers": null, "resourceVersion": version}}));
+        let released = match self.api.patch(&self.name, &PatchParams::default(), &release).await {
+            Ok(secret) => secret.metadata,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(fault) => return Err(self.fault(&fault)),
+        };
+        let only = Preconditions { resource_version: released.resource_version, uid: released.uid };
         let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
         match self.api.delete(&self.name, &params).await {
             Ok(_) => Ok(()),

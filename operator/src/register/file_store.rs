@@ -18,7 +18,10 @@ use portreeve_registration::{JournalEntry, JournalError, JournalFault};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::store::{ClientCredentials, StoreFault};
+use super::{
+    credentials::{ClientCredentials, identity_names},
+    store::{HeldIdentity, StoreFault},
+};
 use crate::atomic_file;
 
 /// The annotation that names the registration that a Secret was written for.
@@ -50,6 +53,8 @@ pub(super) struct Vanished {
 #[derive(Deserialize)]
 struct Owned {
     metadata: OwnedMetadata,
+    #[serde(default, rename = "stringData")]
+    data: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -82,20 +87,24 @@ impl FileStore {
         replace(&self.registration_file(&vanished.name, "target.json"), &text)
     }
 
-    pub(super) fn check_credentials(&self, registration: &ClientRegistration, known: bool) -> Result<(), StoreFault> {
+    pub(super) fn check_credentials(
+        &self,
+        registration: &ClientRegistration,
+        known: bool,
+    ) -> Result<HeldIdentity, StoreFault> {
         let name = name_of(registration)?;
         let secret = &registration.spec.credentials_secret_name;
         let file = self.secret_file(name.namespace(), secret);
-        let owner = match fs::read_to_string(&file) {
-            Ok(text) => serde_saphyr::from_str::<Owned>(&text)
-                .ok()
-                .and_then(|owned| owned.metadata.annotations.get(OWNER).cloned()),
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound && !known => return Ok(()),
+        let owned = match fs::read_to_string(&file) {
+            Ok(text) => serde_saphyr::from_str::<Owned>(&text).ok(),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound && !known => return Ok(HeldIdentity::default()),
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => None,
             Err(fault) => return Err(unavailable(&file, &fault)),
         };
-        if owner.as_deref() == Some(name.name()) {
-            return Ok(());
+        let ours = |owned: &Owned| owned.metadata.annotations.get(OWNER).map(String::as_str) == Some(name.name());
+        if let Some(mut owned) = owned.filter(ours) {
+            let [client_id, key_id] = identity_names(&registration.spec.credentials_keys);
+            return Ok(HeldIdentity { client_id: owned.data.remove(&client_id), key_id: owned.data.remove(&key_id) });
         }
         Err(StoreFault::Foreign(format!(
             "Secret {}/{secret} exists and was not written for this object; remove it, or choose another \
@@ -111,16 +120,9 @@ impl FileStore {
     ) -> Result<(), StoreFault> {
         let name = name_of(registration)?;
         let secret = &registration.spec.credentials_secret_name;
-        let ClientCredentials { client_id, client_secret, issuer, token_endpoint } = credentials;
-        let mut values = Map::new();
-        values.insert("client_id".to_owned(), client_id.clone().into());
-        values.insert("issuer".to_owned(), issuer.clone().into());
-        if let Some(client_secret) = client_secret {
-            values.insert("client_secret".to_owned(), client_secret.expose().into());
-        }
-        if let Some(endpoint) = token_endpoint {
-            values.insert("token_endpoint".to_owned(), endpoint.clone().into());
-        }
+        let data = credentials.data(&registration.spec.credentials_keys);
+        let values: Map<String, Value> =
+            data.into_iter().map(|(key, value)| (key, value.expose().to_owned().into())).collect();
         let document = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {

@@ -1,4 +1,5 @@
-//! Decides which registration is to be worked on, and when. Four at a time.
+//! Decides which registration is to be worked on, and when. So many at a time as the settings say; a token service that
+//! asks to be left alone is left alone by all.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,18 +8,22 @@ use std::{
 };
 
 use portreeve_compiler::{Inventory, Options, RegistrationTarget, registration_target};
-use portreeve_crds::{ObjectKind, v1alpha1::ClientRegistration};
+use portreeve_crds::{
+    ObjectKind,
+    v1alpha1::{AccessState, ClientRegistration},
+};
 use portreeve_policy::{NamespacedName, Secret};
 use portreeve_registration::ReadBack;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{
+    conditions::{ABANDON, ROTATE},
     report::RegistrationReport,
     store::Store,
-    work::{Done, Job, Next, run},
+    work::{Done, Job, Means, Next, annotation, run},
 };
 use crate::{
-    clock::{any_number, jittered},
+    clock::{SharedClock, any_number, jittered},
     telemetry::Metrics,
 };
 
@@ -39,6 +44,12 @@ pub(crate) struct RegistrarSettings {
     pub(crate) leading: watch::Receiver<bool>,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// The time.
+    pub(crate) clock: SharedClock,
+    /// Most registrations that are worked on at the same time.
+    pub(crate) concurrency: usize,
+    /// How often drift is looked for.
+    pub(crate) drift_interval: Duration,
 }
 
 /// Reports by name.
@@ -51,6 +62,8 @@ pub(crate) struct Registrar {
     wanted: watch::Receiver<Option<Wanted>>,
     known: BTreeMap<NamespacedName, Known>,
     running: JoinSet<Done>,
+    /// Registration endpoints that asked to be left alone, and until when.
+    paused: BTreeMap<String, Instant>,
     reports: watch::Sender<Reports>,
 }
 
@@ -78,13 +91,14 @@ struct Signature {
     ca_certificates: Option<String>,
     initial_access_token: Option<Secret>,
     credentials: Option<Arc<BTreeMap<String, Secret>>>,
+    scope: Option<String>,
+    access: Option<Vec<AccessState>>,
+    software_statement: Option<Secret>,
+    consent: Option<String>,
+    rotation_request: Option<String>,
 }
 
-const CONCURRENCY: usize = 4;
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
-
-/// How often drift is looked for.
-const DRIFT_INTERVAL: Duration = Duration::from_mins(30);
 
 /// Far enough to be never.
 const IDLE: Duration = Duration::from_hours(1);
@@ -97,7 +111,18 @@ impl Registrar {
         wanted: watch::Receiver<Option<Wanted>>,
     ) -> (Self, watch::Receiver<Reports>) {
         let (reports, receiver) = watch::channel(Arc::default());
-        (Self { settings, store, wanted, known: BTreeMap::new(), running: JoinSet::new(), reports }, receiver)
+        (
+            Self {
+                settings,
+                store,
+                wanted,
+                known: BTreeMap::new(),
+                running: JoinSet::new(),
+                paused: BTreeMap::new(),
+                reports,
+            },
+            receiver,
+        )
     }
 
     /// Works for ever; ends only when its inputs do.
@@ -132,7 +157,7 @@ impl Registrar {
     fn start(&mut self) {
         let Some(Wanted { inventory, complete }) = self.wanted.borrow_and_update().clone() else { return };
         for (name, registration) in &inventory.registrations {
-            if self.running.len() >= CONCURRENCY {
+            if self.running.len() >= self.settings.concurrency {
                 return;
             }
             self.start_one(name, registration, &inventory);
@@ -148,7 +173,7 @@ impl Registrar {
             return;
         }
         let target = match registration_target(inventory, self.settings.options, registration) {
-            RegistrationTarget::Resolved(target) => Ok(target),
+            RegistrationTarget::Resolved(target) => Ok(*target),
             // The compiler's findings say why.
             RegistrationTarget::Unresolved(..) if !deleting => return,
             RegistrationTarget::Unresolved(_, message) => Err(message),
@@ -167,11 +192,21 @@ impl Registrar {
             ca_certificates: of_target.map(|target| target.ca_certificates.clone()),
             initial_access_token: of_target.and_then(|target| target.initial_access_token.clone()),
             credentials,
+            scope: of_target.map(|target| target.access.scope.clone()),
+            access: of_target.map(|target| target.access.states.clone()),
+            software_statement: of_target.and_then(|target| target.software_statement.clone()),
+            consent: annotation(registration, ABANDON).map(str::to_owned),
+            rotation_request: annotation(registration, ROTATE).map(str::to_owned),
         };
+        let paused = signature.endpoint.as_ref().and_then(|endpoint| self.paused.get(endpoint).copied());
         let known = self.known.entry(name.clone()).or_default();
         let now = Instant::now();
         let changed = known.seen.as_ref() != Some(&signature);
         if known.running || !changed && known.due.is_none_or(|due| due > now) {
+            return;
+        }
+        if let Some(until) = paused.filter(|until| *until > now) {
+            known.due = Some(until);
             return;
         }
         let read_back = if known.read_back && !changed { ReadBack::Yes } else { ReadBack::No };
@@ -181,11 +216,18 @@ impl Registrar {
         }
         (known.seen, known.running, known.due) = (Some(signature), true, None);
         let registration = Arc::clone(registration);
+        let failures = known.failures;
         let job = match target {
             Ok(target) if !deleting => Job::Keep { registration, target, read_back, secret_known },
-            target => Job::End { registration, target },
+            target => Job::End { registration, target, failures },
         };
-        self.running.spawn(run(name.clone(), job, self.store.clone(), self.settings.options));
+        let means = self.means();
+        self.running.spawn(run(name.clone(), job, means));
+    }
+
+    fn means(&self) -> Means {
+        let RegistrarSettings { options, clock, .. } = &self.settings;
+        Means { store: self.store.clone(), options: *options, clock: Arc::clone(clock) }
     }
 
     /// Objects that went without a word.
@@ -200,7 +242,7 @@ impl Registrar {
         let now = Instant::now();
         let mut gone = BTreeSet::new();
         for vanished in self.store.remembered() {
-            if there(&vanished.name) || self.running.len() >= CONCURRENCY {
+            if there(&vanished.name) || self.running.len() >= self.settings.concurrency {
                 continue;
             }
             gone.insert(vanished.name.clone());
@@ -212,26 +254,37 @@ impl Registrar {
             }
             (known.running, known.due, known.report) = (true, None, None);
             let name = vanished.name.clone();
-            self.running.spawn(run(name, Job::Vanished(vanished), self.store.clone(), self.settings.options));
+            let means = self.means();
+            self.running.spawn(run(name, Job::Vanished(vanished), means));
         }
         self.known.retain(|name, known| known.running || there(name) || gone.contains(name));
         self.publish();
     }
 
     fn finish(&mut self, done: Done) {
-        let Done { name, report, next, good } = done;
+        let Done { name, report, next, good, busy } = done;
+        let now = Instant::now();
+        self.paused.retain(|_, until| *until > now);
+        if let Some((endpoint, wait)) = busy {
+            let until = self.paused.entry(endpoint).or_insert(now);
+            *until = (*until).max(now + wait);
+        }
         self.settings.metrics.reconciled("registration", good);
         let Some(known) = self.known.get_mut(&name) else { return };
         known.running = false;
         known.failures = if good { 0 } else { known.failures.saturating_add(1) };
-        known.read_back = next == Next::Drift;
+        known.read_back = matches!(next, Next::Drift(_));
         let random = any_number();
         let wait = match next {
             Next::Backoff => {
                 let wait = Duration::from_secs(1).saturating_mul(1 << known.failures.saturating_sub(1).min(10));
                 Some(jittered(wait.min(MAX_BACKOFF), random))
             }
-            Next::Drift => Some(jittered(DRIFT_INTERVAL, random)),
+            Next::Drift(earlier) => {
+                let drift = jittered(self.settings.drift_interval, random);
+                known.read_back = earlier.is_none_or(|earlier| earlier >= drift);
+                Some(earlier.map_or(drift, |earlier| earlier.min(drift)))
+            }
             Next::In(wait) => Some(wait),
             Next::Never => None,
         };

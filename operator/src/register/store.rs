@@ -3,10 +3,12 @@
 use portreeve_compiler::ResolvedRegistration;
 use portreeve_crds::v1alpha1::ClientRegistration;
 use portreeve_policy::NamespacedName;
-use portreeve_registration::{Journal, JournalEntry, JournalError, Secret};
+use portreeve_registration::{Journal, JournalEntry, JournalError, PossibleOrphan};
 
 use super::{
     cluster_store::{ClusterStore, SecretJournal},
+    conditions::orphan_message,
+    credentials::ClientCredentials,
     file_store::{FileJournal, FileStore, Vanished},
 };
 
@@ -19,12 +21,11 @@ pub(crate) enum Store {
     Files(FileStore),
 }
 
-/// What an application needs to act as its client. It holds a secret, so it has no `Debug`.
-pub(super) struct ClientCredentials {
-    pub(super) client_id: String,
-    pub(super) client_secret: Option<Secret>,
-    pub(super) issuer: String,
-    pub(super) token_endpoint: Option<String>,
+/// Whose credentials a Secret holds; both `None` where there is no Secret yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct HeldIdentity {
+    pub(super) client_id: Option<String>,
+    pub(super) key_id: Option<String>,
 }
 
 /// Why something could not be kept; holds no secret.
@@ -78,12 +79,13 @@ impl Store {
         }
     }
 
-    /// Whether the credentials may be written; `known` says that the inventory holds a Secret of that name.
+    /// Whether the credentials may be written; `known` says that the inventory holds a Secret of that name. Tells which
+    /// client and key the Secret speaks of now.
     pub(super) async fn check_credentials(
         &self,
         registration: &ClientRegistration,
         known: bool,
-    ) -> Result<(), StoreFault> {
+    ) -> Result<HeldIdentity, StoreFault> {
         match self {
             Self::Cluster(cluster) => cluster.check_credentials(registration).await,
             Self::Files(files) => files.check_credentials(registration, known),
@@ -99,6 +101,34 @@ impl Store {
         match self {
             Self::Cluster(cluster) => cluster.write_credentials(registration, credentials).await,
             Self::Files(files) => files.write_credentials(registration, credentials),
+        }
+    }
+
+    /// Pods that took in credentials made before `since` (seconds since 1970) and cannot notice new ones.
+    pub(super) async fn holders(
+        &self,
+        registration: &ClientRegistration,
+        since: u64,
+    ) -> Result<Vec<String>, StoreFault> {
+        match self {
+            Self::Cluster(cluster) => cluster.holders(registration, since).await,
+            Self::Files(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Tells people of clients that may be left behind, before the journal forgets them.
+    pub(super) async fn tell_orphan(
+        &self,
+        registration: &ClientRegistration,
+        orphan: &PossibleOrphan,
+    ) -> Result<(), StoreFault> {
+        let message = orphan_message(orphan);
+        let metadata = &registration.metadata;
+        let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+        tracing::warn!(namespace, registration = name, "{message}");
+        match self {
+            Self::Cluster(cluster) => cluster.tell(registration, "PossibleOrphan", &message).await,
+            Self::Files(_) => Ok(()),
         }
     }
 

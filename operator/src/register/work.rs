@@ -3,18 +3,27 @@
 use std::{sync::Arc, time::Duration};
 
 use portreeve_compiler::{Options, ResolvedRegistration};
-use portreeve_crds::v1alpha1::{ClientRegistration, DeletionPolicy};
+use portreeve_crds::v1alpha1::ClientRegistration;
 use portreeve_policy::NamespacedName;
-use portreeve_registration::{Deletion, Error, Journal, Outcome, ReadBack, Registered, Retry, Secret, reconcile};
+use portreeve_registration::{
+    Deletion, Error, Journal, JournalEntry, Occasion, Outcome, ReadBack, Registered, Retry, Secret, Situation,
+    reconcile,
+};
 
 use super::{
-    conditions,
-    desired::{deletion_of, desired},
-    file_store::{FileStore, Vanished},
+    conditions::{self, ABANDON, ROTATE},
+    credentials::ClientCredentials,
+    desired::desired,
+    end::{end, end_vanished},
+    file_store::Vanished,
+    keys::OperatorKeys,
     report::RegistrationReport,
-    store::{AnyJournal, ClientCredentials, Store, StoreFault},
+    store::{HeldIdentity, Store, StoreFault},
 };
-use crate::outbound::GuardedClient;
+use crate::{
+    clock::{Clock, SharedClock},
+    outbound::GuardedClient,
+};
 
 /// What is to be done.
 pub(super) enum Job {
@@ -27,9 +36,22 @@ pub(super) enum Job {
         secret_known: bool,
     },
     /// The object is being deleted and waits for us; why the target is not known, if it is not.
-    End { registration: Arc<ClientRegistration>, target: Result<ResolvedRegistration, String> },
+    End {
+        registration: Arc<ClientRegistration>,
+        target: Result<ResolvedRegistration, String>,
+        /// How often it was tried in vain.
+        failures: u32,
+    },
     /// The object is gone from the folder.
     Vanished(Vanished),
+}
+
+/// What every run works with.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) store: Store,
+    pub(super) options: Options,
+    pub(super) clock: SharedClock,
 }
 
 /// What a run leads to.
@@ -39,6 +61,8 @@ pub(super) struct Done {
     pub(super) report: Option<RegistrationReport>,
     pub(super) next: Next,
     pub(super) good: bool,
+    /// The registration endpoint that asked to be left alone, and for how long.
+    pub(super) busy: Option<(String, Duration)>,
 }
 
 /// When to run again without a change.
@@ -48,8 +72,8 @@ pub(super) enum Next {
     Backoff,
     /// After this time.
     In(Duration),
-    /// To look for drift.
-    Drift,
+    /// To look for drift, or earlier, when this time is over.
+    Drift(Option<Duration>),
     /// Only after a change.
     Never,
 }
@@ -57,176 +81,215 @@ pub(super) enum Next {
 /// A refusal at the server may be lifted there; nothing is lost by asking again now and then.
 const REFUSED_AGAIN: Duration = Duration::from_mins(10);
 
-pub(super) async fn run(name: NamespacedName, job: Job, store: Store, options: Options) -> Done {
+/// For how long a Secret that is read as variables may lag behind, in a kubelet's cache.
+const KUBELET_LAG: u64 = 10;
+
+/// A wait that a server names is for the others too.
+const BUSY_WITHOUT_TIME: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(name: NamespacedName, job: Job, means: Means) -> Done {
     match job {
         Job::Keep { registration, target, read_back, secret_known } => {
-            let (report, next, good) =
-                keep(&name, &registration, &target, read_back, secret_known, &store, options).await;
-            Done { name, report: Some(report), next, good }
+            let run = Keep { name: &name, registration: &registration, target: &target, means: &means };
+            let Ended { report, next, good, busy } = run.keep(read_back, secret_known).await;
+            let busy = busy.map(|wait| (target.registration_endpoint.clone(), wait));
+            Done { name, report: Some(report), next, good, busy }
         }
-        Job::End { registration, target } => {
-            let ended = end(&name, &registration, target, &store, options).await;
-            let report = ended.as_ref().err().map(|(reason, _)| {
-                let told =
-                    format!("cannot delete the client: {reason}; deletionPolicy: Retain lets the object go without");
-                conditions::hindered(generation_of(&registration), &told)
-            });
-            finished(name, report, &ended)
-        }
-        Job::Vanished(vanished) => {
-            let Some(files) = store.files() else {
-                return Done { name, report: None, next: Next::Never, good: true };
-            };
-            let ended = end_vanished(&vanished, files, options).await;
-            finished(name, None, &ended)
-        }
+        Job::End { registration, target, failures } => end(name, &registration, target, failures, &means).await,
+        Job::Vanished(vanished) => end_vanished(name, &vanished, &means).await,
     }
 }
 
-fn finished(name: NamespacedName, report: Option<RegistrationReport>, ended: &Result<(), (String, Next)>) -> Done {
-    if let Err((reason, _)) = ended {
-        tracing::warn!(registration = %name, %reason, "cannot delete the client of an object that goes");
-    }
-    let next = ended.as_ref().map_or_else(|(_, next)| *next, |()| Next::Never);
-    Done { name, report, next, good: ended.is_ok() }
-}
-
-fn generation_of(registration: &ClientRegistration) -> u64 {
+pub(super) fn generation_of(registration: &ClientRegistration) -> u64 {
     registration.metadata.generation.and_then(|generation| u64::try_from(generation).ok()).unwrap_or(0)
 }
 
-async fn keep(
-    name: &NamespacedName,
-    registration: &ClientRegistration,
-    target: &ResolvedRegistration,
-    read_back: ReadBack,
-    secret_known: bool,
-    store: &Store,
-    options: Options,
-) -> (RegistrationReport, Next, bool) {
-    let generation = generation_of(registration);
-    let hindered = |fault: &str| (conditions::hindered(generation, fault), Next::Backoff, false);
-    let wanted = match desired(registration, &target.registration_endpoint, options, Deletion::Keep) {
-        Ok(wanted) => wanted,
-        Err(fault) => return (conditions::invalid(generation, &fault), Next::Never, false),
-    };
-    match store.check_credentials(registration, secret_known).await {
-        Ok(()) => {}
-        Err(StoreFault::Foreign(message)) => return (conditions::foreign(generation, &message), Next::Never, false),
-        Err(StoreFault::Unavailable(fault)) => return hindered(&fault),
-    }
-    if let Err(fault) = store.claim(registration, target).await {
-        return hindered(&fault.to_string());
-    }
-    let client = match GuardedClient::new(&target.ca_certificates, options) {
-        Ok(client) => client,
-        Err(fault) => return (conditions::invalid(generation, &fault.to_string()), Next::Never, false),
-    };
-    let initial = target.initial_access_token.as_ref();
-    let initial = initial.and_then(|token| token.expose_str()).map(|token| Secret::new(token.trim().to_owned()));
-    let mut journal = store.journal(name, registration);
-    match reconcile(&wanted, initial.as_ref(), read_back, &client, &mut journal).await {
-        Ok(Outcome::Registered(client)) => {
-            if client.changed {
-                tracing::info!(registration = %name, client_id = %client.client_id, "client registered or updated");
+/// The value of an annotation.
+pub(super) fn annotation<'a>(registration: &'a ClientRegistration, name: &str) -> Option<&'a str> {
+    registration.metadata.annotations.as_ref()?.get(name).map(|value| value.trim())
+}
+
+pub(super) fn seconds(clock: &dyn Clock) -> u64 {
+    clock.now().0 / 1000
+}
+
+/// How a run to keep a client ended.
+struct Ended {
+    report: RegistrationReport,
+    next: Next,
+    good: bool,
+    busy: Option<Duration>,
+}
+
+/// A run to keep a client.
+struct Keep<'a> {
+    name: &'a NamespacedName,
+    registration: &'a ClientRegistration,
+    target: &'a ResolvedRegistration,
+    means: &'a Means,
+}
+
+impl Keep<'_> {
+    async fn keep(&self, read_back: ReadBack, secret_known: bool) -> Ended {
+        let Self { registration, target, means, .. } = *self;
+        let generation = generation_of(registration);
+        let held = match means.store.check_credentials(registration, secret_known).await {
+            Ok(held) => held,
+            Err(StoreFault::Foreign(message)) => return stopped(conditions::foreign(generation, &message)),
+            Err(StoreFault::Unavailable(fault)) => return self.hindered(&fault),
+        };
+        // A client without scopes could get all of them, so one that may have none is not kept.
+        let deletion = if target.access.withheld { Deletion::Delete } else { Deletion::Keep };
+        let wanted = match desired(registration, target, means.options, deletion) {
+            Ok(wanted) => wanted,
+            Err(fault) => return stopped(conditions::invalid(generation, &fault)),
+        };
+        if let Err(fault) = means.store.claim(registration, target).await {
+            return self.hindered(&fault.to_string());
+        }
+        let client = match GuardedClient::new(&target.ca_certificates, means.options) {
+            Ok(client) => client,
+            Err(fault) => return stopped(conditions::invalid(generation, &fault.to_string())),
+        };
+        let mut journal = means.store.journal(self.name, registration);
+        let entry = match journal.load().await {
+            Ok(entry) => entry,
+            Err(fault) => return self.failed(&Error::Journal(fault), &JournalEntry::default()),
+        };
+        let holders = match self.holders(&entry).await {
+            Ok(holders) => holders,
+            Err(fault) => return self.hindered(&fault.to_string()),
+        };
+        let initial = target.initial_access_token.as_ref().and_then(|token| token.expose_str());
+        let initial = initial.map(|token| Secret::new(token.trim().to_owned()));
+        let occasion = Occasion {
+            now: seconds(means.clock.as_ref()),
+            initial_access_token: initial.as_ref(),
+            read_back,
+            consent: annotation(registration, ABANDON),
+            rotation_request: annotation(registration, ROTATE),
+            old_in_use: !holders.is_empty() || !speaks_of(&held, &entry),
+        };
+        let keys = OperatorKeys::new(Arc::clone(&means.clock));
+        let situation = Situation { occasion, transport: &client, keys: &keys };
+        match reconcile(&wanted, &situation, &mut journal).await {
+            Ok(Outcome::Registered(client)) => {
+                if client.changed {
+                    tracing::info!(registration = %self.name, client_id = %client.client_id, "client registered or updated");
+                }
+                self.write(&client, &holders).await
             }
-            write(registration, target, &client, store, generation).await
+            Ok(Outcome::Gone { possible_orphan, .. }) if target.access.withheld => {
+                if let Some(orphan) = possible_orphan
+                    && let Err(fault) = means.store.tell_orphan(registration, &orphan).await
+                {
+                    return self.hindered(&fault.to_string());
+                }
+                if let Err(fault) = journal.clear().await {
+                    return self.hindered(&fault.to_string());
+                }
+                stopped(conditions::withheld(generation, &target.access))
+            }
+            // Neither is the end of keeping a client.
+            Ok(Outcome::Gone { .. } | Outcome::Retained { .. }) => self.hindered("the client was not kept"),
+            Err(error) => {
+                tracing::warn!(registration = %self.name, fault = %error, "registration failed");
+                let entry = journal.load().await.unwrap_or_default();
+                self.failed(&error, &entry)
+            }
         }
-        // Neither is the end of keeping a client.
-        Ok(Outcome::Gone { .. } | Outcome::Retained { .. }) => hindered("the client was not kept"),
-        Err(error) => {
-            tracing::warn!(registration = %name, fault = %error, "registration failed");
-            (conditions::failed(generation, &error), next_after(&error), false)
+    }
+
+    /// Asked only when something is about to end that somebody may still use.
+    async fn holders(&self, entry: &JournalEntry) -> Result<Vec<String>, StoreFault> {
+        let retires = !entry.retired.is_empty() || entry.keys.iter().any(|key| key.until.is_some());
+        match entry.credentials_since.filter(|_| retires) {
+            Some(since) => self.means.store.holders(self.registration, since.saturating_add(KUBELET_LAG)).await,
+            None => Ok(Vec::new()),
         }
+    }
+
+    async fn write(&self, client: &Registered, holders: &[String]) -> Ended {
+        let Self { registration, target, means, .. } = *self;
+        let generation = generation_of(registration);
+        let credentials = ClientCredentials::new(client, target);
+        match means.store.write_credentials(registration, &credentials).await {
+            Ok(()) => {
+                if let Some(error) = &client.hindered {
+                    tracing::warn!(registration = %self.name, fault = %error, "the client stands, but not all was done");
+                }
+                let secret = &registration.spec.credentials_secret_name;
+                Ended {
+                    report: conditions::registered(generation, client, &target.access, secret, holders),
+                    next: self.next(client, holders),
+                    good: client.hindered.is_none(),
+                    busy: client.hindered.as_ref().and_then(busy),
+                }
+            }
+            Err(StoreFault::Foreign(message)) => stopped(conditions::foreign(generation, &message)),
+            Err(StoreFault::Unavailable(fault)) => Ended {
+                report: conditions::unwritten(generation, client, &target.access, &fault),
+                next: Next::Backoff,
+                good: false,
+                busy: None,
+            },
+        }
+    }
+
+    fn next(&self, client: &Registered, holders: &[String]) -> Next {
+        if let Some(error) = &client.hindered {
+            return match next_after(error) {
+                Next::Never => Next::In(REFUSED_AGAIN),
+                next @ (Next::Backoff | Next::Drift(_) | Next::In(_)) => next,
+            };
+        }
+        let now = seconds(self.means.clock.as_ref());
+        let retiring = client.old_until.map(|at| if holders.is_empty() { at } else { at.max(now.saturating_add(20)) });
+        let at = client.next_rotation.filter(|_| client.old_until.is_none()).into_iter().chain(retiring).min();
+        Next::Drift(at.map(|at| Duration::from_secs(at.saturating_sub(now).max(1))))
+    }
+
+    fn hindered(&self, fault: &str) -> Ended {
+        let report = conditions::hindered(generation_of(self.registration), fault);
+        Ended { report, next: Next::Backoff, good: false, busy: None }
+    }
+
+    fn failed(&self, error: &Error, entry: &JournalEntry) -> Ended {
+        let report = conditions::failed(generation_of(self.registration), error, entry, self.target);
+        Ended { report, next: next_after(error), good: false, busy: busy(error) }
     }
 }
 
-async fn write(
-    registration: &ClientRegistration,
-    target: &ResolvedRegistration,
-    client: &Registered,
-    store: &Store,
-    generation: u64,
-) -> (RegistrationReport, Next, bool) {
-    let credentials = ClientCredentials {
-        client_id: client.client_id.clone(),
-        client_secret: client.client_secret.clone(),
-        issuer: target.issuer.clone(),
-        token_endpoint: target.token_endpoint.clone(),
-    };
-    match store.write_credentials(registration, &credentials).await {
-        Ok(()) => {
-            let secret = &registration.spec.credentials_secret_name;
-            (conditions::registered(generation, client, secret), Next::Drift, true)
-        }
-        Err(StoreFault::Foreign(message)) => (conditions::foreign(generation, &message), Next::Never, false),
-        Err(StoreFault::Unavailable(fault)) => {
-            (conditions::unwritten(generation, client, &fault), Next::Backoff, false)
-        }
+/// Only an edit helps.
+fn stopped(report: RegistrationReport) -> Ended {
+    Ended { report, next: Next::Never, good: false, busy: None }
+}
+
+/// Whether a Secret holds the newest credentials of the journal. What is retired is not ended before it does.
+fn speaks_of(held: &HeldIdentity, entry: &JournalEntry) -> bool {
+    let client = entry.registration.as_ref().map(|own| own.client_id.as_str());
+    let key = entry.present_key().filter(|key| key.certificate.is_none()).map(|key| key.kid.as_str());
+    held.client_id.as_deref() == client && held.key_id.as_deref() == key
+}
+
+/// How long a server wants to be left alone.
+fn busy(error: &Error) -> Option<Duration> {
+    match (error, error.retry()) {
+        (Error::Busy { .. }, Retry::After(wait)) => Some(wait),
+        (Error::Busy { .. }, Retry::Later | Retry::Never) => Some(BUSY_WITHOUT_TIME),
+        _ => None,
     }
 }
 
-/// Ends a registration whose object is being deleted.
-async fn end(
-    name: &NamespacedName,
-    registration: &ClientRegistration,
-    target: Result<ResolvedRegistration, String>,
-    store: &Store,
-    options: Options,
-) -> Result<(), (String, Next)> {
-    let backoff = |fault: StoreFault| (fault.to_string(), Next::Backoff);
-    let mut journal = store.journal(name, registration);
-    let retained = registration.spec.deletion_policy == DeletionPolicy::Retain;
-    if !retained {
-        let entry = journal.load().await.map_err(|fault| (fault.to_string(), Next::Backoff))?;
-        // What was never begun needs no token service to be ended.
-        if !entry.is_blank() {
-            let target = target.map_err(|fault| (fault, Next::Backoff))?;
-            let uid = registration.metadata.uid.as_deref().unwrap_or_default();
-            delete(&target.registration_endpoint, &target.ca_certificates, uid, &mut journal, options).await?;
-            tracing::info!(registration = %name, "client deleted, for its object is being deleted");
-        }
-        journal.clear().await.map_err(|fault| (fault.to_string(), Next::Backoff))?;
-    }
-    store.unclaim(registration, retained).await.map_err(backoff)
-}
-
-/// Ends a registration whose object is gone, as the object last said.
-async fn end_vanished(vanished: &Vanished, files: &FileStore, options: Options) -> Result<(), (String, Next)> {
-    let backoff = |fault: StoreFault| (fault.to_string(), Next::Backoff);
-    if vanished.deletion_policy == DeletionPolicy::Retain {
-        tracing::info!(registration = %vanished.name, "the client is retained, and so are journal and credentials");
-        return files.release(vanished).map_err(backoff);
-    }
-    let Vanished { name, uid, registration_endpoint, ca_certificates, .. } = vanished;
-    let mut journal = AnyJournal::Files(files.journal(name));
-    delete(registration_endpoint, ca_certificates, uid, &mut journal, options).await?;
-    files.forget(vanished).map_err(backoff)?;
-    tracing::info!(registration = %name, "client deleted, for its object is gone");
-    Ok(())
-}
-
-/// Deletes the client at the token service, if there is one.
-async fn delete(
-    endpoint: &str,
-    ca_certificates: &str,
-    uid: &str,
-    journal: &mut AnyJournal,
-    options: Options,
-) -> Result<(), (String, Next)> {
-    let wanted = deletion_of(endpoint, uid, options).map_err(|fault| (fault, Next::Never))?;
-    let client = GuardedClient::new(ca_certificates, options).map_err(|fault| (fault.to_string(), Next::Never))?;
-    let outcome = reconcile(&wanted, None, ReadBack::No, &client, journal).await;
-    outcome.map(drop).map_err(|error| (error.to_string(), next_after(&error)))
-}
-
-fn next_after(error: &Error) -> Next {
+pub(super) fn next_after(error: &Error) -> Next {
     match error.retry() {
         Retry::After(wait) => Next::In(wait),
         Retry::Later => Next::Backoff,
         Retry::Never if matches!(error, Error::InitialTokenRefused { .. } | Error::Refused { .. }) => {
             Next::In(REFUSED_AGAIN)
         }
+        // Somebody may lift the lock, or bring the client back; a read would tell.
+        Retry::Never if matches!(error, Error::LockedOut { .. } | Error::Missing { .. }) => Next::Drift(None),
         Retry::Never => Next::Never,
     }
 }

@@ -40,7 +40,7 @@ fn desired() -> Desired {
 
 #[test]
 fn posts_metadata_with_the_initial_token() {
-    let request = create_request(&desired(), Some(&secret("initial"))).unwrap();
+    let request = create_request(&desired(), desired().document(), Some(&secret("initial"))).unwrap();
     assert_eq!(
         (request.method().as_str(), request.uri().to_string().as_str()),
         ("POST", "https://login.example.com/reg")
@@ -49,9 +49,9 @@ fn posts_metadata_with_the_initial_token() {
     assert!(request.headers()["authorization"].is_sensitive());
     assert_eq!(request.headers()["content-type"], "application/json");
     assert_eq!(body(&request), Value::Object(desired().document().clone()));
-    assert!(create_request(&desired(), None).unwrap().headers().get("authorization").is_none());
+    assert!(create_request(&desired(), desired().document(), None).unwrap().headers().get("authorization").is_none());
     assert_eq!(
-        create_request(&desired(), Some(&secret("a\r\nx: y"))).err(),
+        create_request(&desired(), desired().document(), Some(&secret("a\r\nx: y"))).err(),
         Some(Error::Unsendable("the initial access token"))
     );
 }
@@ -59,7 +59,8 @@ fn posts_metadata_with_the_initial_token() {
 #[test]
 fn puts_all_metadata_and_nothing_that_the_server_sets() {
     // RFC 7592 section 2.2
-    let request = management_request(Step::Update, &desired(), &held(&home()), &secret("t1")).unwrap();
+    let request =
+        management_request(Step::Update, &desired(), desired().document(), &held(&home()), &secret("t1")).unwrap();
     let mut expected = desired().document().clone();
     expected.insert("client_id".to_owned(), json!("c1"));
     expected.insert("client_secret".to_owned(), json!("s1"));
@@ -68,14 +69,15 @@ fn puts_all_metadata_and_nothing_that_the_server_sets() {
     assert_eq!(request.headers()["authorization"], "Bearer t1");
 
     let public = Registration { client_secret: None, ..held(&home()) };
-    let request = management_request(Step::Update, &desired(), &public, &secret("t1")).unwrap();
+    let request = management_request(Step::Update, &desired(), desired().document(), &public, &secret("t1")).unwrap();
     assert!(body(&request).get("client_secret").is_none());
 }
 
 #[test]
 fn reads_and_deletes_without_a_body() {
     for (step, method) in [(Step::Read, "GET"), (Step::Delete, "DELETE")] {
-        let request = management_request(step, &desired(), &held(&home()), &secret("t1")).unwrap();
+        let request =
+            management_request(step, &desired(), desired().document(), &held(&home()), &secret("t1")).unwrap();
         assert_eq!(request.method(), method);
         assert_eq!(request.uri(), "https://login.example.com/reg/c1");
         assert!(request.body().is_empty() && request.headers().get("content-type").is_none());
@@ -86,11 +88,11 @@ fn reads_and_deletes_without_a_body() {
 fn never_sends_a_token_to_another_origin() {
     for uri in ["https://evil.test/reg/c1", "http://login.example.com/reg/c1", "https://login.example.com:444/reg/c1"] {
         for step in [Step::Delete, Step::Read, Step::Update] {
-            let result = management_request(step, &desired(), &held(&json!(uri)), &secret("t1"));
+            let result = management_request(step, &desired(), desired().document(), &held(&json!(uri)), &secret("t1"));
             assert!(matches!(result, Err(Error::ForeignOrigin { .. })), "{uri}");
         }
     }
-    let result = management_request(Step::Read, &desired(), &held(&Value::Null), &secret("t1"));
+    let result = management_request(Step::Read, &desired(), desired().document(), &held(&Value::Null), &secret("t1"));
     assert!(matches!(result, Err(Error::Unmanageable { .. })));
 }
 
@@ -124,6 +126,8 @@ fn takes_a_client_out_of_any_success_and_lists_the_faults() {
 fn tells_refusals_apart() {
     let wait = [("retry-after", "7")];
     let date = [("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")];
+    let dates = [("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), ("date", "Wed, 21 Oct 2026 07:27:30 GMT")];
+    let past = [("retry-after", "Wed, 21 Oct 2026 07:27:00 GMT"), ("date", "Wed, 21 Oct 2026 07:27:30 GMT")];
     for (step, status, headers, name, retry, acted) in [
         (Step::Create, 400, &[][..], "Refused", Retry::Never, false),
         (Step::Create, 401, &[], "InitialTokenRefused", Retry::Never, false),
@@ -133,6 +137,8 @@ fn tells_refusals_apart() {
         (Step::Create, 503, &[], "Unavailable", Retry::Later, true),
         (Step::Create, 503, &wait, "Busy", Retry::After(Duration::from_secs(7)), false),
         (Step::Create, 503, &date, "Busy", Retry::Later, false),
+        (Step::Create, 429, &dates, "Busy", Retry::After(Duration::from_secs(30)), false),
+        (Step::Create, 429, &past, "Busy", Retry::Later, false),
         (Step::Create, 429, &[], "Busy", Retry::Later, false),
         (Step::Create, 429, &[("retry-after", "0")], "Busy", Retry::Later, false),
         (

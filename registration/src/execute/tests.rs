@@ -1,6 +1,8 @@
 //! Against a server in memory that behaves like the strictest real ones (see `server`), with a crash at each point.
 
 mod crash;
+mod lost;
+mod rotate;
 mod server;
 
 use http::StatusCode;
@@ -8,18 +10,42 @@ use serde_json::json;
 
 use self::server::{Fault, Server, Shelf};
 use crate::{
-    AnswerFault, Deletion, Delivery, Desired, DriftKind, Error, Gone, JournalError, JournalFault, Outcome, ReadBack,
-    Registered, Retry, Secret, Step, Unmanageable, reconcile,
-    tests::{desired_as, desired_with},
+    AnswerFault, Deletion, Delivery, Desired, DriftKind, Error, Gone, JournalError, JournalFault, Occasion, Outcome,
+    ReadBack, Registered, Retry, Secret, Situation, Step, Unmanageable, reconcile,
+    tests::{FakeKeys, desired_as, desired_with},
 };
 
 async fn run(desired: &Desired, read_back: ReadBack, server: &Server, shelf: &mut Shelf) -> Result<Outcome, Error> {
-    reconcile(desired, Some(&Secret::new("initial".to_owned())), read_back, server, shelf).await
+    run_on(desired, |occasion| occasion.read_back = read_back, server, shelf).await
+}
+
+async fn run_on(
+    desired: &Desired,
+    change: impl FnOnce(&mut Occasion<'_>),
+    server: &Server,
+    shelf: &mut Shelf,
+) -> Result<Outcome, Error> {
+    let initial = Secret::new("initial".to_owned());
+    let mut occasion = Occasion::at(1000, Some(&initial));
+    change(&mut occasion);
+    reconcile(desired, &Situation { occasion, transport: server, keys: &FakeKeys::default() }, shelf).await
+}
+
+async fn client_on(
+    desired: &Desired,
+    change: impl FnOnce(&mut Occasion<'_>),
+    server: &Server,
+    shelf: &mut Shelf,
+) -> Registered {
+    match run_on(desired, change, server, shelf).await.unwrap() {
+        Outcome::Registered(registered) => *registered,
+        Outcome::Gone { .. } | Outcome::Retained { .. } => panic!("no client"),
+    }
 }
 
 async fn registered(desired: &Desired, server: &Server, shelf: &mut Shelf) -> Registered {
     match run(desired, ReadBack::No, server, shelf).await.unwrap() {
-        Outcome::Registered(registered) => registered,
+        Outcome::Registered(registered) => *registered,
         Outcome::Gone { .. } | Outcome::Retained { .. } => panic!("no client"),
     }
 }
@@ -228,8 +254,12 @@ async fn takes_404_and_401_after_a_delete_as_gone_but_not_when_the_token_is_in_d
     server.fail(Fault::LoseAnswer);
     error(&scoped("b"), &server, &mut shelf).await;
     for _ in 0..2 {
-        let error = error(&delete, &server, &mut shelf).await;
-        assert!(matches!(error, Error::LockedOut { rotation_lost: true, .. }), "{error:?}");
+        // Told again until somebody clears the journal.
+        let Outcome::Gone { how: _, possible_orphan } = run(&delete, ReadBack::No, &server, &mut shelf).await.unwrap()
+        else {
+            panic!("not given up")
+        };
+        assert_eq!(possible_orphan.unwrap().abandoned, ["c1"]);
     }
     assert_eq!(server.len(), 1);
 }
@@ -243,7 +273,7 @@ async fn remembers_the_doubt_through_a_delete_without_an_answer() {
     server.fail(Fault::Status(500));
     let delete = desired_as(Deletion::Delete, |_| ());
     assert!(matches!(error(&delete, &server, &mut shelf).await, Error::Unavailable { .. }));
-    assert!(matches!(error(&delete, &server, &mut shelf).await, Error::LockedOut { rotation_lost: true, .. }));
+    assert_eq!(gone(&server, &mut shelf).await, Gone::Abandoned);
 }
 
 #[tokio::test]
@@ -287,17 +317,6 @@ async fn deletes_nothing_that_it_may_not() {
 }
 
 #[tokio::test]
-async fn registers_again_after_a_locked_out_client_was_abandoned() {
-    let (server, mut shelf) = (Server::default(), Shelf::default());
-    let lost = registered(&scoped("a"), &server, &mut shelf).await.client_id;
-    server.set_token(&lost, "else");
-    assert!(matches!(error(&scoped("b"), &server, &mut shelf).await, Error::LockedOut { .. }));
-    shelf.put(&shelf.entry().abandon(scoped("b").marker()));
-    let client = registered(&scoped("b"), &server, &mut shelf).await;
-    assert_eq!(client.possible_orphan.unwrap().abandoned, [lost]);
-}
-
-#[tokio::test]
 async fn keeps_a_client_of_a_server_without_management() {
     let (server, mut shelf) = (Server::without_management(), Shelf::default());
     registered(&scoped("a"), &server, &mut shelf).await;
@@ -310,19 +329,21 @@ async fn keeps_a_client_of_a_server_without_management() {
 async fn never_calls_a_foreign_management_address() {
     let (server, mut shelf) = (Server::at_home("https://evil.test"), Shelf::default());
     let client = registered(&scoped("a"), &server, &mut shelf).await;
-    assert_eq!(client.faults, [AnswerFault::ForeignManagementUri]);
+    assert!(client.faults == [AnswerFault::ForeignManagementUri] && client.unmanaged);
+    run(&scoped("a"), ReadBack::Yes, &server, &mut shelf).await.unwrap();
     assert!(matches!(error(&scoped("b"), &server, &mut shelf).await, Error::ForeignOrigin { .. }));
     assert_eq!(server.calls(), ["POST"]);
 }
 
 #[tokio::test]
-async fn tells_missing_clients_and_refused_metadata() {
+async fn registers_missing_clients_anew_and_tells_refused_metadata() {
     let (server, mut shelf) = (Server::default(), Shelf::default());
     registered(&scoped("a"), &server, &mut shelf).await;
     server.fail(Fault::Status(404));
-    assert!(matches!(error(&scoped("b"), &server, &mut shelf).await, Error::Missing { .. }));
+    let anew = registered(&scoped("b"), &server, &mut shelf).await;
+    assert_eq!((anew.client_id.as_str(), anew.possible_orphan), ("c2", None), "404 says that it is gone");
     server.fail(Fault::Status(400));
-    let refused = error(&scoped("b"), &server, &mut shelf).await;
+    let refused = error(&scoped("c"), &server, &mut shelf).await;
     let Error::Refused { step: Step::Update, status: StatusCode::BAD_REQUEST, server: Some(told) } = refused else {
         panic!("{refused:?}")
     };

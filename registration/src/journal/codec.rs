@@ -1,13 +1,17 @@
 //! The entry's form in the journal: JSON with a version. Only this file writes secrets down.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Intent, JournalEntry, PossibleOrphan};
-use crate::{AnswerFault, Document, Drift, Registration, Secret, SecretExpiry};
+use super::{Home, Intent, JournalEntry, PossibleOrphan};
+use crate::{AnswerFault, ClientKey, Document, Drift, Obstacle, Registration, Retired, Secret, SecretExpiry};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The first version; it lacks what has a default below.
+const OLDEST: u32 = 1;
 const MAX_ENTRY: usize = 1024 * 1024;
 
 /// Why bytes are no journal entry. It says nothing about what they hold.
@@ -46,6 +50,37 @@ struct Stored<S> {
     known_drift: Vec<Drift>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     possible_orphan: Option<PossibleOrphan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Home>,
+    #[serde(default = "Vec::new")]
+    keys: Vec<StoredKey<S>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credentials_since: Option<u64>,
+    #[serde(default = "Vec::new")]
+    retired: Vec<StoredRetired<S>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fulfilled_request: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    obstacle: Option<Obstacle>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed_in: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredKey<S> {
+    kid: String,
+    public: Value,
+    private: S,
+    certificate: Option<String>,
+    until: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRetired<S> {
+    registration: StoredRegistration<S>,
+    until: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -78,7 +113,21 @@ fn none<T>() -> Option<T> {
 }
 
 pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
-    let JournalEntry { intent, registration, previous_token, last_sent, known_drift, possible_orphan } = entry;
+    let JournalEntry {
+        intent,
+        registration,
+        previous_token,
+        last_sent,
+        known_drift,
+        possible_orphan,
+        home,
+        keys,
+        credentials_since,
+        retired,
+        fulfilled_request,
+        obstacle,
+        renewed_in,
+    } = entry;
     let stored = Stored {
         version: VERSION,
         intent: intent.clone(),
@@ -87,6 +136,19 @@ pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
         last_sent: last_sent.clone(),
         known_drift: known_drift.clone(),
         possible_orphan: possible_orphan.clone(),
+        home: home.clone(),
+        keys: keys.iter().map(stored_key).collect(),
+        credentials_since: *credentials_since,
+        retired: retired
+            .iter()
+            .map(|Retired { registration, until }| StoredRetired {
+                registration: stored_registration(registration),
+                until: *until,
+            })
+            .collect(),
+        fulfilled_request: fulfilled_request.clone(),
+        obstacle: obstacle.clone(),
+        renewed_in: *renewed_in,
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     // Writing plain values to memory cannot fail; were it to, the empty bytes would be refused on reading.
@@ -94,6 +156,17 @@ pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
         bytes.clear();
     }
     bytes
+}
+
+fn stored_key(key: &ClientKey) -> StoredKey<&str> {
+    let ClientKey { kid, public, private, certificate, until } = key;
+    StoredKey {
+        kid: kid.clone(),
+        public: public.clone(),
+        private: private.expose(),
+        certificate: certificate.clone(),
+        until: *until,
+    }
 }
 
 fn stored_registration(registration: &Registration) -> StoredRegistration<&str> {
@@ -127,12 +200,44 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalEntry, InvalidEntry> {
         return Err(InvalidEntry::TooLarge);
     }
     let Ok(Versioned { version }) = serde_json::from_slice(bytes) else { return Err(InvalidEntry::Malformed) };
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(InvalidEntry::Version(version));
     }
     let Ok(stored) = serde_json::from_slice::<Stored<Text>>(bytes) else { return Err(InvalidEntry::Malformed) };
-    let Stored { version: _, intent, registration, previous_token, last_sent, known_drift, possible_orphan } = stored;
+    let Stored {
+        version: _,
+        intent,
+        registration,
+        previous_token,
+        last_sent,
+        known_drift,
+        possible_orphan,
+        home,
+        keys,
+        credentials_since,
+        retired,
+        fulfilled_request,
+        obstacle,
+        renewed_in,
+    } = stored;
+    let retired = retired.into_iter().map(|StoredRetired { registration, until }| {
+        Ok(Retired { registration: read_registration(registration)?, until })
+    });
+    let key = |StoredKey { kid, public, private: Text(private), certificate, until }: StoredKey<Text>| ClientKey {
+        kid,
+        public,
+        private,
+        certificate,
+        until,
+    };
     Ok(JournalEntry {
+        home,
+        keys: keys.into_iter().map(key).collect(),
+        credentials_since,
+        retired: retired.collect::<Result<_, InvalidEntry>>()?,
+        fulfilled_request,
+        obstacle,
+        renewed_in,
         intent,
         registration: registration.map(read_registration).transpose()?,
         previous_token: previous_token.map(|Text(secret)| secret),

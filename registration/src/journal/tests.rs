@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
-use super::{Intent, InvalidEntry, JournalEntry, JournalError, JournalFault, PossibleOrphan};
+use super::{Home, Intent, InvalidEntry, JournalEntry, JournalError, JournalFault, PossibleOrphan};
 use crate::{
-    Drift, DriftKind, Marker, Registration, Secret, Step,
-    tests::{desired_with, endpoint},
+    Drift, DriftKind, Marker, Obstacle, ObstacleKind, Probe, Registration, Retired, Secret, Step,
+    tests::{FakeKeys, desired_with, endpoint},
 };
 
 fn marker() -> Marker {
@@ -29,6 +29,21 @@ fn full() -> JournalEntry {
             unanswered_creates: 2,
             abandoned: vec!["c0".to_owned()],
         }),
+        home: Some(Home {
+            issuer: "https://login.example.com".to_owned(),
+            endpoint: "https://login.example.com/reg".to_owned(),
+            token_endpoint: Some("https://login.example.com/token".to_owned()),
+            trust: "PEM".to_owned(),
+        }),
+        keys: vec![FakeKeys::key("k2", None), FakeKeys::key("k1", Some(7))],
+        credentials_since: Some(5),
+        retired: vec![Retired {
+            registration: Registration::parse(answer.to_string().as_bytes(), &endpoint()).unwrap(),
+            until: 9,
+        }],
+        fulfilled_request: Some("again".to_owned()),
+        obstacle: Some(Obstacle { kind: ObstacleKind::RotationLost, probe: Probe::Alive }),
+        renewed_in: Some(6),
     }
 }
 
@@ -42,7 +57,17 @@ fn reads_back_what_it_wrote() {
         assert_eq!(read.last_sent, entry.last_sent);
         assert_eq!(read.known_drift, entry.known_drift);
         assert_eq!(read.possible_orphan, entry.possible_orphan);
-        assert_eq!(read.is_blank(), entry.is_blank());
+        assert!(read.keys == entry.keys && read.retired == entry.retired && read.is_blank() == entry.is_blank());
+        assert_eq!(
+            (read.home, read.credentials_since, read.fulfilled_request, read.obstacle, read.renewed_in),
+            (
+                entry.home.clone(),
+                entry.credentials_since,
+                entry.fulfilled_request.clone(),
+                entry.obstacle.clone(),
+                entry.renewed_in
+            )
+        );
     }
 }
 
@@ -57,7 +82,7 @@ fn refuses_bytes_that_it_did_not_write() {
     for (bytes, fault) in [
         (String::new(), InvalidEntry::Malformed),
         ("{}".to_owned(), InvalidEntry::Malformed),
-        ("{\"version\": 2, \"new\": true}".to_owned(), InvalidEntry::Version(2)),
+        ("{\"version\": 3, \"new\": true}".to_owned(), InvalidEntry::Version(3)),
         (unknown.to_string(), InvalidEntry::Malformed),
         (deep.to_string(), InvalidEntry::Malformed),
         (address.to_string(), InvalidEntry::Malformed),

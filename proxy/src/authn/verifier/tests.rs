@@ -1,13 +1,6 @@
 //! Cached and uncached verdicts agree (I1, I2, I3, J9, B8): a million draws over token services, clients, rules and
 //! tokens, sixty-four at a time, against verdicts of verifiers that have never seen a token before.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
-)]
-
 use std::{convert::Infallible, net::IpAddr};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -85,7 +78,7 @@ fn tokens() -> Vec<String> {
     for number in 0..40_u64 {
         let issuer = if number.is_multiple_of(2) { "https://a" } else { "https://b" };
         // Every fifth is signed by the other service's key.
-        let seed = if number.is_multiple_of(2) != number.is_multiple_of(5) { 1 } else { 2 };
+        let seed = if number.is_multiple_of(2) == number.is_multiple_of(5) { 2 } else { 1 };
         let claims = json!({
             "iss": issuer, "sub": format!("jwt-{number}"), "aud": if number.is_multiple_of(3) { "x" } else { "y" },
             "exp": if number.is_multiple_of(7) { 1_000 } else { 4_000_000_000_u64 },

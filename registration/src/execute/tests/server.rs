@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Request, Response};
 use serde_json::{Value, json};
 
@@ -50,7 +51,9 @@ struct State {
     clients: BTreeMap<String, Client>,
     calls: Vec<String>,
     fault: Option<Fault>,
+    fault_at: Option<(&'static str, Fault)>,
     issued: usize,
+    expires_at: u64,
     tokens: usize,
 }
 
@@ -136,6 +139,11 @@ impl Server {
         self.state.lock().unwrap().fault = Some(fault);
     }
 
+    /// What happens to the next call of that name alone.
+    pub(super) fn fail_at(&self, call: &'static str, fault: Fault) {
+        self.state.lock().unwrap().fault_at = Some((call, fault));
+    }
+
     pub(super) fn set_token(&self, id: &str, token: &str) {
         token.clone_into(&mut self.state.lock().unwrap().clients.get_mut(id).unwrap().token);
     }
@@ -154,6 +162,17 @@ impl Server {
         if let Some(Fault::Status(status)) = state.fault {
             state.fault = None;
             return answer(status, &json!({"error": "invalid_client_metadata"}));
+        }
+        if let Some((call, Fault::Status(status))) = state.fault_at
+            && (call == "PROBE") == (request.uri().path() == "/token")
+        {
+            state.fault_at = None;
+            return answer(status, &Value::Null);
+        }
+        if request.uri().path() == "/token" {
+            state.calls.pop();
+            state.calls.push("PROBE".to_owned());
+            return token_answer(&state, request);
         }
         let bearer = request.headers()["authorization"].to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned();
         if request.method() == "POST" {
@@ -193,6 +212,15 @@ impl Server {
         }
     }
 
+    /// The client is deleted by somebody else.
+    pub(super) fn delete(&self, id: &str) {
+        self.state.lock().unwrap().clients.remove(id).unwrap();
+    }
+
+    pub(super) fn expire(&self, seconds: u64) {
+        self.state.lock().unwrap().expires_at = seconds;
+    }
+
     fn accept(&self, mut metadata: Document) -> Document {
         if let Some(member) = self.ignores {
             metadata.remove(member);
@@ -209,13 +237,31 @@ impl Server {
         metadata.insert("client_id".to_owned(), json!(id));
         metadata.insert("client_id_issued_at".to_owned(), json!(7));
         metadata.insert("client_secret".to_owned(), json!(secret));
-        metadata.insert("client_secret_expires_at".to_owned(), json!(0));
+        metadata.insert("client_secret_expires_at".to_owned(), json!(state.expires_at));
         if !self.unmanaged {
             metadata.insert("registration_access_token".to_owned(), json!(token));
             metadata.insert("registration_client_uri".to_owned(), json!(format!("{}/reg/{id}", self.home)));
         }
         Value::Object(metadata)
     }
+}
+
+/// The token endpoint knows a client by its secret in the header, or by the assertion of the test's keys.
+fn token_answer(state: &State, request: &Request<Vec<u8>>) -> Response<Vec<u8>> {
+    let form: BTreeMap<_, _> = url::form_urlencoded::parse(request.body()).into_owned().collect();
+    let known = if let Some(basic) = request.headers().get("authorization") {
+        let basic = basic.to_str().unwrap().strip_prefix("Basic ").unwrap();
+        let pair = String::from_utf8(STANDARD.decode(basic).unwrap()).unwrap();
+        let (id, secret) = pair.split_once(':').unwrap();
+        state.clients.get(id).is_some_and(|client| client.secret == secret)
+    } else {
+        let (id, kid) = form["client_assertion"].split_once(' ').unwrap();
+        state.clients.get(id).is_some_and(|client| {
+            client.metadata["jwks"]["keys"].as_array().unwrap().iter().any(|key| key["kid"] == kid)
+        })
+    };
+    let (status, error) = if known { (400, "invalid_grant") } else { (401, "invalid_client") };
+    answer(status, &json!({"error": error}))
 }
 
 fn answer(status: u16, body: &Value) -> Response<Vec<u8>> {
