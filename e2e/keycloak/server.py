@@ -69,6 +69,14 @@ class Server:
             self.call("POST", f"/admin/realms/{self.realm}/client-scopes", token, {
                 "name": name, "protocol": "openid-connect",
                 "attributes": {"include.in.token.scope": "true", "display.on.consent.screen": "false"},
+                # Whoever gets the scope gets a token for the API that it belongs to.
+                "protocolMappers": [{
+                    "name": "audience", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper",
+                    "config": {
+                        "included.custom.audience": os.environ.get("AUDIENCE", "https://orders.example.com"),
+                        "access.token.claim": "true", "introspection.token.claim": "true",
+                    },
+                }],
             })
 
     def lift_scope_policy(self, token):
