@@ -47,6 +47,7 @@ fn fact() -> Arc<Fact> {
     let (set, _) = KeySet::parse(keys.to_string().as_bytes()).unwrap();
     let service = json!({
         "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
+        "exchange": "disabled",
     });
     let name: NamespacedName = "default/login".parse().unwrap();
     let service = serde_json::from_value(service).unwrap();

@@ -239,4 +239,106 @@ mod tests {
             assert_eq!(said(status, kind, r#"{"active":false}"#, &dialect), verdict, "{status} {kind}");
         }
     }
+
+    mod signed {
+        use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        use portreeve_policy::{KeySet, MemberAccept};
+        use serde_json::json;
+
+        use super::*;
+
+        const ISSUER: &str = "https://login.example.com";
+
+        fn pair() -> Ed25519KeyPair {
+            Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+        }
+
+        fn sign(typ: &str, claims: &Value) -> String {
+            let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            let text = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "ed-1", "typ": typ})), part(claims));
+            format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair().sign(text.as_bytes()).as_ref()))
+        }
+
+        fn said(kind: &str, body: String, dialect: &Dialect) -> String {
+            let x = URL_SAFE_NO_PAD.encode(pair().public_key().as_ref());
+            let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
+            let keys = KeyRing::new(&KeySet::parse(set.to_string().as_bytes()).unwrap().0);
+            let answer = Response::builder().header(CONTENT_TYPE, kind).body(body.into()).unwrap();
+            let expected = Expected { dialect, issuer: ISSUER, client_id: "gateway", keys: Some(&keys), now: NOW };
+            match read(&answer, &expected) {
+                Ok(Answer::Active(claims, jwt)) => {
+                    format!("{} {}", claims.get().subject().unwrap_or("-"), jwt.map_or("none", |_| "jwt"))
+                }
+                Ok(Answer::Inactive) => "inactive".to_owned(),
+                Err(fault) => format!("{fault:?}"),
+            }
+        }
+
+        /// RFC 9701 section 5.
+        #[test]
+        fn an_envelope_is_verified_and_is_never_a_token_j16() {
+            let inner = json!({"active": true, "sub": "ann", "aud": "orders", "iss": ISSUER});
+            let good = json!({"iss": ISSUER, "aud": "gateway", "iat": 1_000_000, "token_introspection": inner});
+            let with = |name: &str, value: Value| {
+                let mut envelope = good.clone();
+                envelope.as_object_mut().unwrap().insert(name.to_owned(), value);
+                envelope
+            };
+            let without = |name: &str| {
+                let mut envelope = good.clone();
+                envelope.as_object_mut().unwrap().remove(name);
+                envelope
+            };
+            for (case, typ, envelope, verdict) in [
+                ("good", "token-introspection+jwt", good.clone(), "ann none"),
+                ("typ with prefix", "application/token-introspection+jwt", good.clone(), "ann none"),
+                ("an access token", "at+jwt", good.clone(), "Token(Type)"),
+                ("no type", "JWT", good.clone(), "Token(Type)"),
+                ("with sub", "token-introspection+jwt", with("sub", json!("ann")), "Malformed"),
+                ("with exp", "token-introspection+jwt", with("exp", json!(2_000_000)), "Malformed"),
+                ("for another", "token-introspection+jwt", with("aud", json!("other")), "Token(MissingClaim)"),
+                ("of another", "token-introspection+jwt", with("iss", json!("https://evil")), "Token(Issuer)"),
+                ("no iat", "token-introspection+jwt", without("iat"), "Token(MissingClaim)"),
+                ("of the future", "token-introspection+jwt", with("iat", json!(2_000_000)), "Token(IssuedInFuture)"),
+                ("nothing in it", "token-introspection+jwt", without("token_introspection"), "Malformed"),
+                (
+                    "inactive",
+                    "token-introspection+jwt",
+                    with("token_introspection", json!({"active": false, "sub": "ann"})),
+                    "inactive",
+                ),
+            ] {
+                let kind = "application/token-introspection+jwt";
+                assert_eq!(said(kind, sign(typ, &envelope), &Dialect::SignedEnvelope), verdict, "{case}");
+            }
+            let plain = said("application/json", good.to_string(), &Dialect::SignedEnvelope);
+            assert_eq!(plain, "ContentType", "an unsigned answer is none");
+        }
+
+        #[test]
+        fn a_jwt_member_is_looked_at_only_when_active_i4() {
+            let dialect = Dialect::JwtMember { member: "jwt".to_owned(), accept: MemberAccept::Jwt };
+            let claims = |exp: u64| json!({"iss": ISSUER, "aud": "orders", "sub": "ann", "exp": exp});
+            let jwt = sign("JWT", &claims(1_000_060));
+            let mut forged = jwt.clone();
+            forged.replace_range(jwt.len() - 6.., "AAAAAA");
+            for (case, answer, verdict) in [
+                ("good", json!({"active": true, "sub": "ann", "jwt": jwt}), "ann jwt"),
+                ("none", json!({"active": true, "sub": "ann"}), "ann none"),
+                ("inactive", json!({"active": false, "sub": "ann", "jwt": jwt}), "inactive"),
+                ("forged", json!({"active": true, "jwt": forged}), "Token(Signature)"),
+                ("expired", json!({"active": true, "jwt": sign("JWT", &claims(1_000))}), "inactive"),
+                ("no text", json!({"active": true, "jwt": 7}), "Malformed"),
+                (
+                    "an envelope",
+                    json!({"active": true, "jwt": sign("token-introspection+jwt", &claims(1_000_060))}),
+                    "Token(Type)",
+                ),
+            ] {
+                assert_eq!(said("application/json", answer.to_string(), &dialect), verdict, "{case}");
+            }
+            assert_eq!(said("application/jwt", jwt, &dialect), "ContentType");
+        }
+    }
 }

@@ -186,6 +186,11 @@ impl Bed {
 
     /// A proxy whose opaque tokens are looked up at this endpoint.
     pub(crate) fn start_asking(rules: &Value, endpoint: &str, max_ttl: u64) -> Self {
+        Self::start_asking_with(rules, endpoint, max_ttl, &json!("never"))
+    }
+
+    /// The same, with this use of answers beyond their time.
+    pub(crate) fn start_asking_with(rules: &Value, endpoint: &str, max_ttl: u64, stale: &Value) -> Self {
         let app = App::start();
         let route = json!({
             "generation": 1, "hostnames": [], "rules": rules,
@@ -203,7 +208,7 @@ impl Bed {
                     },
                 },
                 "dialect": "Json",
-                "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100, "stale": "never"},
+                "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100, "stale": stale},
             }},
         });
         let mut snapshot = Snapshot::default();

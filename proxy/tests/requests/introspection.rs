@@ -105,6 +105,33 @@ fn current(mode: &Mutex<&'static str>) -> &'static str {
     *mode.lock().unwrap()
 }
 
+/// An endpoint's answers may be used beyond their time, but only while it is away.
+#[test]
+fn stale_answers_are_used_in_an_outage_only_and_the_record_says_so_i9() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking_with(&rules(), &endpoint.url(), 200, &json!({"for": 1500}));
+    assert_eq!(ask(&bed, "/read", "t").status, 200);
+    std::thread::park_timeout(Duration::from_millis(300));
+    endpoint.set("error");
+    assert_eq!(ask(&bed, "/read", "t").status, 200, "beyond its time, in an outage");
+    assert_eq!(bed.record_where("token_cache", "stale")["subject"], "alice");
+    assert_eq!(ask(&bed, "/read", "never-seen").status, 503);
+    for wrong in ["credentials", "html", "truncated"] {
+        endpoint.set(wrong);
+        assert_eq!(ask(&bed, "/read", "t").status, 503, "{wrong} is no outage");
+    }
+    endpoint.set("inactive");
+    assert_eq!(ask(&bed, "/read", "t").status, 401);
+    endpoint.set("error");
+    std::thread::park_timeout(Duration::from_millis(400));
+    assert_eq!(ask(&bed, "/read", "t").status, 503, "known to be inactive: nothing stale is left");
+    endpoint.set("active");
+    assert_eq!(ask(&bed, "/read", "u").status, 200);
+    endpoint.set("error");
+    std::thread::park_timeout(Duration::from_millis(1900));
+    assert_eq!(ask(&bed, "/read", "u").status, 503, "the window has an end");
+}
+
 fn rules() -> Value {
     let guarded = |name: &str, prefix: &str, scope: &str| {
         let rule = json!({
