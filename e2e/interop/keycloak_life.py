@@ -36,10 +36,11 @@ class Keycloak:
         self.process.terminate()
         self.process.wait()
 
-    def admin(self, method, path):
+    def admin(self, method, path, body=None):
         fields = {"grant_type": "password", "client_id": "admin-cli", "username": "admin", "password": self.told["admin_password"]}
         token = json_of(form(self.told["admin_token_endpoint"], fields))["access_token"]
-        return send(self.told["admin"] + path, method, {"authorization": f"Bearer {token}"})
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        return send(self.told["admin"] + path, method, headers, json.dumps(body) if body else None)
 
     def clients(self, name):
         """The clients of that name that are really there."""
