@@ -12,7 +12,9 @@ use portreeve_crds::{
         TokenService,
     },
 };
-use portreeve_policy::{ClientAuthentication, ClientAuthenticationMethod, NamespacedName, Secret, SecretName};
+use portreeve_policy::{
+    ClientAuthentication, ClientAuthenticationMethod, InvalidName, NamespacedName, Secret, SecretName,
+};
 
 use crate::{
     Access, Inventory, Options, decide_access,
@@ -80,8 +82,7 @@ pub(crate) fn find_token_service<'a>(
             format!("TokenService {namespace}/{} does not exist; create it or correct the name", reference.name);
         (ConditionReason::UnresolvedReference, message)
     };
-    let name =
-        NamespacedName::new(namespace, &reference.name).map_err(|_ignored: portreeve_policy::InvalidName| missing())?;
+    let name = NamespacedName::new(namespace, &reference.name).map_err(|_ignored: InvalidName| missing())?;
     let service = inventory.token_services.get(&name).ok_or_else(missing)?;
     if allows(inventory, service, namespace, from) {
         return Ok((name, service));
@@ -253,23 +254,34 @@ pub(crate) fn ca_bundle(
     reference: &CaBundleRef,
 ) -> Result<String, (ConditionReason, String)> {
     let unresolved = |message: String| (ConditionReason::UnresolvedReference, message);
-    let object = NamespacedName::new(namespace, &reference.name).map_err(|error| unresolved(error.to_string()))?;
-    let (kind, text) = match reference.kind {
-        CaBundleRefKind::ConfigMap => {
-            ("ConfigMap", inventory.config_maps.get(&object).and_then(|map| map.get(&reference.key).cloned()))
-        }
-        CaBundleRefKind::Secret => {
-            let held = inventory.secrets.get(&object).and_then(|map| map.get(&reference.key));
-            ("Secret", held.and_then(Secret::expose_str).map(str::to_owned))
-        }
-    };
-    let text = text.ok_or_else(|| unresolved(format!("{kind} {object} has no text under {:?}", reference.key)))?;
+    let found = referenced_text(inventory, namespace, reference);
+    let (object, text) = found.map_err(|error| unresolved(error.to_string()))?;
+    let text = text.ok_or_else(|| unresolved(format!("{object} has no text under {:?}", reference.key)))?;
     if text.contains("-----BEGIN CERTIFICATE-----") {
         Ok(text)
     } else {
         // A broken bundle must not fall back to the system's authorities (M3).
-        Err(unresolved(format!("{kind} {object} key {:?} holds no certificate in PEM", reference.key)))
+        Err(unresolved(format!("{object} key {:?} holds no certificate in PEM", reference.key)))
     }
+}
+
+/// The object that is referred to, with its kind, and the text that it holds under the key.
+fn referenced_text(
+    inventory: &Inventory,
+    namespace: &str,
+    reference: &CaBundleRef,
+) -> Result<(String, Option<String>), InvalidName> {
+    let object = NamespacedName::new(namespace, &reference.name)?;
+    Ok(match reference.kind {
+        CaBundleRefKind::ConfigMap => {
+            let held = inventory.config_maps.get(&object).and_then(|map| map.get(&reference.key));
+            (format!("ConfigMap {object}"), held.cloned())
+        }
+        CaBundleRefKind::Secret => {
+            let held = inventory.secrets.get(&object).and_then(|map| map.get(&reference.key));
+            (format!("Secret {object}"), held.and_then(Secret::expose_str).map(str::to_owned))
+        }
+    })
 }
 
 /// Where a ClientRegistration is to be registered.

@@ -1,13 +1,13 @@
 //! References of `spec.authentication`: token services, Secrets, ConfigMaps, the namespace's signing key.
 
-use portreeve_crds::{CaBundleRef, CaBundleRefKind, ConditionReason, LocalRef, SecretKeyRef, TokenServiceRef};
+use portreeve_crds::{CaBundleRef, ConditionReason, LocalRef, SecretKeyRef, TokenServiceRef};
 use portreeve_policy::{
     ApiKeyRule, ApiKeySource, Authentication, Authenticator, BasicRule, ClientCertificateRule, Credential, Dialect,
     DigestAlgorithm, DigestRule, ExchangeRule, IntrospectionRule, JwtRule, KeySet, MintRule, NamespacedName, Secret,
     SecretName, UpstreamToken, parse_api_keys, parse_htdigest, parse_htpasswd,
 };
 
-use super::{Services, Unresolved, find_token_service};
+use super::{Services, Unresolved, find_token_service, referenced_text};
 use crate::{
     Inventory,
     validate::{
@@ -224,18 +224,9 @@ impl References<'_> {
 
     fn text(&self, field: &str, reference: &CaBundleRef) -> Result<String, Fault> {
         let fault = |message: String| (field.to_owned(), (ConditionReason::UnresolvedReference, message));
-        let object = NamespacedName::new(self.namespace, &reference.name).map_err(|error| fault(error.to_string()))?;
-        let (kind, text) = match reference.kind {
-            CaBundleRefKind::ConfigMap => {
-                let held = self.inventory.config_maps.get(&object).and_then(|map| map.get(&reference.key));
-                ("ConfigMap", held.cloned())
-            }
-            CaBundleRefKind::Secret => {
-                let held = self.inventory.secrets.get(&object).and_then(|map| map.get(&reference.key));
-                ("Secret", held.and_then(Secret::expose_str).map(str::to_owned))
-            }
-        };
-        text.ok_or_else(|| fault(format!("{kind} {object} has no text under {:?}; create it", reference.key)))
+        let found = referenced_text(self.inventory, self.namespace, reference);
+        let (object, text) = found.map_err(|error| fault(error.to_string()))?;
+        text.ok_or_else(|| fault(format!("{object} has no text under {:?}; create it", reference.key)))
     }
 }
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::HeaderValue;
 use portreeve_policy::{
-    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, Secret, SecretName, UpstreamToken,
+    ApiKeyLocation, Audiences, Authentication, Authenticator, Credential, IntrospectionRule, JwtRule, NamespacedName,
+    ProofRule, Secret, SecretName, UpstreamToken,
 };
 use prometheus::Gauge;
 
@@ -252,6 +253,17 @@ impl Verifier {
         };
         let authority = |name: &NamespacedName| materials.authorities.get(name).map(Arc::clone);
         let text = |fault: &dyn std::fmt::Display, what: &str| format!("{what}: {fault}");
+        let token =
+            |source, name: &NamespacedName, audiences: &Audiences, proof: &ProofRule, upstream: &UpstreamToken| {
+                Kind::Token(Box::new(TokenVerifier {
+                    source,
+                    authority: authority(name),
+                    name: name.clone(),
+                    audiences: audiences.clone(),
+                    proof: proof.clone(),
+                    needs_jwt: TokenVerifier::needs_jwt(upstream),
+                }))
+            };
         let kind = match credential {
             Credential::ApiKey(rule) => {
                 let secrets = match &rule.source {
@@ -285,22 +297,13 @@ impl Verifier {
                 keep(&mut kept.exchangers, &exchanger);
                 Kind::Exchange(exchanger)
             }
-            Credential::Introspection(rule) => Kind::Token(Box::new(TokenVerifier {
-                source: TokenSource::Introspection,
-                authority: authority(&rule.token_service),
-                name: rule.token_service.clone(),
-                audiences: rule.audiences.clone(),
-                proof: rule.proof.clone(),
-                needs_jwt: TokenVerifier::needs_jwt(&rule.upstream_token),
-            })),
-            Credential::Jwt(rule) => Kind::Token(Box::new(TokenVerifier {
-                source: TokenSource::Signature(rule.token_type),
-                authority: authority(&rule.token_service),
-                name: rule.token_service.clone(),
-                audiences: rule.audiences.clone(),
-                proof: rule.proof.clone(),
-                needs_jwt: TokenVerifier::needs_jwt(&rule.upstream_token),
-            })),
+            Credential::Introspection(IntrospectionRule { token_service, audiences, proof, upstream_token }) => {
+                let source = TokenSource::Introspection;
+                token(source, token_service, audiences, proof, upstream_token)
+            }
+            Credential::Jwt(JwtRule { token_service, audiences, token_type, proof, upstream_token }) => {
+                token(TokenSource::Signature(*token_type), token_service, audiences, proof, upstream_token)
+            }
         };
         let mut minter = |rule: &portreeve_policy::MintRule| {
             let minter = Minter::new(rule, secret(&rule.signing_key)?, &materials.previous.minters);

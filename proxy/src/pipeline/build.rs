@@ -169,22 +169,25 @@ impl Routes<'_> {
 
     /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
     fn gate(&mut self, name: &NamespacedName, rule: &Rule) -> RuleGate {
-        let authentication = match &rule.access {
-            Access::Guarded { authentication: Authentication::Anonymous, .. } => return RuleGate::Anonymous,
-            Access::Refused(refusal) => return RuleGate::Broken(refusal.message.clone()),
-            Access::Guarded { authentication, .. } => authentication,
-        };
-        match Authenticators::new(authentication, &self.materials, &mut self.kept) {
-            Ok(made) => RuleGate::Authenticators(Arc::new(made)),
-            Err(reason) => {
-                let resource = ResourceName::route(name);
-                self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
-                let same = |held: &&RuleRuntime| {
-                    held.name == *name
-                        && held.rule().is_some_and(|old| old.name == rule.name && old.access == rule.access)
-                };
-                let held = self.previous.rules.iter().find(same).map(|held| held.gate.clone());
-                held.unwrap_or(RuleGate::Broken(reason))
+        self.make_gate(&rule.access).unwrap_or_else(|reason| {
+            let resource = ResourceName::route(name);
+            self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
+            let same = |held: &&RuleRuntime| {
+                held.name == *name && held.rule().is_some_and(|old| old.name == rule.name && old.access == rule.access)
+            };
+            let held = self.previous.rules.iter().find(same).map(|held| held.gate.clone());
+            held.unwrap_or(RuleGate::Broken(reason))
+        })
+    }
+
+    /// How an access establishes its caller, in force or on trial; the fault says why it cannot.
+    fn make_gate(&mut self, access: &Access) -> Result<RuleGate, String> {
+        match access {
+            Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleGate::Anonymous),
+            Access::Refused(refusal) => Ok(RuleGate::Broken(refusal.message.clone())),
+            Access::Guarded { authentication, .. } => {
+                let made = Authenticators::new(authentication, &self.materials, &mut self.kept)?;
+                Ok(RuleGate::Authenticators(Arc::new(made)))
             }
         }
     }
@@ -196,14 +199,7 @@ impl Routes<'_> {
         let mut ready = Vec::with_capacity(rule.shadows.len());
         for Shadow { policy, access, .. } in &rule.shadows {
             let policy = policy.name.to_string();
-            let gate = match access {
-                Access::Guarded { authentication: Authentication::Anonymous, .. } => RuleGate::Anonymous,
-                Access::Refused(refusal) => RuleGate::Broken(refusal.message.clone()),
-                Access::Guarded { authentication, .. } => {
-                    let made = Authenticators::new(authentication, &self.materials, &mut self.kept);
-                    made.map_or_else(RuleGate::Broken, |made| RuleGate::Authenticators(Arc::new(made)))
-                }
-            };
+            let gate = self.make_gate(access).unwrap_or_else(RuleGate::Broken);
             let count = |outcome| self.context.metrics.shadow(&label, &rule.name, &policy, outcome);
             ready.push(ShadowRuntime {
                 access: access.clone(),
