@@ -144,8 +144,8 @@ pub struct TokenCacheLimits {
     pub max_ttl: Millis,
     /// Longest time that an inactive answer is used.
     pub negative_ttl: Millis,
-    /// Most active answers held.
-    pub max_entries: NonZeroU32,
+    /// Most bytes that active answers take.
+    pub max_bytes: NonZeroU32,
     /// Whether an active answer may be used beyond its time while the token service cannot be asked.
     pub stale: StaleAnswers,
 }

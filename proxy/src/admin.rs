@@ -56,8 +56,7 @@ impl Admin {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
             "/metrics" => {
-                let tokens = i64::try_from(self.runtime.load().cached_tokens()).unwrap_or(i64::MAX);
-                self.metrics.cached_tokens.set(tokens);
+                self.metrics.remembers(self.runtime.load().held());
                 with_type(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())
             }
             "/jwks" => {

@@ -7,6 +7,7 @@
 
 mod authorizer;
 mod cedar;
+mod extension;
 mod external;
 mod parameters;
 mod permit;

@@ -15,10 +15,17 @@ pub mod app;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod bounded_cache;
 pub mod clock;
+mod footprint;
 mod outbound;
 pub mod pipeline;
 mod strict_json;
 pub mod sync;
 pub mod telemetry;
 pub mod transport;
+
+/// Counts what is allocated, so that tests can hold footprints against it.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

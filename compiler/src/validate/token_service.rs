@@ -27,6 +27,9 @@ pub(crate) struct ValidIntrospection {
     pub(crate) cache: TokenCacheLimits,
 }
 
+/// Less is room for hardly more than one large answer.
+const MIN_CACHE_BYTES: u32 = 65_536;
+
 /// The token service, or every fault.
 pub(crate) fn validate_token_service(
     object: &ObjectRef,
@@ -90,9 +93,10 @@ fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> 
         None => StaleAnswers::Never,
         Some(window) => StaleAnswers::For(window?),
     };
-    let max_entries = u32::try_from(spec.cache.max_entries).ok().and_then(NonZeroU32::new);
-    if max_entries.is_none() {
-        faults.add("spec.introspection.cache.maxEntries", "at least 1");
+    let max_bytes = u32::try_from(spec.cache.max_bytes).ok().filter(|bytes| *bytes >= MIN_CACHE_BYTES);
+    let max_bytes = max_bytes.and_then(NonZeroU32::new);
+    if max_bytes.is_none() {
+        faults.add("spec.introspection.cache.maxBytes", "at least 65536");
     }
     let dialect = match spec.answer {
         Answer::Json => Dialect::Json,
@@ -113,7 +117,7 @@ fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> 
     if spec.jwt_member.is_some() && spec.answer != Answer::JwtMember {
         faults.add("spec.introspection.jwtMember", "jwtMember goes with answer: JwtMember");
     }
-    let cache = TokenCacheLimits { max_ttl: max_ttl?, negative_ttl: negative_ttl?, max_entries: max_entries?, stale };
+    let cache = TokenCacheLimits { max_ttl: max_ttl?, negative_ttl: negative_ttl?, max_bytes: max_bytes?, stale };
     Some(ValidIntrospection { dialect, timeout: timeout?, cache })
 }
 

@@ -196,9 +196,9 @@ pub struct CacheSpec {
     /// Longest use of an inactive answer, e.g. `5s` (default).
     #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub negative_ttl: String,
-    /// Most answers held by one proxy, e.g. `65536` (default).
-    #[schemars(range(min = 1, max = 1_048_576))]
-    pub max_entries: i32,
+    /// Most bytes that answers take in one proxy, e.g. `33554432` (32 MiB, default). A usual answer takes less than 900.
+    #[schemars(range(min = 65_536, max = 1_073_741_824))]
+    pub max_bytes: i32,
     /// How long an active answer may be used beyond its time while the token service cannot be asked, e.g. `30s`; never
     /// beyond `exp`. Left out: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,7 +264,7 @@ impl Default for CacheSpec {
         Self {
             max_ttl: "60s".to_owned(),
             negative_ttl: "5s".to_owned(),
-            max_entries: 65_536,
+            max_bytes: 32 << 20,
             stale_while_unavailable: None,
         }
     }

@@ -59,11 +59,11 @@ const ENVELOPE: &str = "token-introspection+jwt";
 pub(super) fn read(answer: &Response<bytes::Bytes>, expected: &Expected<'_>) -> Result<Answer, AnswerFault> {
     match (answer.status(), expected.dialect) {
         (StatusCode::OK, Dialect::Json) if is(answer, "application/json") => {
-            expected.read_json(&object(answer.body())?, answer.body(), None)
+            expected.read_json(object(answer.body())?, None)
         }
         (StatusCode::OK, Dialect::JwtBody) if is(answer, "application/jwt") => expected.read_jwt(answer.body()),
         (StatusCode::OK, Dialect::JwtMember { member, .. }) if is(answer, "application/json") => {
-            expected.read_json(&object(answer.body())?, answer.body(), Some(member))
+            expected.read_json(object(answer.body())?, Some(member))
         }
         (StatusCode::OK, Dialect::SignedEnvelope) if is(answer, "application/token-introspection+jwt") => {
             expected.read_envelope(answer.body())
@@ -103,17 +103,13 @@ pub(super) fn bearer_value(token: &str) -> Result<HeaderValue, AnswerFault> {
 impl Expected<'_> {
     /// `active` is read before anything else, and only `true` means yes (I4); an embedded JWT of an inactive answer is
     /// never looked at.
-    fn read_json(
-        &self,
-        members: &Map<String, Value>,
-        text: &[u8],
-        member: Option<&str>,
-    ) -> Result<Answer, AnswerFault> {
+    fn read_json(&self, mut members: Map<String, Value>, member: Option<&str>) -> Result<Answer, AnswerFault> {
+        // Once is enough: it is kept as the value that goes upstream.
+        let jwt = member.and_then(|member| members.remove(member));
         if members.get("active") != Some(&Value::Bool(true)) {
             return Ok(Answer::Inactive);
         }
-        let claims =
-            Claims::read(members, text).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
         if claims.issuer().is_some_and(|named| named != self.issuer) {
             return Err(AnswerFault::Malformed);
         }
@@ -128,7 +124,7 @@ impl Expected<'_> {
         if jwt::check_times(&claims, self.now).is_err() {
             return Ok(Answer::Inactive);
         }
-        let jwt = match member.and_then(|member| members.get(member)) {
+        let jwt = match jwt {
             None => None,
             Some(Value::String(jwt)) => match self.read_jwt(jwt.as_bytes())? {
                 Answer::Active(_, value) => value,
@@ -154,14 +150,13 @@ impl Expected<'_> {
         let text = text(body)?;
         let envelope =
             jwt::verify_members(text, TokenType::Exactly(ENVELOPE), self.keys()?).map_err(AnswerFault::Token)?;
-        let members = &envelope.members;
+        let mut members = envelope.members;
         // An envelope is no access token: it must not say whose or until when (section 8.1).
-        let inner = match members.get("token_introspection") {
+        let inner = match members.remove("token_introspection") {
             Some(Value::Object(inner)) if !members.contains_key("sub") && !members.contains_key("exp") => inner,
             _ => return Err(AnswerFault::Malformed),
         };
-        let claims = Claims::read(members, &envelope.text)
-            .map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
         if claims.issuer() != Some(self.issuer) {
             return Err(AnswerFault::Token(JwtFault::Issuer));
         }
@@ -169,8 +164,7 @@ impl Expected<'_> {
             return Err(AnswerFault::Token(JwtFault::MissingClaim));
         }
         jwt::check_times(&claims, self.now).map_err(AnswerFault::Token)?;
-        let text = serde_json::to_vec(inner).map_err(|_ignored: serde_json::Error| AnswerFault::Malformed)?;
-        self.read_json(inner, &text, None)
+        self.read_json(inner, None)
     }
 
     fn keys(&self) -> Result<&KeyRing, AnswerFault> {

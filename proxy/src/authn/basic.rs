@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use portreeve_policy::{BasicRule, InvalidUsers, PasswordEntry, Secret, parse_htpasswd};
-use quick_cache::sync::Cache;
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -16,22 +15,25 @@ use super::{
     memory::CredentialMemory,
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
 };
-use crate::clock::UnixMillis;
+use crate::{
+    bounded_cache::{BoundedCache, Held},
+    clock::UnixMillis,
+};
 
 /// A rule for user and password, ready. What it remembers dies with the users' file.
 pub(super) struct BasicUsers {
     rule: BasicRule,
     file: Secret,
     users: BTreeMap<String, PasswordEntry>,
-    verified: Cache<TokenDigest, Arc<Fact>>,
+    verified: BoundedCache<TokenDigest, Arc<Fact>>,
     hashing: tokio::sync::Semaphore,
 }
 
 /// How long a password that was right is remembered.
 const REMEMBERED: Duration = Duration::from_mins(5);
 
-/// Most passwords that are remembered.
-const MAX_REMEMBERED: usize = 4096;
+/// Bytes of remembered passwords' facts that one rule holds at the most.
+const MAX_BYTES: u64 = 2 << 20;
 
 /// Slow hashes that run at the same time; the others wait, so that a flood of wrong passwords leaves processor time.
 const HASHES: usize = 2;
@@ -46,9 +48,14 @@ impl BasicUsers {
             rule: rule.clone(),
             file: file.clone(),
             users: parse_htpasswd(text)?,
-            verified: Cache::new(MAX_REMEMBERED),
+            verified: BoundedCache::new(MAX_BYTES),
             hashing: tokio::sync::Semaphore::new(HASHES),
         }))
+    }
+
+    /// What its memory takes.
+    pub(super) fn held(&self) -> Held {
+        self.verified.held()
     }
 
     pub(super) async fn prove(

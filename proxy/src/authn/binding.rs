@@ -5,6 +5,7 @@ use portreeve_policy::{BindingMethod, ProofRule};
 use serde_json::{Map, Value};
 
 use super::claims::WrongType;
+use crate::footprint::allocation;
 
 /// What `cnf` says. Absent: anyone may use the token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +74,14 @@ impl Binding {
             return Err(wrong());
         }
         Ok(Self::Bound(Box::new(bound)))
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Bound(bound) => allocation(size_of_val(&**bound)),
+            Self::Unbound => 0,
+        }
     }
 
     /// Whether the token is bound in a way that the rule demands.

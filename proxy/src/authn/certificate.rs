@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portreeve_policy::{CertificateName, ClientCertificateRule};
-use quick_cache::sync::Cache;
 use rustls::{
     RootCertStore,
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
@@ -23,20 +22,23 @@ use super::{
     Fact, TokenDigester,
     presentation::{CredentialRefusal, PeerCertificates, Proven, Unproven, unix_time},
 };
-use crate::clock::UnixMillis;
+use crate::{
+    bounded_cache::{BoundedCache, Held},
+    clock::UnixMillis,
+};
 
 /// A rule for client certificates, ready. What it remembers dies with the rule.
 pub(super) struct CertificateVerifier {
     rule: ClientCertificateRule,
     chain: Arc<dyn ClientCertVerifier>,
-    checked: Cache<[u8; 32], Arc<Fact>>,
+    checked: BoundedCache<[u8; 32], Arc<Fact>>,
 }
 
 /// How long a certificate that was good is remembered; its validity is part of the fact.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// Most certificates that are remembered.
-const MAX_REMEMBERED: usize = 4096;
+/// Bytes of remembered certificates' facts that one rule holds at the most.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// Authorities or revocation lists that cannot be used. A broken file closes the rule, it never opens it (M3).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +75,12 @@ impl CertificateVerifier {
                 let lists = matches!(fault, rustls::server::VerifierBuilderError::InvalidCrl(_));
                 if lists { InvalidTrust::RevocationLists } else { InvalidTrust::Authorities }
             })?;
-        Ok(Arc::new(Self { rule: rule.clone(), chain, checked: Cache::new(MAX_REMEMBERED) }))
+        Ok(Arc::new(Self { rule: rule.clone(), chain, checked: BoundedCache::new(MAX_BYTES) }))
+    }
+
+    /// What its memory takes.
+    pub(super) fn held(&self) -> Held {
+        self.checked.held()
     }
 
     /// Whether the upstream gets the certificate.

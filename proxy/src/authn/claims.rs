@@ -1,42 +1,44 @@
 //! Facts about the owner of a token, and the proof that they were checked.
 
-use std::{
-    any::Any,
-    sync::{LazyLock, OnceLock},
-};
+use std::{any::Any, ops::Deref};
 
 use serde_json::{Map, Value};
 
-use super::{binding::Binding, derived::Derivations, json};
-use crate::clock::UnixMillis;
+use super::{
+    binding::Binding,
+    claim_texts::{ClaimTexts, Name},
+    derived::{Derivations, Derived},
+    json,
+};
+use crate::{clock::UnixMillis, footprint::Footprint};
 
 /// Proof that a value was verified; only this folder can make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T>(T);
 
-/// What a token says, in the types of RFC 7519 section 4.1 and RFC 7662 section 2.2.
+/// What a token says, in the types of RFC 7519 section 4.1 and RFC 7662 section 2.2. Tens of thousands are held, so that
+/// all their texts share one allocation, and the whole object is parsed only for policies that ask for more.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Claims {
-    issuer: Option<Box<str>>,
-    subject: Option<Box<str>>,
-    client_id: Option<Box<str>>,
-    audiences: Box<[Box<str>]>,
-    /// In order, for a binary search.
-    scopes: Box<[Box<str>]>,
+    texts: ClaimTexts,
     expires_at: Option<UnixMillis>,
     not_before: Option<UnixMillis>,
     issued_at: Option<UnixMillis>,
     binding: Binding,
-    whole: Box<Whole>,
-}
-
-/// The whole object, parsed again only for policies that ask for more than the fields of [`Claims`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Whole {
-    text: Box<[u8]>,
-    object: OnceLock<Value>,
     derived: Derivations,
 }
+
+/// Every claim as one JSON object.
+struct ClaimsObject(Value);
+
+impl Footprint for ClaimsObject {
+    fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
+    }
+}
+
+/// Recipe of [`ClaimsObject`]: nothing but the claims decides how it is made.
+const OBJECT: [u8; 32] = [0; 32];
 
 /// A claim of the wrong JSON type is a fault, never taken for absent (J5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,50 +63,49 @@ impl<T> Verified<T> {
 }
 
 impl Claims {
-    /// Reads the members that decide; all others are left alone. `text_of_members` is what `members` were parsed from.
-    pub(super) fn read(members: &Map<String, Value>, text_of_members: &[u8]) -> Result<Self, WrongType> {
+    /// Reads the members that decide; all others are kept as they are.
+    pub(super) fn read(members: &Map<String, Value>) -> Result<Self, WrongType> {
+        let (issuer, subject) = (text(members, "iss")?, text(members, "sub")?);
+        let client_id = text(members, "client_id")?;
+        let (audiences, scopes) = (audiences(members)?, scopes(members)?);
         Ok(Self {
-            issuer: text(members, "iss")?,
-            subject: text(members, "sub")?,
-            client_id: text(members, "client_id")?,
-            audiences: audiences(members)?,
-            scopes: scopes(members)?,
+            texts: ClaimTexts::new(members, [issuer, subject, client_id], &audiences, &scopes),
             expires_at: numeric_date(members, "exp")?,
             not_before: numeric_date(members, "nbf")?,
             issued_at: numeric_date(members, "iat")?,
             binding: Binding::read(members)?,
-            whole: Box::new(Whole { text: text_of_members.into(), ..Whole::default() }),
+            derived: Derivations::default(),
         })
     }
 
     /// `iss`
     pub fn issuer(&self) -> Option<&str> {
-        self.issuer.as_deref()
+        self.texts.name(Name::Issuer)
     }
 
     /// `sub`
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.texts.name(Name::Subject)
     }
 
     /// `client_id`
     pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
+        self.texts.name(Name::Client)
     }
 
     /// `aud`
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
-        self.audiences.iter().map(AsRef::as_ref)
+        self.texts.audiences()
     }
 
     /// Whether `scope` holds this token.
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scopes.binary_search_by(|held| held.as_ref().cmp(scope)).is_ok()
+        self.texts.scopes().any(|held| held == scope)
     }
 
     /// Every scope, in order.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        self.scopes.iter().map(AsRef::as_ref)
+        self.texts.scopes()
     }
 
     /// `exp`: the first moment at which the token counts no longer.
@@ -122,24 +123,21 @@ impl Claims {
         self.issued_at
     }
 
-    /// Every claim as one JSON object, parsed on first need and then kept: a token that no policy asks for more than
-    /// scopes costs no tree.
-    pub fn object(&self) -> &Value {
-        // The text was read once already, so that it parses.
-        let parse = || Value::Object(json::parse_object(&self.whole.text).unwrap_or_default());
-        self.whole.object.get_or_init(parse)
+    /// Every claim as one JSON object, parsed on first need and then kept as long as there is room: a token that no
+    /// policy asks for more than scopes costs no tree.
+    pub fn object(&self) -> impl Deref<Target = Value> {
+        // The text was made from an object, so that it parses.
+        let parse = || ClaimsObject(Value::Object(json::parse_object(self.texts.object()).unwrap_or_default()));
+        Object(self.derived(&OBJECT, parse))
     }
 
-    /// The members of [`Claims::object`].
-    pub fn members(&self) -> &Map<String, Value> {
-        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-        self.object().as_object().unwrap_or(&NONE)
-    }
-
-    /// Something made of these claims, kept with them under the digest of how it is made; `None` when there is no room
-    /// for it. What was made under another recipe is never handed out.
-    pub fn derived<T: Any + Send + Sync>(&self, recipe: &[u8; 32], make: impl FnOnce() -> T) -> Option<&T> {
-        self.whole.derived.get_or_make(recipe, make)
+    /// Something made of these claims, kept with them under the digest of how it is made as long as there is room. What
+    /// was made under another recipe is never handed out.
+    pub(crate) fn derived<T>(&self, recipe: &[u8; 32], make: impl Fn() -> T) -> Derived<'_, T>
+    where
+        T: Any + Send + Sync + Footprint,
+    {
+        self.derived.get_or_make(recipe, make)
     }
 
     /// `cnf`: the key that the sender has to prove.
@@ -148,37 +146,55 @@ impl Claims {
     }
 }
 
-fn text(members: &Map<String, Value>, name: &'static str) -> Result<Option<Box<str>>, WrongType> {
+/// The object, kept or made for this once.
+struct Object<'a>(Derived<'a, ClaimsObject>);
+
+impl Deref for Object<'_> {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0.0
+    }
+}
+
+impl Footprint for Claims {
+    /// What is derived counts for itself ([`crate::footprint::Room`]).
+    fn heap_bytes(&self) -> usize {
+        self.texts.heap_bytes().saturating_add(self.binding.heap_bytes())
+    }
+}
+
+fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, WrongType> {
     match members.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str().into())),
+        Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(WrongType(name)),
     }
 }
 
 /// A string or a list of strings (RFC 7519 section 4.1.3).
-fn audiences(members: &Map<String, Value>) -> Result<Box<[Box<str>]>, WrongType> {
+fn audiences(members: &Map<String, Value>) -> Result<Vec<&str>, WrongType> {
     let wrong = || WrongType("aud");
     match members.get("aud") {
-        None => Ok(Box::default()),
-        Some(Value::String(one)) => Ok([one.as_str().into()].into()),
+        None => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one]),
         Some(Value::Array(list)) if list.len() <= MAX_ENTRIES => {
-            list.iter().map(|one| one.as_str().map(Into::into).ok_or_else(wrong)).collect()
+            list.iter().map(|one| one.as_str().ok_or_else(wrong)).collect()
         }
         Some(_) => Err(wrong()),
     }
 }
 
 /// Scope tokens separated by single blanks (RFC 8693 section 4.2, RFC 7662 section 2.2).
-fn scopes(members: &Map<String, Value>) -> Result<Box<[Box<str>]>, WrongType> {
-    let Some(scope) = text(members, "scope")? else { return Ok(Box::default()) };
-    let mut list: Vec<Box<str>> = scope.split(' ').filter(|one| !one.is_empty()).map(Into::into).collect();
+fn scopes(members: &Map<String, Value>) -> Result<Vec<&str>, WrongType> {
+    let Some(scope) = text(members, "scope")? else { return Ok(Vec::new()) };
+    let mut list: Vec<&str> = scope.split(' ').filter(|one| !one.is_empty()).collect();
     if list.len() > MAX_ENTRIES {
         return Err(WrongType("scope"));
     }
     list.sort_unstable();
     list.dedup();
-    Ok(list.into())
+    Ok(list)
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519 section 2).
@@ -200,7 +216,7 @@ mod tests {
     use super::*;
 
     fn read(value: &Value) -> Result<Claims, WrongType> {
-        Claims::read(value.as_object().unwrap(), value.to_string().as_bytes())
+        Claims::read(value.as_object().unwrap())
     }
 
     #[test]
@@ -219,8 +235,8 @@ mod tests {
     fn every_other_claim_is_there_when_asked_for() {
         let value = json!({"sub": "ada", "tenant": "acme", "roles": ["clerk"], "level": 3});
         let claims = read(&value).unwrap();
-        assert_eq!(Value::Object(claims.members().clone()), value);
-        assert_eq!(claims.derived(&[1; 32], || claims.members().len()), Some(&4));
+        assert_eq!(*claims.object(), value);
+        assert_eq!(*claims.object(), value, "the second time from what was kept");
         assert_eq!(claims, claims.clone());
     }
 

@@ -6,7 +6,6 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use portreeve_policy::{Audiences, ExchangeGrant, ExchangeRule, JwtType};
-use quick_cache::sync::Cache;
 use serde_json::Value;
 
 use super::{
@@ -19,7 +18,10 @@ use super::{
     presentation::{Presentation, Proven, TokenFault, Unproven},
     token::{SeenToken, unproven},
 };
-use crate::clock::{SharedClock, UnixMillis};
+use crate::{
+    bounded_cache::{BoundedCache, Held},
+    clock::{SharedClock, UnixMillis},
+};
 
 /// A rule for a partner's tokens, ready. What it remembers belongs to this rule alone: grant, audience, scope and actor
 /// are the same for all of it, so that the digest of the subject token is the whole key.
@@ -31,7 +33,7 @@ pub(super) struct Exchanger {
 }
 
 struct ExchangeState {
-    exchanged: Cache<TokenDigest, Arc<Fact>>,
+    exchanged: BoundedCache<TokenDigest, Arc<Fact>>,
     flights: Arc<Flights<Result<Arc<Fact>, ExchangeFault>>>,
 }
 
@@ -43,8 +45,8 @@ enum ExchangeFault {
     Fact(FactFault),
 }
 
-/// Most exchanged tokens that are held.
-const MAX_EXCHANGED: usize = 16_384;
+/// Bytes of exchanged tokens that one rule holds at the most.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// Longest use of one, so that a revocation at the own token service takes effect.
 const MAX_TTL: Duration = Duration::from_mins(1);
@@ -61,7 +63,7 @@ impl Exchanger {
     ) -> Arc<Self> {
         let fresh = || {
             let flights = Arc::new(Flights::new());
-            Arc::new(ExchangeState { exchanged: Cache::new(MAX_EXCHANGED), flights })
+            Arc::new(ExchangeState { exchanged: BoundedCache::new(MAX_BYTES), flights })
         };
         let issuer = |authority: &Option<Arc<Authority>>| authority.as_ref().map(|known| known.issuer().to_owned());
         let same = |held: &&Arc<Self>| {
@@ -69,6 +71,11 @@ impl Exchanger {
         };
         let state = previous.iter().find(same).map_or_else(fresh, |held| Arc::clone(&held.state));
         Arc::new(Self { rule: rule.clone(), partner, own, state })
+    }
+
+    /// What its memory takes.
+    pub(super) fn held(&self) -> Held {
+        self.state.exchanged.held()
     }
 
     /// Whose tokens are brought.

@@ -12,7 +12,7 @@ use super::{
     claims::{Claims, Verified},
     jwt::FoundType,
 };
-use crate::clock::UnixMillis;
+use crate::{clock::UnixMillis, footprint::Footprint};
 
 /// What is known of a credential.
 #[derive(Debug)]
@@ -52,6 +52,12 @@ pub enum CacheState {
     Stale,
 }
 
+impl Footprint for Fact {
+    fn heap_bytes(&self) -> usize {
+        self.claims().heap_bytes().saturating_add(self.upstream_jwt.heap_bytes())
+    }
+}
+
 /// A fact and where it came from, or why there is none.
 pub(super) type Found = Result<(Arc<Fact>, CacheState), FactFault>;
 
@@ -69,8 +75,7 @@ impl Fact {
     /// A fact about the owner of a credential that is no token. `None` when the claims are of wrong types, which ours
     /// never are.
     pub(super) fn of_claims(members: &Map<String, Value>, usable_until: UnixMillis) -> Option<Self> {
-        let text = serde_json::to_vec(members).ok()?;
-        let claims = Verified::new(Claims::read(members, &text).ok()?);
+        let claims = Verified::new(Claims::read(members).ok()?);
         Some(Self { claims, upstream_jwt: None, usable_until, token_type: FoundType::Other })
     }
 
@@ -78,7 +83,7 @@ impl Fact {
     #[cfg(test)]
     pub(crate) fn of_claims_for_tests(claims: &Value) -> Self {
         let members = claims.as_object().cloned().unwrap_or_default();
-        let claims = Claims::read(&members, claims.to_string().as_bytes()).unwrap_or_default();
+        let claims = Claims::read(&members).unwrap_or_default();
         let claims = Verified::new(claims);
         Self { claims, upstream_jwt: None, usable_until: UnixMillis(u64::MAX), token_type: FoundType::AccessToken }
     }

@@ -94,8 +94,6 @@ pub enum TokenShape {
 /// What a token says, once its signature held.
 pub(super) struct Payload {
     pub(super) members: Map<String, Value>,
-    /// What they were parsed from.
-    pub(super) text: Vec<u8>,
     pub(super) found: FoundType,
 }
 
@@ -135,8 +133,8 @@ pub(super) fn verify(
     keys: &KeyRing,
     now: UnixMillis,
 ) -> Result<(Verified<Claims>, FoundType), JwtFault> {
-    let Payload { members, text, found } = verify_members(token, kind, keys)?;
-    let claims = Claims::read(&members, &text).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
+    let Payload { members, found } = verify_members(token, kind, keys)?;
+    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
     if claims.issuer() != Some(issuer) {
         return Err(JwtFault::Issuer);
     }
@@ -153,7 +151,7 @@ pub(super) fn verify_members(token: &str, kind: TokenType, keys: &KeyRing) -> Re
     let compact = split(token).ok_or(JwtFault::Malformed)?;
     let (key_id, algorithm, found) = check_header(&compact.header, kind)?;
     check_signature(&compact, key_id, algorithm, keys)?;
-    read_members(compact, kind, found)
+    read_members(&compact, kind, found)
 }
 
 /// The same for a token that brings its own key, whatever `kid` it names (RFC 9449 section 4.2).
@@ -161,7 +159,7 @@ pub(super) fn verify_members_with_any_key(token: &str, kind: TokenType, keys: &K
     let compact = split(token).ok_or(JwtFault::Malformed)?;
     let (_, algorithm, found) = check_header(&compact.header, kind)?;
     check_signature(&compact, None, algorithm, keys)?;
-    read_members(compact, kind, found)
+    read_members(&compact, kind, found)
 }
 
 /// The header of a compact JWS, of which nothing is verified.
@@ -182,13 +180,13 @@ fn check_signature(
     }
 }
 
-fn read_members(compact: Compact<'_>, kind: TokenType, found: FoundType) -> Result<Payload, JwtFault> {
+fn read_members(compact: &Compact<'_>, kind: TokenType, found: FoundType) -> Result<Payload, JwtFault> {
     let members = json::parse_object(&compact.payload).ok_or(JwtFault::Malformed)?;
     let foreign = FOREIGN_CLAIMS.iter().any(|claim| members.contains_key(*claim));
     if kind == TokenType::Any && found == FoundType::Other && foreign {
         return Err(JwtFault::Type);
     }
-    Ok(Payload { members, text: compact.payload, found })
+    Ok(Payload { members, found })
 }
 
 /// Whether the claims hold at this moment; asked again on every use (RFC 7519 sections 4.1.4 to 4.1.6).

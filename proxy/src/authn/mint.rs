@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use portreeve_policy::{ClaimSource, KeySet, MintRule, Secret};
-use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 
 use super::{
@@ -12,14 +11,18 @@ use super::{
     answer::bearer_value,
     signer::{InvalidSigningKey, Signer, fresh_id},
 };
-use crate::clock::UnixMillis;
+use crate::{
+    bounded_cache::{BoundedCache, Held},
+    clock::UnixMillis,
+    footprint::Footprint,
+};
 
 /// Mints by one rule. Outlives a snapshot while the rule and its key stay the same.
 pub struct Minter {
     rule: MintRule,
     key: Secret,
     signer: Signer,
-    minted: Cache<TokenDigest, Arc<Minted>>,
+    minted: BoundedCache<TokenDigest, Arc<Minted>>,
 }
 
 /// A minted token, and when the next one is due.
@@ -28,8 +31,14 @@ struct Minted {
     renew_at: UnixMillis,
 }
 
-/// Most minted tokens that are held.
-const MAX_MINTED: usize = 65_536;
+/// Bytes of minted tokens that one rule holds at the most.
+const MAX_BYTES: u64 = 16 << 20;
+
+impl Footprint for Minted {
+    fn heap_bytes(&self) -> usize {
+        self.value.heap_bytes()
+    }
+}
 
 impl Minter {
     /// A minter, or the one of before when nothing changed.
@@ -38,7 +47,7 @@ impl Minter {
             return Ok(Arc::clone(held));
         }
         let signer = Signer::from_pem(key)?;
-        Ok(Arc::new(Self { rule: rule.clone(), key: key.clone(), signer, minted: Cache::new(MAX_MINTED) }))
+        Ok(Arc::new(Self { rule: rule.clone(), key: key.clone(), signer, minted: BoundedCache::new(MAX_BYTES) }))
     }
 
     /// Public keys with which what it mints can be verified.
@@ -46,9 +55,9 @@ impl Minter {
         &self.rule.published
     }
 
-    /// Tokens held, for metrics.
-    pub fn held(&self) -> usize {
-        self.minted.len()
+    /// What its memory takes.
+    pub(crate) fn held(&self) -> Held {
+        self.minted.held()
     }
 
     /// Value for Authorization. `None` when nothing can be signed.
@@ -75,7 +84,7 @@ impl Minter {
         for (name, source) in &self.rule.claims {
             let value = match source {
                 ClaimSource::Text(text) => Some(Value::from(text.as_str())),
-                ClaimSource::Claim(claim) => fact.claims().members().get(claim).cloned(),
+                ClaimSource::Claim(claim) => fact.claims().object().get(claim).cloned(),
             };
             claims.extend(value.map(|value| (name.clone(), value)));
         }

@@ -17,10 +17,13 @@ use super::{
     key_ring::KeyRing,
     token_cache::{Remembered, TokenCache},
 };
-use crate::clock::{SharedClock, UnixMillis};
+use crate::{
+    bounded_cache::Held,
+    clock::{SharedClock, UnixMillis},
+};
 
-/// Most verified tokens that are remembered with a key set.
-const MAX_VERIFIED: usize = 65_536;
+/// Bytes of verified tokens' facts that are held with a key set at the most.
+const MAX_VERIFIED_BYTES: u64 = 32 << 20;
 
 /// One token service.
 pub struct Authority {
@@ -66,7 +69,7 @@ impl Authority {
         let keys = match (&service.keys, same_keys) {
             (_, Some(old)) => old.keys.clone(),
             (Keys::Known(set), None) => {
-                Some(Arc::new(VerifiedTokens { ring: KeyRing::new(set), cache: TokenCache::new(MAX_VERIFIED) }))
+                Some(Arc::new(VerifiedTokens { ring: KeyRing::new(set), cache: TokenCache::new(MAX_VERIFIED_BYTES) }))
             }
             (Keys::Unavailable, None) => None,
         };
@@ -90,9 +93,9 @@ impl Authority {
                 let introspector = Introspector::new(access, secret, dialect)?;
                 let kept = previous.filter(|old| same_source(&old.config, service));
                 let state = kept.and_then(|old| old.lookup.as_ref()).map(|old| Arc::clone(&old.state));
-                let entries = usize::try_from(cache.max_entries.get()).unwrap_or(usize::MAX);
+                let bytes = u64::from(cache.max_bytes.get());
                 let fresh =
-                    || Arc::new(LookupState { cache: TokenCache::new(entries), flights: Arc::new(Flights::new()) });
+                    || Arc::new(LookupState { cache: TokenCache::new(bytes), flights: Arc::new(Flights::new()) });
                 let state = state.unwrap_or_else(fresh);
                 Some(Lookup { introspector: Arc::new(introspector), limits: *cache, state })
             }
@@ -110,10 +113,14 @@ impl Authority {
         &self.issuer
     }
 
-    /// Facts held of tokens, for metrics.
-    pub fn cached_tokens(&self) -> usize {
-        let verified = self.keys.as_ref().map_or(0, |keys| keys.cache.len());
-        verified + self.lookup.as_ref().map_or(0, |lookup| lookup.state.cache.len())
+    /// What the facts of signed tokens take.
+    pub(crate) fn held_of_signed(&self) -> Held {
+        self.keys.as_ref().map(|keys| keys.cache.held()).unwrap_or_default()
+    }
+
+    /// What the facts of introspected tokens take.
+    pub(crate) fn held_of_introspected(&self) -> Held {
+        self.lookup.as_ref().map(|lookup| lookup.state.cache.held()).unwrap_or_default()
     }
 
     /// Facts of a signed token.
@@ -131,14 +138,14 @@ impl Authority {
         Ok((fact, CacheState::Miss))
     }
 
-    /// Whether facts of this token are held that its signature proved.
-    pub(super) fn remembers_signature(&self, digest: &TokenDigest) -> bool {
-        self.keys.as_ref().is_some_and(|keys| keys.cache.holds(digest))
+    /// Facts of this token that its signature proved.
+    pub(super) fn recall_signature(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+        self.keys.as_ref()?.cache.recall(digest, now)
     }
 
-    /// Whether facts of this token are held that an introspection gave.
-    pub(super) fn remembers_answer(&self, digest: &TokenDigest) -> bool {
-        self.lookup.as_ref().is_some_and(|lookup| lookup.state.cache.holds(digest))
+    /// Facts of this token that an introspection gave.
+    pub(super) fn recall_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+        self.lookup.as_ref()?.state.cache.recall(digest, now)
     }
 
     /// Where tokens of partners are exchanged.

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 use portreeve_policy::{Audiences, JwtType, NamespacedName, ProofRule, UpstreamToken};
 
 use super::{
-    Authority, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
+    Authority, CacheState, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
     authorization::AuthorizationField,
     binding::ProofFault,
     dpop,
     fact::{Fact, Found},
+    jwt,
     memory::CredentialMemory,
     presentation::{Presentation, Proven, TokenFault, Unproven},
     shape,
@@ -66,14 +67,18 @@ impl TokenVerifier {
     }
 
     /// Whether this rule is the one to look at a token. Opaque tokens go to the first introspection; structured ones
-    /// only to the token service that they name, so that no stranger ever sees them (I5). One that is remembered here
-    /// was found to be so before, and is not taken apart again.
+    /// only to the token service that they name, so that no stranger ever sees them (I5).
     pub(super) fn is_for(&self, token: &SeenToken<'_>) -> bool {
-        let remembered = self.authority.as_ref().is_some_and(|known| match self.source {
-            TokenSource::Introspection => known.remembers_answer(&token.digest),
-            TokenSource::Signature(_) => known.remembers_signature(&token.digest),
-        });
-        remembered || self.is_of_shape(token.shape())
+        self.is_of_shape(token.shape())
+    }
+
+    /// Facts that are held of a token: it was found to be for this rule before, and is not taken apart again.
+    pub(super) fn recall(&self, token: &SeenToken<'_>, now: UnixMillis) -> Option<Arc<Fact>> {
+        let authority = self.authority.as_ref()?;
+        match self.source {
+            TokenSource::Introspection => authority.recall_answer(&token.digest, now),
+            TokenSource::Signature(_) => authority.recall_signature(&token.digest, now),
+        }
     }
 
     fn is_of_shape(&self, shape: &TokenShape) -> bool {
@@ -90,6 +95,7 @@ impl TokenVerifier {
         &self,
         presentation: &Presentation<'_>,
         token: &SeenToken<'_>,
+        recalled: Option<Arc<Fact>>,
         memory: &CredentialMemory,
         now: UnixMillis,
     ) -> Result<Proven, Unproven> {
@@ -97,9 +103,10 @@ impl TokenVerifier {
         let Some(authority) = &self.authority else {
             return Err(Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable)));
         };
-        let found: Found = match self.source {
-            TokenSource::Introspection => authority.introspect(token, digest).await,
-            TokenSource::Signature(_) => authority.verify(token, digest),
+        let found: Found = match (recalled, self.source) {
+            (Some(fact), source) => use_again(fact, source, now),
+            (None, TokenSource::Introspection) => authority.introspect(token, digest).await,
+            (None, TokenSource::Signature(_)) => authority.verify(token, digest),
         };
         let (fact, cache) = found.map_err(unproven)?;
         // The verdict is made anew on every use of a fact (I1).
@@ -121,6 +128,15 @@ impl TokenVerifier {
             return Err(Unproven::Token(TokenFault::NoUpstreamJwt));
         }
         Ok(())
+    }
+}
+
+/// Facts are held, times are looked at on every use.
+fn use_again(fact: Arc<Fact>, source: TokenSource, now: UnixMillis) -> Found {
+    match (jwt::check_times(fact.claims(), now), source) {
+        (Ok(()), _) => Ok((fact, CacheState::Hit)),
+        (Err(_), TokenSource::Introspection) => Err(FactFault::Inactive),
+        (Err(fault), TokenSource::Signature(_)) => Err(fault.into()),
     }
 }
 

@@ -3,28 +3,39 @@
 
 use std::{fmt, sync::Arc};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use quick_cache::sync::Cache;
+use sha2::{Digest, Sha256};
 
 use super::Fact;
-use crate::clock::UnixMillis;
+use crate::{
+    bounded_cache::{BoundedCache, Held},
+    clock::UnixMillis,
+    footprint::Footprint,
+};
 
 /// Keyed SHA-256 of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
+impl Footprint for TokenDigest {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
 /// The first 64 bits of a digest, to recognise a credential in records without being able to use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 8]);
 
-/// Makes digests; the key is drawn once for the life of the process.
+/// Makes digests; the key is drawn once for the life of the process. Of this crate, since its state is copied without an
+/// allocation, once for each request.
 #[derive(Clone)]
-pub struct TokenDigester(Context);
+pub struct TokenDigester(Sha256);
 
 /// Facts of one token service, client and dialect. Each such triple has tables of its own, so that an answer that was
 /// given to one can never be used for another (I2).
 pub(super) struct TokenCache {
-    active: Cache<TokenDigest, Arc<Fact>>,
+    active: BoundedCache<TokenDigest, Arc<Fact>>,
     inactive: Cache<TokenDigest, UnixMillis>,
 }
 
@@ -41,9 +52,7 @@ pub(super) enum Remembered {
 impl TokenDigester {
     /// `key` is 64 random bytes: one whole block of SHA-256, so that the prefix is a key and not part of the text.
     pub fn new(key: &[u8; 64]) -> Self {
-        let mut context = Context::new(&SHA256);
-        context.update(key);
-        Self(context)
+        Self(Sha256::new().chain_update(key))
     }
 
     /// The digest of a token.
@@ -53,11 +62,7 @@ impl TokenDigester {
 
     /// The digest of a credential that is no text.
     pub fn digest_bytes(&self, credential: &[u8]) -> TokenDigest {
-        let mut context = self.0.clone();
-        context.update(credential);
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(context.finish().as_ref());
-        TokenDigest(bytes)
+        TokenDigest(self.0.clone().chain_update(credential).finalize().into())
     }
 }
 
@@ -86,15 +91,14 @@ impl fmt::Display for Fingerprint {
 }
 
 impl TokenCache {
-    pub(super) fn new(max_entries: usize) -> Self {
-        Self { active: Cache::new(max_entries), inactive: Cache::new(MAX_INACTIVE) }
+    /// `bytes` bounds the active answers; an inactive one takes less than 100 bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { active: BoundedCache::new(bytes), inactive: Cache::new(MAX_INACTIVE) }
     }
 
     /// What may be used at this moment; a bound that has passed is as good as nothing.
     pub(super) fn get(&self, token: &TokenDigest, now: UnixMillis) -> Remembered {
-        if let Some(fact) = self.active.get(token)
-            && now < fact.usable_until()
-        {
+        if let Some(fact) = self.recall(token, now) {
             return Remembered::Active(fact);
         }
         match self.inactive.get(token) {
@@ -103,9 +107,9 @@ impl TokenCache {
         }
     }
 
-    /// Whether there is an active answer, also one whose time has run out.
-    pub(super) fn holds(&self, token: &TokenDigest) -> bool {
-        self.active.contains_key(token)
+    /// An active answer that may be used at this moment.
+    pub(super) fn recall(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+        self.active.get(token).filter(|fact| now < fact.usable_until())
     }
 
     /// An active answer, also one whose time has run out.
@@ -123,7 +127,8 @@ impl TokenCache {
         self.inactive.insert(token, until);
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.active.len()
+    /// What the active answers take.
+    pub(super) fn held(&self) -> Held {
+        self.active.held()
     }
 }

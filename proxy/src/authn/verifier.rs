@@ -21,7 +21,10 @@ use super::{
     presentation::{Presentation, Proven, TokenFault, Unproven},
     token::{SeenToken, TokenSource, TokenVerifier},
 };
-use crate::clock::{SharedClock, UnixMillis};
+use crate::{
+    bounded_cache::Held,
+    clock::{SharedClock, UnixMillis},
+};
 
 /// What verifiers are made of.
 pub struct Materials<'a> {
@@ -76,6 +79,14 @@ enum Kind {
     Digest(Box<DigestUsers>),
     Exchange(Arc<Exchanger>),
     Token(Box<TokenVerifier>),
+}
+
+/// Whether a request brings the credential that a verifier looks at.
+enum Shown {
+    No,
+    Yes,
+    /// A token of which facts are held.
+    Recalled(Arc<Fact>),
 }
 
 /// What the upstream gets for a credential.
@@ -141,6 +152,16 @@ impl Kept {
         &self.minters
     }
 
+    /// What is held, table by table.
+    pub(crate) fn held(&self) -> [(&'static str, Held); 4] {
+        [
+            ("certificates", self.certificates.iter().map(|verifier| verifier.held()).sum()),
+            ("exchanged", self.exchangers.iter().map(|exchanger| exchanger.held()).sum()),
+            ("minted", self.minters.iter().map(|minter| minter.held()).sum()),
+            ("passwords", self.basics.iter().map(|users| users.held()).sum()),
+        ]
+    }
+
     /// Whether a rule looks at client certificates, so that the handshake asks for them.
     pub fn wants_certificates(&self) -> bool {
         !self.certificates.is_empty()
@@ -190,15 +211,23 @@ impl Authenticators {
         let token = presentation.authorization.token().filter(|_| self.takes_tokens());
         let token = token.map(|text| SeenToken::new(text, &context.digester));
         let mut something = presentation.authorization != AuthorizationField::Absent;
+        let now = context.clock.now();
         for alternative in &self.alternatives {
-            let mut all = true;
+            let (mut all, mut recalled) = (true, None);
             for verifier in alternative {
-                let shown = verifier.is_shown(presentation, token.as_ref())?;
+                let shown = match verifier.is_shown(presentation, token.as_ref(), now)? {
+                    Shown::No => false,
+                    Shown::Yes => true,
+                    Shown::Recalled(fact) => {
+                        recalled = Some((verifier, fact));
+                        true
+                    }
+                };
                 something |= shown && !matches!(verifier.kind, Kind::Certificate(_));
                 all &= shown;
             }
             if all {
-                return decide(alternative, presentation, token.as_ref(), context).await;
+                return decide(alternative, presentation, token.as_ref(), recalled, context, now).await;
             }
         }
         match token {
@@ -231,12 +260,14 @@ async fn decide(
     alternative: &[Verifier],
     presentation: &Presentation<'_>,
     token: Option<&SeenToken<'_>>,
+    mut recalled: Option<(&Verifier, Arc<Fact>)>,
     context: &CredentialContext,
+    now: UnixMillis,
 ) -> Result<Caller, Unauthenticated> {
     let mut caller = Caller::default();
-    let now = context.clock.now();
     for verifier in alternative {
-        let proven = verifier.prove(presentation, token, context, now).await?;
+        let known = recalled.take_if(|(by, _)| std::ptr::eq(*by, verifier)).map(|(_, fact)| fact);
+        let proven = verifier.prove(presentation, token, known, context, now).await?;
         if matches!(caller.upstream, UpstreamCredential::Remove) {
             caller.upstream = verifier.upstream.credential(&proven.fact);
         }
@@ -331,14 +362,25 @@ impl Verifier {
     }
 
     /// Whether the request brings this kind of credential at all.
-    fn is_shown(&self, presentation: &Presentation<'_>, token: Option<&SeenToken<'_>>) -> Result<bool, Unproven> {
-        Ok(match &self.kind {
+    fn is_shown(
+        &self,
+        presentation: &Presentation<'_>,
+        token: Option<&SeenToken<'_>>,
+        now: UnixMillis,
+    ) -> Result<Shown, Unproven> {
+        if let (Kind::Token(verifier), Some(token)) = (&self.kind, token)
+            && let Some(fact) = verifier.recall(token, now)
+        {
+            return Ok(Shown::Recalled(fact));
+        }
+        let shown = match &self.kind {
             Kind::ApiKey(keys) => keys.find(presentation).map_err(Unproven::Broken)?.is_some(),
             Kind::Basic(_) => matches!(presentation.authorization, AuthorizationField::Basic(_)),
             Kind::Certificate(_) => presentation.certificates.is_some(),
             Kind::Digest(_) => matches!(presentation.authorization, AuthorizationField::Digest(_)),
             Kind::Exchange(_) | Kind::Token(_) => token.is_some_and(|token| self.is_for_token(token)),
-        })
+        };
+        Ok(if shown { Shown::Yes } else { Shown::No })
     }
 
     /// Whether a token is one that this verifier looks at.
@@ -354,6 +396,7 @@ impl Verifier {
         &self,
         presentation: &Presentation<'_>,
         token: Option<&SeenToken<'_>>,
+        recalled: Option<Arc<Fact>>,
         context: &CredentialContext,
         now: UnixMillis,
     ) -> Result<Proven, Unauthenticated> {
@@ -367,7 +410,7 @@ impl Verifier {
         match (&self.kind, presentation.authorization) {
             (Kind::Token(verifier), _) => {
                 let seen = token.ok_or(absent)?;
-                let proven = verifier.prove(presentation, seen, memory, now).await;
+                let proven = verifier.prove(presentation, seen, recalled, memory, now).await;
                 proven.map_err(|fault| unproven(fault, seen, &verifier.name))
             }
             (Kind::Exchange(exchange), _) => {

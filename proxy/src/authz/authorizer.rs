@@ -7,7 +7,7 @@ use portreeve_policy::{
 };
 
 use super::{Asked, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, external::DecisionPoint, request};
-use crate::authn::InvalidEndpoint;
+use crate::{authn::InvalidEndpoint, bounded_cache::Held};
 
 /// Conditions of one rule, with everything that can fail done.
 #[derive(Debug)]
@@ -70,6 +70,17 @@ impl Authorizer {
         point.owns_field(text) || (text.contains('_') && point.owns_field(&text.replace('_', "-")))
     }
 
+    /// What remembered Cedar decisions take.
+    pub(crate) fn held(&self) -> Held {
+        let cedar = |check: &Check| match check {
+            Check::Cedar(check) => check.held(),
+            Check::Addresses(_) | Check::Claims(_) | Check::Hours(..) | Check::Request(_) | Check::Scopes(_) => {
+                Held::default()
+            }
+        };
+        self.checks.iter().map(cedar).sum()
+    }
+
     /// Decides: the first condition that does not hold refuses.
     pub async fn authorize(&self, asked: &Asked<'_>) -> Result<Permit, Refusal> {
         self.checks.iter().try_for_each(|check| check.judge(asked))?;
@@ -97,7 +108,7 @@ impl Check {
             Self::Claims(rules) => {
                 let fact = asked.caller.ok_or(Refusal::NoCaller)?;
                 let claims = fact.claims().object();
-                let judgement = Judgement::all(rules.iter().map(|rule| rule.judge(claims)));
+                let judgement = Judgement::all(rules.iter().map(|rule| rule.judge(&claims)));
                 (judgement, Forbidden::ClaimMissing, Forbidden::ClaimUndecidable)
             }
         };

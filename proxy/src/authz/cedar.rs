@@ -17,11 +17,16 @@ use cedar_policy::{
     RestrictedExpression,
 };
 use portreeve_policy::{CEDAR_ACTIONS, CedarRead, CedarRule};
-use quick_cache::sync::Cache;
 
 use super::{
     Asked, Forbidden, Refusal,
+    extension::Extensions,
     principal::{Principal, uid},
+};
+use crate::{
+    authn::Derived,
+    bounded_cache::{BoundedCache, Held},
+    footprint::{Footprint, allocation},
 };
 
 /// Policies of one rule, ready.
@@ -35,8 +40,9 @@ pub(super) struct CedarCheck {
     resource: EntityUid,
     route: EntityUid,
     names: Names,
+    extensions: Extensions,
     /// Decisions by everything that they were made from; `None` where the time is read.
-    remembered: Option<Cache<Seen, Decision>>,
+    remembered: Option<BoundedCache<Seen, Decision>>,
 }
 
 /// Type names, parsed once.
@@ -65,8 +71,20 @@ struct Seen {
 #[error("the Cedar policies cannot be read: {0}")]
 pub struct InvalidCedar(String);
 
-/// Decisions that one rule remembers at the most.
-const MAX_REMEMBERED: usize = 4096;
+/// Bytes of decisions that one rule remembers at the most.
+const MAX_BYTES: u64 = 1 << 20;
+
+impl Footprint for Seen {
+    fn heap_bytes(&self) -> usize {
+        allocation(self.texts.len())
+    }
+}
+
+impl Footprint for Decision {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
 
 impl CedarCheck {
     /// Makes the policies of a rule ready. `route` is `namespace/name`.
@@ -90,9 +108,15 @@ impl CedarCheck {
             resource: uid(&rules, &format!("{route}/{rule_name}")),
             route: uid(&name("Route")?, route),
             names,
-            remembered: remembers.then(|| Cache::new(MAX_REMEMBERED)),
+            extensions: Extensions::new().ok_or_else(|| InvalidCedar("no extension types".to_owned()))?,
+            remembered: remembers.then(|| BoundedCache::new(MAX_BYTES)),
             rule: rule.clone(),
         })
+    }
+
+    /// What its memory takes.
+    pub(super) fn held(&self) -> Held {
+        self.remembered.as_ref().map(BoundedCache::held).unwrap_or_default()
     }
 
     /// Decides.
@@ -100,16 +124,14 @@ impl CedarCheck {
         let fact = asked.caller.ok_or(Refusal::NoCaller)?;
         let claims = fact.claims();
         let make = || Principal::new(&self.rule, &self.names, claims);
-        let (kept, fresh) = match claims.derived(&self.recipe, make) {
-            Some(kept) => (Some(kept), None),
-            None => (None, Some(make())),
-        };
+        let principal = claims.derived(&self.recipe, make);
+        let is_kept = matches!(principal, Derived::Kept(_));
         let undecidable = Refusal::Forbidden(Forbidden::CedarUndecidable);
-        let principal = kept.or(fresh.as_ref()).and_then(|principal| principal.as_ref().ok());
+        let principal = principal.as_ref().ok();
         let action = self.actions.get(asked.method);
         let (Some(principal), Some((number, action))) = (principal, action) else { return Err(undecidable) };
         // A principal that is not kept never comes again.
-        let cache = self.remembered.as_ref().filter(|_| kept.is_some());
+        let cache = self.remembered.as_ref().filter(|_| is_kept);
         let seen = cache.map(|cache| (cache, self.seen(principal, *number, asked)));
         let known = seen.as_ref().and_then(|(cache, seen)| cache.get(seen));
         let decision = known.map_or_else(|| self.decide(principal, action, asked), Some).ok_or(undecidable)?;
@@ -128,7 +150,8 @@ impl CedarCheck {
         let request = Request::new(principal.uid.clone(), action.clone(), self.resource.clone(), context, None).ok()?;
         let response = if self.rule.reads.contains(&CedarRead::Resource) {
             let resource = self.resource(asked)?;
-            let both = Entities::from_entities([principal.entity.clone(), resource], None).ok()?;
+            let entity = principal.alone.get(&principal.uid)?.clone();
+            let both = Entities::from_entities([entity, resource], None).ok()?;
             self.authorizer.is_authorized(&request, &self.policies, &both)
         } else {
             self.authorizer.is_authorized(&request, &self.policies, &principal.alone)
@@ -141,14 +164,11 @@ impl CedarCheck {
         let mut pairs = Vec::with_capacity(self.rule.reads.len());
         for read in &self.rule.reads {
             let value = match read {
-                CedarRead::Address => RestrictedExpression::new_ip(asked.address.to_string()),
+                CedarRead::Address => self.extensions.address(asked.address),
                 CedarRead::Headers => RestrictedExpression::new_record(self.headers(asked)?).ok()?,
                 CedarRead::Host => text(asked.host),
                 CedarRead::Path => text(asked.path),
-                CedarRead::Time => {
-                    let moment = jiff::Timestamp::from_millisecond(i64::try_from(asked.now.0).ok()?).ok()?;
-                    RestrictedExpression::new_datetime(moment.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
-                }
+                CedarRead::Time => self.extensions.moment(asked.now)?,
                 CedarRead::Tls => RestrictedExpression::new_bool(asked.tls),
                 CedarRead::Resource => continue,
             };

@@ -10,16 +10,27 @@ use portreeve_policy::{CedarRule, ClaimAttribute, ClaimPath, ClaimType};
 use serde_json::Value;
 
 use super::cedar::{Names, entity_id};
-use crate::authn::Claims;
+use crate::{authn::Claims, footprint::Footprint};
 
 /// A principal, built.
 pub(super) struct Principal {
     /// Never given to two principals, so that it stands for all that this one holds.
     pub(super) number: u64,
     pub(super) uid: EntityUid,
-    pub(super) entity: Entity,
-    /// The entity as a store of its own.
+    /// The entity, in a store of its own.
     pub(super) alone: Entities,
+    bytes: usize,
+}
+
+/// What Cedar needs for an entity, and for each attribute, element or parent beside its text, in bytes. Measured, and
+/// held against the allocator by a test.
+const ENTITY: usize = 2560;
+const VALUE: usize = 192;
+
+impl Footprint for Principal {
+    fn heap_bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// A claim that is missing or of another type than the policy declares.
@@ -49,21 +60,25 @@ impl Principal {
         attributes.extend(client.map(|client| ("client".to_owned(), client)));
         let object = claims.object();
         for (attribute, declared) in &rule.claims {
-            let value = typed(declared, object)?;
+            let value = typed(declared, &object)?;
             attributes.extend(value.map(|value| (attribute.clone(), value)));
         }
         let mut parents = HashSet::new();
         for (path, kind) in [(&rule.roles, &names.role), (&rule.groups, &names.group)] {
             if let Some(path) = path {
-                parents.extend(texts(path, object)?.map(|name| uid(kind, name)));
+                parents.extend(texts(path, &object)?.map(|name| uid(kind, name)));
             }
         }
+        let values = attributes.len().saturating_add(parents.len()).saturating_add(claims.scopes().count());
+        // Every text of the claims may stand in it, both in the entity and in the store.
+        let texts = claims.heap_bytes().saturating_mul(2);
+        let bytes = values.saturating_mul(VALUE).saturating_add(texts).saturating_add(ENTITY);
         let me = uid(&names.user, &name(claims));
         let unfit = |_ignored: cedar_policy::EntityAttrEvaluationError| Unfit;
         let entity = Entity::new(me.clone(), attributes, parents).map_err(unfit)?;
-        let alone = Entities::from_entities([entity.clone()], None);
+        let alone = Entities::from_entities([entity], None);
         let alone = alone.map_err(|_ignored: cedar_policy::entities_errors::EntitiesError| Unfit)?;
-        Ok(Self { number: NUMBER.fetch_add(1, Ordering::Relaxed), uid: me, entity, alone })
+        Ok(Self { number: NUMBER.fetch_add(1, Ordering::Relaxed), uid: me, alone, bytes })
     }
 }
 
@@ -104,4 +119,41 @@ fn texts<'a>(path: &ClaimPath, claims: &'a Value) -> Result<impl Iterator<Item =
     };
     let texts: Vec<&str> = elements.into_iter().map(|value| value.as_str().ok_or(Unfit)).collect::<Result<_, _>>()?;
     Ok(texts.into_iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{authn::Fact, authz::cedar::Names, footprint::tests::taken};
+
+    #[test]
+    fn a_principal_never_takes_more_than_it_is_weighed() {
+        let kind = |text: &str| text.parse::<EntityTypeName>().unwrap();
+        let names = Names { user: kind("User"), role: kind("Role"), group: kind("Group"), client: kind("Client") };
+        for size in [0, 1, 20, 200] {
+            let many = |word: &str| (0..size).map(|number| format!("{word}_{number}")).collect::<Vec<_>>();
+            let attributes: serde_json::Map<_, _> = many("claim")
+                .into_iter()
+                .map(|name| (name.clone(), json!({"path": format!("$.{name}"), "kind": "String", "optional": true})))
+                .collect();
+            let rule: CedarRule = serde_json::from_value(json!({
+                "text": "", "roles": "$.roles", "groups": "$.groups", "pathParameters": [], "headers": [], "reads": [],
+                "claims": attributes,
+            }))
+            .unwrap();
+            let mut claims = json!({
+                "iss": "https://issuer.example", "sub": "ada", "client_id": "shop", "scope": many("scope").join(" "),
+                "roles": many("role"), "groups": many("group"),
+            });
+            claims.as_object_mut().unwrap().extend(many("claim").into_iter().map(|name| (name, json!("value"))));
+            let fact = Fact::of_claims_for_tests(&claims);
+            drop(Principal::new(&rule, &names, fact.claims()).unwrap());
+            let (bytes, principal) = taken(|| Principal::new(&rule, &names, fact.claims()).unwrap());
+            println!("{size}: takes {bytes}, weighed {}", principal.heap_bytes());
+            assert!(bytes <= principal.heap_bytes(), "{size}: {bytes} > {}", principal.heap_bytes());
+            assert!(principal.heap_bytes() <= bytes.saturating_mul(4), "{size}: {bytes} << {}", principal.heap_bytes());
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -
     let object = claims.object();
     let mut told = Map::new();
     for (name, path) in &rule.claims {
-        let value = match path.select(object).as_slice() {
+        let value = match path.select(&object).as_slice() {
             [] => continue,
             [one] => (*one).clone(),
             several => Value::Array(several.iter().map(|one| (*one).clone()).collect()),

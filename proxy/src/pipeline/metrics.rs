@@ -1,9 +1,11 @@
 //! What the proxy counts. Handles of the request path are resolved when a snapshot is built.
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
+
+use crate::{bounded_cache::Held, footprint::Room};
 
 /// Every metric of the process.
 #[derive(Clone)]
@@ -27,8 +29,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections that were refused at the limit.
     pub connections_refused: IntCounter,
-    /// Tokens whose facts are remembered.
-    pub cached_tokens: IntGauge,
+    cache_entries: IntGaugeVec,
+    cache_bytes: IntGaugeVec,
 }
 
 /// Handles of one rule.
@@ -76,6 +78,11 @@ impl Metrics {
             Opts::new("portreeve_proxy_api_key_last_use_timestamp_seconds", "When an API key was last accepted."),
             &["consumer", "key_id"],
         )?;
+        let table = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["table"]);
+        let cache_entries = table("portreeve_proxy_cache_entries", "What is remembered, by table.")?;
+        let cache_bytes = table("portreeve_proxy_cache_bytes", "Memory of what is remembered, by table.")?;
+        registry.register(Box::new(cache_entries.clone()))?;
+        registry.register(Box::new(cache_bytes.clone()))?;
         registry.register(Box::new(api_key_use.clone()))?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(shadow.clone()))?;
@@ -93,7 +100,8 @@ impl Metrics {
             operator_connected: gauge("portreeve_proxy_operator_connected", "1 while the stream is up.")?,
             connections: gauge("portreeve_proxy_connections", "Open connections of clients.")?,
             connections_refused: counter("portreeve_proxy_connections_refused_total", "Refused at the limit.")?,
-            cached_tokens: gauge("portreeve_proxy_cached_tokens", "Tokens whose facts are remembered.")?,
+            cache_entries,
+            cache_bytes,
             registry,
         })
     }
@@ -124,6 +132,17 @@ impl Metrics {
     /// Notes the duration of an answer other than 200.
     pub fn answered(&self, route: &str, rule: &str, status: u16, seconds: f64) {
         self.duration.with_label_values(&[&format!("{route}/{rule}"), &status.to_string()]).observe(seconds);
+    }
+
+    /// Notes what is remembered, table by table.
+    pub(crate) fn remembers(&self, tables: impl Iterator<Item = (&'static str, Held)>) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (table, held) in tables {
+            self.cache_entries.with_label_values(&[table]).set(number(held.entries));
+            self.cache_bytes.with_label_values(&[table]).set(number(held.bytes));
+        }
+        let derived = i64::try_from(Room::taken()).unwrap_or(i64::MAX);
+        self.cache_bytes.with_label_values(&["derived"]).set(derived);
     }
 
     /// The text that Prometheus reads.

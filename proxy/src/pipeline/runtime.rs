@@ -10,6 +10,7 @@ use super::{metrics::RuleMetrics, protected_resource::ProtectedResources, router
 use crate::{
     authn::{Authenticators, Authority, Kept},
     authz::Authorizer,
+    bounded_cache::Held,
     pipeline::Challenge,
 };
 
@@ -95,9 +96,19 @@ impl Runtime {
         self.revision
     }
 
-    /// Facts held of tokens.
-    pub fn cached_tokens(&self) -> usize {
-        self.authorities.values().map(|authority| authority.cached_tokens()).sum()
+    /// What is remembered, table by table.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (&'static str, Held)> {
+        let decisions = |rule: &RuleRuntime| {
+            let shadows = rule.shadows.iter().map(|shadow| &shadow.authorizer);
+            let all = shadows.chain([&rule.authorizer]).filter_map(|authorizer| authorizer.as_ref().ok());
+            all.map(Authorizer::held).sum::<Held>()
+        };
+        let of_tokens = [
+            ("signed", self.authorities.values().map(|authority| authority.held_of_signed()).sum()),
+            ("introspected", self.authorities.values().map(|authority| authority.held_of_introspected()).sum()),
+            ("cedar_decisions", self.rules.iter().map(decisions).sum()),
+        ];
+        of_tokens.into_iter().chain(self.kept.held())
     }
 
     /// Names of the token services in force.

@@ -208,7 +208,7 @@ impl Bed {
                     },
                 },
                 "dialect": "Json",
-                "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxEntries": 100, "stale": stale},
+                "cache": {"maxTtl": max_ttl, "negativeTtl": 300, "maxBytes": 65_536, "stale": stale},
             }},
         });
         let mut snapshot = Snapshot::default();

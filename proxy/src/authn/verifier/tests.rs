@@ -101,7 +101,7 @@ fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<Authority>> {
                 },
                 "dialect": "Json",
                 // Small, so that entries are thrown out all the time.
-                "cache": {"maxTtl": 60_000, "negativeTtl": 60_000, "maxEntries": 32, "stale": "never"},
+                "cache": {"maxTtl": 60_000, "negativeTtl": 60_000, "maxBytes": 16_384, "stale": "never"},
             }},
         });
         let name: NamespacedName = name.parse().unwrap();
