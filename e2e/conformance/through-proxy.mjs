@@ -4,7 +4,7 @@
 //   node through-proxy.mjs OPERATOR PROXY FOLDER
 import { createPrivateKey, sign } from 'node:crypto';
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,13 +18,14 @@ const b64 = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stri
 const SUPPORTED = {
   RS256: ['sha256', 'pkcs1'], RS384: ['sha384', 'pkcs1'], RS512: ['sha512', 'pkcs1'],
   PS256: ['sha256', 'pss'], PS384: ['sha384', 'pss'], PS512: ['sha512', 'pss'], ES256: ['sha256', 'ec'],
+  EdDSA: [null, 'ed'],
 };
 
 function signed(header, claims, jwk) {
   const [hash, kind] = SUPPORTED[header.alg];
   const key = createPrivateKey({ key: jwk, format: 'jwk' });
   const text = `${b64(header)}.${b64(claims)}`;
-  const options = { pkcs1: { key, padding: 1 }, pss: { key, padding: 6, saltLength: -1 }, ec: { key, dsaEncoding: 'ieee-p1363' } };
+  const options = { pkcs1: { key, padding: 1 }, pss: { key, padding: 6, saltLength: -1 }, ec: { key, dsaEncoding: 'ieee-p1363' }, ed: { key } };
   return `${text}.${sign(hash, Buffer.from(text), options[kind]).toString('base64url')}`;
 }
 
@@ -44,6 +45,18 @@ for (const name of ['json_web_signature_test', 'json_web_key_test', 'json_web_cr
   }
 }
 
+// The examples of RFC 7520, RFC 8037 and RFC 7797, each with its own key. The algorithm is the publisher's to say.
+const cookbook = [];
+for (const part of ['jws', 'rfc7797', 'curve25519', 'jwe', '.']) {
+  const within = join(here, '../vectors/jose-cookbook', part);
+  for (const file of readdirSync(within).filter((one) => one.endsWith('.json')).sort()) {
+    const example = JSON.parse(readFileSync(join(within, file), 'utf8'));
+    const given = [example.input?.key].flat()[0];
+    const key = given && { ...(given.alg ? {} : { alg: example.input.alg }), ...given };
+    cookbook.push({ file, example, key, keys: key ? [publicPart(key)] : [], id: `c${cookbook.length}` });
+  }
+}
+
 function header(token) {
   try {
     return JSON.parse(Buffer.from(token.split('.')[0], 'base64url').toString());
@@ -54,7 +67,7 @@ function header(token) {
 
 const listen = (server) => new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(server.address().port)));
 const keyServer = createServer((asked, answer) => {
-  const found = groups.find(({ id }) => asked.url === `/${id}/jwks`);
+  const found = [...groups, ...cookbook].find(({ id }) => asked.url === `/${id}/jwks`);
   answer.writeHead(found ? 200 : 404, { 'content-type': 'application/json' });
   answer.end(JSON.stringify({ keys: found?.keys ?? [] }));
 });
@@ -68,7 +81,7 @@ const issuer = (id) => `http://127.0.0.1:${keyPort}/${id}`;
 
 function manifests() {
   const documents = [];
-  for (const { id } of groups) {
+  for (const { id } of [...groups, ...cookbook]) {
     documents.push({
       apiVersion: 'portreeve.dev/v1alpha1', kind: 'TokenService', metadata: { name: id },
       spec: { issuer: issuer(id), discovery: 'None', endpoints: { jwks: `${issuer(id)}/jwks` } },
@@ -149,6 +162,47 @@ function excluded(name, test, alg) {
   return undefined;
 }
 
+// Why an example is no token that could be accepted, as in the library's part.
+function beyond(file, compact, key) {
+  const [, payload] = compact.split('.');
+  if (compact.split('.').length !== 3) return 'encrypted tokens are not supported; refused';
+  if (payload === '' || file.includes('b64_false') || file.includes('4_5')) return 'detached and unencoded payloads are no tokens; refused';
+  if (key.kty === 'oct') return 'symmetric algorithms are never accepted; refused';
+  if (key.crv === 'P-521') return 'P-521 is not supported; refused';
+  return undefined;
+}
+
+async function examples(suite, count) {
+  const exclude = (of, reason) => {
+    of.cases += 1;
+    of.excluded[reason] = (of.excluded[reason] ?? 0) + 1;
+  };
+  const [asItIs, withClaims] = ['as it is', 'with claims'].map((how) => suite(`JOSE cookbook, proxy, ${how}`));
+  for (const { file, example, key, id } of cookbook) {
+    const compact = example.output?.compact;
+    if (!compact) {
+      exclude(asItIs, 'has no compact form');
+      exclude(withClaims, 'has no compact form');
+      continue;
+    }
+    // The payloads are prose and not claims: as it is, no example is an access token.
+    const refused = (status) => status === 400 || status === 401;
+    const bare = await ask(proxyPort, `/${id}`, compact);
+    count(asItIs, refused(bare), `${file}: got ${bare}`);
+    const [head, , signature] = compact.split('.');
+    const forged = await ask(proxyPort, `/${id}`, `${head}.${b64(claims(id))}.${signature}`);
+    const reason = beyond(file, compact, key);
+    if (reason) {
+      if (refused(forged)) exclude(withClaims, reason);
+      else count(withClaims, false, `${file}: its header and signature around claims got ${forged}`);
+      continue;
+    }
+    count(withClaims, refused(forged), `${file}: its header and signature around claims got ${forged}`);
+    const good = await ask(proxyPort, `/${id}`, signed(header(compact), claims(id), key));
+    count(withClaims, good === 200, `${file}: its header over claims, signed with its key, got ${good}`);
+  }
+}
+
 async function main() {
   await ready();
   const suites = new Map();
@@ -187,6 +241,7 @@ async function main() {
       }
     }
   }
+  await examples(suite, count);
   for (const found of suites.values()) console.log(JSON.stringify(found));
   const passes = [...suites.values()].filter(({ suite: name }) => name.endsWith('with claims'));
   const wanted = passes.reduce((sum, one) => sum + one.passed, 0);

@@ -7,13 +7,13 @@
 
 mod authorizer;
 mod cedar;
-mod extension;
 mod external;
 mod parameters;
 mod permit;
 mod principal;
 mod protocol;
 mod request;
+mod values;
 
 pub use authorizer::{Authorizer, InvalidAuthorizer};
 pub use cedar::InvalidCedar;

@@ -20,8 +20,8 @@ use portreeve_policy::{CEDAR_ACTIONS, CedarRead, CedarRule};
 
 use super::{
     Asked, Forbidden, Refusal,
-    extension::Extensions,
     principal::{Principal, uid},
+    values::{self, Constructors},
 };
 use crate::{
     authn::Derived,
@@ -40,7 +40,7 @@ pub(super) struct CedarCheck {
     resource: EntityUid,
     route: EntityUid,
     names: Names,
-    extensions: Extensions,
+    constructors: Constructors,
     /// Decisions by everything that they were made from; `None` where the time is read.
     remembered: Option<BoundedCache<Seen, Decision>>,
 }
@@ -108,7 +108,7 @@ impl CedarCheck {
             resource: uid(&rules, &format!("{route}/{rule_name}")),
             route: uid(&name("Route")?, route),
             names,
-            extensions: Extensions::new().ok_or_else(|| InvalidCedar("no extension types".to_owned()))?,
+            constructors: Constructors::new().ok_or_else(|| InvalidCedar("no extension types".to_owned()))?,
             remembered: remembers.then(|| BoundedCache::new(MAX_BYTES)),
             rule: rule.clone(),
         })
@@ -159,33 +159,32 @@ impl CedarCheck {
         response.diagnostics().errors().next().is_none().then(|| response.decision())
     }
 
+    /// What the text reads of the request; `None` when that cannot be told.
     fn context(&self, asked: &Asked<'_>) -> Option<Context> {
-        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let mut pairs = Vec::with_capacity(self.rule.reads.len());
         for read in &self.rule.reads {
             let value = match read {
-                CedarRead::Address => self.extensions.address(asked.address),
-                CedarRead::Headers => RestrictedExpression::new_record(self.headers(asked)?).ok()?,
-                CedarRead::Host => text(asked.host),
-                CedarRead::Path => text(asked.path),
-                CedarRead::Time => self.extensions.moment(asked.now)?,
-                CedarRead::Tls => RestrictedExpression::new_bool(asked.tls),
+                CedarRead::Address => self.constructors.address(asked.address)?,
+                CedarRead::Headers => values::lines(self.headers(asked)?.into_iter()),
+                CedarRead::Host => asked.host.into(),
+                CedarRead::Path => asked.path.into(),
+                CedarRead::Time => self.constructors.moment(asked.now)?,
+                CedarRead::Tls => asked.tls.into(),
                 CedarRead::Resource => continue,
             };
-            pairs.push((read.context_attribute()?.to_owned(), value));
+            pairs.push((read.context_attribute()?, value));
         }
-        Context::from_pairs(pairs).ok()
+        Some(values::context(pairs.into_iter()))
     }
 
     /// Lines by name; a line that is no text cannot be judged.
-    fn headers(&self, asked: &Asked<'_>) -> Option<Vec<(String, RestrictedExpression)>> {
+    fn headers<'a>(&'a self, asked: &Asked<'a>) -> Option<Vec<(&'a str, Vec<&'a str>)>> {
         let mut found = Vec::new();
         for name in &self.rule.headers {
-            let lines = asked.headers.get_all(name).iter();
-            let lines = lines.map(|line| Some(RestrictedExpression::new_string(line.to_str().ok()?.to_owned())));
-            let lines: Vec<_> = lines.collect::<Option<_>>()?;
+            let lines: Vec<_> =
+                asked.headers.get_all(name).iter().map(|line| line.to_str().ok()).collect::<Option<_>>()?;
             if !lines.is_empty() {
-                found.push((name.clone(), RestrictedExpression::new_set(lines)));
+                found.push((name.as_str(), lines));
             }
         }
         Some(found)
