@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance e2e failpoints interop load figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange e2e failpoints interop load figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -34,6 +34,9 @@ layering: ## the iron rules of the architecture
 
 conformance: ## published vectors through the library and through a running proxy
 	@$(PYTHON) e2e/conformance/run
+
+exchange: ## tokens of partners at a real token service, by all three grants
+	@$(PYTHON) e2e/exchange/run
 
 e2e: ## a real node, the chart, real pods; KUBECONFIG names another cluster
 	@e2e/run

@@ -3,14 +3,15 @@
 
 mod authentication;
 mod authorization;
+mod exchange;
 mod policy;
 mod route;
 mod token_service;
 
 pub(crate) use authentication::{
-    AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
-    UpstreamDraft,
+    AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, KeySourceDraft, UpstreamDraft,
 };
+pub(crate) use exchange::{ExchangeDraft, SubjectDraft};
 pub(crate) use policy::{Target, ValidPolicy, validate_policy};
 pub(crate) use route::{ValidRoute, ValidRule, validate_route};
 pub(crate) use token_service::{ValidIntrospection, ValidTokenService, check_url, validate_token_service};

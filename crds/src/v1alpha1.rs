@@ -9,6 +9,7 @@ mod api_route;
 mod authentication;
 mod authorization;
 mod client_registration;
+mod exchange;
 mod token_service;
 
 pub use access::{
@@ -24,8 +25,8 @@ pub use api_route::{
 pub use authentication::{
     AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,
     CertificateNameSpec, CertificateNameType, ClaimSourceSpec, ClientCertificateSpec, CredentialSpec,
-    DigestAlgorithmSpec, DigestSpec, ExchangeGrantSpec, ExchangeSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec,
-    MintSpec, ProofSpec, SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
+    DigestAlgorithmSpec, DigestSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec, MintSpec, ProofSpec,
+    SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
 };
 pub use authorization::{
     AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, DecisionPointSpec,
@@ -37,6 +38,7 @@ pub use client_registration::{
     ClientRegistrationStatus, DeletionPolicy, DriftPolicy, GrantType, ResponseType, RotationSpec, ServerErrorStatus,
     TlsSubject, TlsSubjectType,
 };
+pub use exchange::{ExchangeGrantSpec, ExchangeSpec};
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,
     JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, RegistrationSpec, SecretMethod, TokenService, TokenServiceSpec,

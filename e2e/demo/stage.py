@@ -34,6 +34,7 @@ class Stage:
         self.processes = []
         self.folder = None
         self.control = None
+        self.token_service_environment = {}
 
     # --- before anything runs
 
@@ -87,7 +88,7 @@ class Stage:
         self.wait("tokens can be looked up", lambda: self.get("/orders/7", "not-a-token").status == 401)
 
     def start_token_service(self):
-        environment = {"PORT": str(PORTS["token service"]), "ACCESS_TOKEN_TTL": "300"}
+        environment = {"PORT": str(PORTS["token service"]), "ACCESS_TOKEN_TTL": "300", **self.token_service_environment}
         process = self.spawn("token service", [ROOT / "e2e/token-service/run"], environment, subprocess.PIPE)
         told = json.loads(process.stdout.readline() or "{}")
         if "initial_access_token" not in told:

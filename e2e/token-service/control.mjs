@@ -15,6 +15,7 @@ function routes(state) {
       return { kid };
     },
     'POST /sign': (body) => ({ jwt: state.keys.sign(body) }),
+    'POST /saml': (body) => ({ assertion: state.saml.sign({ audience: state.issuer, ...body }) }),
     'POST /initial-access-token': async ({ uses }) => ({ initial_access_token: await state.newInitialAccessToken(uses) }),
     'POST /clients': ({ software_id }) => state.store.list('Client', 'software_id', software_id),
     'POST /delete-client': async ({ client_id }) => { await state.store('Client').destroy(client_id); return {}; },

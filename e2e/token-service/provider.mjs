@@ -1,5 +1,6 @@
 // How oidc-provider is configured: machine clients, users who log in with any name, registration and its management.
 import { Provider } from 'oidc-provider';
+import { registerExchange } from './assertions.mjs';
 
 const GATEWAY = 'portreeve-gateway';   // the software_id of those who may introspect the tokens of others
 const DAY = 86400;
@@ -76,6 +77,8 @@ export function createProvider({ issuer, store, keys, ...options }) {
     },
     features: features(options),
   });
+  const { getResourceServerInfo } = resources(options);
+  registerExchange(provider, { ...options, issuer, getResourceServerInfo });
   provider.proxy = true;   // the front names host and protocol as the issuer has them
   provider.on('server_error', (ctx, error) => console.error(`${ctx.method} ${ctx.path}:`, error));
   return provider;

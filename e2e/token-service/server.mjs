@@ -2,6 +2,7 @@
 // {"issuer", "initial_access_token", "control"}. README.md lists the environment variables.
 import './quiet.mjs';
 import http from 'node:http';
+import { createSamlPartner } from './assertions.mjs';
 import { createControl } from './control.mjs';
 import { createFaults } from './faults.mjs';
 import { createFront, createPeaks, listen } from './front.mjs';
@@ -9,7 +10,7 @@ import { createKeys } from './keys.mjs';
 import { createProvider, freshUses, initialAccessToken } from './provider.mjs';
 import { createStore } from './store.mjs';
 
-const { HOST = '127.0.0.1', PORT = '0', ISSUER, JWT_RESOURCES = 'urn:portreeve:orders', ACCESS_TOKEN_TTL = '300' } = process.env;
+const { HOST = '127.0.0.1', PORT = '0', ISSUER, PARTNERS = '', JWT_RESOURCES = 'urn:portreeve:orders', ACCESS_TOKEN_TTL = '300' } = process.env;
 const SCOPES = ['openid', 'offline_access', 'orders:read', 'orders:write', 'invoices:read'];
 const ORDERS = /orders(?::|%3A)[a-z0-9._-]+/gi;   // in JSON and in forms; what it finds too much does no harm
 
@@ -18,12 +19,13 @@ function settings() {
   if (!Number.isInteger(lifetime) || lifetime < 1) throw new Error(`ACCESS_TOKEN_TTL=${ACCESS_TOKEN_TTL}: wanted seconds, at least 1`);
   const port = Number(PORT);
   if (!Number.isInteger(port) || port < 0 || port > 65535) throw new Error(`PORT=${PORT}: wanted a port, or 0 for a free one`);
-  return { lifetime, port, jwtResources: JWT_RESOURCES.split(',').map((one) => one.trim()).filter(Boolean) };
+  const list = (text) => text.split(',').map((one) => one.trim()).filter(Boolean);
+  return { lifetime, port, jwtResources: list(JWT_RESOURCES), partners: list(PARTNERS) };
 }
 
 async function main() {
-  const { lifetime, port, jwtResources } = settings();
-  const state = { keys: await createKeys(), faults: createFaults(), calls: new Map(), peaks: createPeaks(), uses: freshUses(), scopes: new Set(SCOPES) };
+  const { lifetime, port, jwtResources, partners } = settings();
+  const state = { keys: await createKeys(), faults: createFaults(), calls: new Map(), peaks: createPeaks(), uses: freshUses(), scopes: new Set(SCOPES), saml: createSamlPartner() };
   const store = createStore();
   state.store = store;
   let provider;
@@ -31,7 +33,7 @@ async function main() {
 
   // Keys and scopes are fixed when a provider is made. A new one over the same store takes over without a seam.
   state.renew = () => {
-    provider = createProvider({ ...state, store, lifetime, jwtResources });
+    provider = createProvider({ ...state, store, lifetime, jwtResources, partners });
     callback = provider.callback();
   };
   // Every scope below orders: is accepted, and the provider knows only lists: what is asked for joins the list first.

@@ -17,7 +17,8 @@ pub use password::{
     BasicRule, DigestAlgorithm, DigestEntry, DigestRule, InvalidUsers, PasswordEntry, parse_htdigest, parse_htpasswd,
 };
 pub use token::{
-    Audiences, BindingMethod, ExchangeGrant, ExchangeRule, IntrospectionRule, JwtRule, JwtType, NoAudience, ProofRule,
+    Audiences, BindingMethod, ExchangeGrant, ExchangeRule, ExchangeSubject, IntrospectionRule, JwtRule, JwtType,
+    NoAudience, ProofRule,
 };
 pub use upstream::{ClaimSource, MintRule, UpstreamToken};
 
@@ -97,7 +98,7 @@ impl Credential {
         let (first, second) = match self {
             Self::Introspection(rule) => (Some(&rule.token_service), None),
             Self::Jwt(rule) => (Some(&rule.token_service), None),
-            Self::Exchange(rule) => (Some(&rule.token_service), Some(&rule.partner)),
+            Self::Exchange(rule) => (Some(&rule.token_service), rule.subject.partner()),
             Self::ApiKey(_) | Self::Basic(_) | Self::ClientCertificate(_) | Self::Digest(_) => (None, None),
         };
         first.into_iter().chain(second)

@@ -29,6 +29,7 @@ mod memory;
 mod mint;
 mod presentation;
 mod provider;
+mod saml;
 mod signer;
 mod token;
 mod token_cache;

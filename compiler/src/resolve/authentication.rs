@@ -3,8 +3,8 @@
 use portreeve_crds::{CaBundleRef, ConditionReason, LocalRef, SecretKeyRef, TokenServiceRef};
 use portreeve_policy::{
     ApiKeyRule, ApiKeySource, Authentication, Authenticator, BasicRule, ClientCertificateRule, Credential, Dialect,
-    DigestAlgorithm, DigestRule, ExchangeRule, IntrospectionRule, JwtRule, KeySet, MintRule, NamespacedName, Secret,
-    SecretName, UpstreamToken, parse_api_keys, parse_htdigest, parse_htpasswd,
+    DigestAlgorithm, DigestRule, ExchangeRule, ExchangeSubject, IntrospectionRule, JwtRule, KeySet, MintRule,
+    NamespacedName, Secret, SecretName, UpstreamToken, parse_api_keys, parse_htdigest, parse_htpasswd,
 };
 
 use super::{Services, Unresolved, find_token_service, referenced_text};
@@ -12,7 +12,7 @@ use crate::{
     Inventory,
     validate::{
         AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
-        UpstreamDraft, ValidTokenService,
+        SubjectDraft, UpstreamDraft, ValidTokenService,
     },
 };
 
@@ -114,12 +114,19 @@ impl References<'_> {
     }
 
     fn exchange(&self, path: &str, draft: ExchangeDraft, upstream_token: UpstreamToken) -> Result<ExchangeRule, Fault> {
-        let (partner, _) = self.service(&format!("{path}.partnerRef"), &draft.partner)?;
+        let ExchangeDraft { subject, audiences, token_service, audience, scope } = draft;
+        let subject = match subject {
+            SubjectDraft::Jwt { partner, token_type, grant } => {
+                let (partner, _) = self.service(&format!("{path}.partnerRef"), &partner)?;
+                ExchangeSubject::Jwt { partner, audiences, token_type, grant }
+            }
+            SubjectDraft::Saml { issuer } => ExchangeSubject::Saml { issuer, audiences },
+        };
         let field = format!("{path}.tokenServiceRef");
-        let (token_service, _) = self.service(&field, &draft.token_service)?;
+        let (token_service, _) = self.service(&field, &token_service)?;
         let has_client =
             self.inventory.token_services.get(&token_service).is_some_and(|object| object.spec.client.is_some());
-        if partner == token_service || !has_client {
+        if subject.partner() == Some(&token_service) || !has_client {
             let message = if has_client {
                 format!("TokenService {token_service} is partnerRef too; a token service's own tokens need no exchange")
             } else {
@@ -127,17 +134,7 @@ impl References<'_> {
             };
             return Err((field, (ConditionReason::Invalid, message)));
         }
-        let ExchangeDraft { partner_audiences, token_type, grant, audience, scope, .. } = draft;
-        Ok(ExchangeRule {
-            partner,
-            partner_audiences,
-            token_type,
-            token_service,
-            grant,
-            audience,
-            scope,
-            upstream_token,
-        })
+        Ok(ExchangeRule { subject, token_service, audience, scope, upstream_token })
     }
 
     fn upstream(&self, path: &str, draft: UpstreamDraft) -> Result<UpstreamToken, Fault> {

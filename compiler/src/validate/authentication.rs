@@ -7,16 +7,19 @@ use portreeve_crds::{
     CaBundleRef, LocalRef, SecretKeyRef, TokenServiceRef,
     v1alpha1::{
         ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BindingMethodSpec, CertificateNameSpec,
-        CertificateNameType, ClientCertificateSpec, CredentialSpec, DigestAlgorithmSpec, ExchangeGrantSpec,
-        ExchangeSpec, JwtTypeSpec, MintSpec, ProofSpec, UpstreamIdentitySpec, UpstreamTokenSpec,
+        CertificateNameType, ClientCertificateSpec, CredentialSpec, DigestAlgorithmSpec, JwtTypeSpec, MintSpec,
+        ProofSpec, UpstreamIdentitySpec, UpstreamTokenSpec,
     },
 };
 use portreeve_policy::{
-    ApiKeyLocation, Audiences, BindingMethod, CertificateName, ClaimSource, DigestAlgorithm, ExchangeGrant, JwtType,
-    Millis, ProofRule, Scope, UpstreamToken,
+    ApiKeyLocation, Audiences, BindingMethod, CertificateName, ClaimSource, DigestAlgorithm, JwtType, Millis,
+    ProofRule, UpstreamToken,
 };
 
-use super::Faults;
+use super::{
+    Faults,
+    exchange::{ExchangeDraft, exchange_draft},
+};
 use crate::duration::parse_duration;
 
 /// Authentication whose references are not looked up yet.
@@ -66,18 +69,6 @@ pub(crate) struct TokenDraft {
     pub(crate) token_service: TokenServiceRef,
     pub(crate) audiences: Audiences,
     pub(crate) proof: ProofRule,
-}
-
-/// A token of a partner's domain.
-#[derive(Debug, Clone)]
-pub(crate) struct ExchangeDraft {
-    pub(crate) partner: TokenServiceRef,
-    pub(crate) partner_audiences: Audiences,
-    pub(crate) token_type: JwtType,
-    pub(crate) token_service: TokenServiceRef,
-    pub(crate) grant: ExchangeGrant,
-    pub(crate) audience: String,
-    pub(crate) scope: String,
 }
 
 /// What the upstream gets; the signing key is not looked up yet.
@@ -274,30 +265,6 @@ fn certificate_draft(faults: &mut Faults<'_>, path: String, spec: &ClientCertifi
     Some(CredentialDraft { path, kind, upstream })
 }
 
-fn exchange_draft(faults: &mut Faults<'_>, path: String, spec: &ExchangeSpec) -> Option<CredentialDraft> {
-    let audiences = audiences(faults, &format!("{path}.partnerAudiences"), &spec.partner_audiences);
-    if spec.audience.is_empty() {
-        faults.add(format!("{path}.audience"), "name the audience of the token that is asked for");
-    }
-    for (i, scope) in spec.scopes.iter().enumerate() {
-        faults.take(&format!("{path}.scopes[{i}]"), Scope::try_from(scope.clone()));
-    }
-    let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), false);
-    let draft = ExchangeDraft {
-        partner: spec.partner_ref.clone(),
-        partner_audiences: audiences?,
-        token_type: token_type(spec.token_type),
-        token_service: spec.token_service_ref.clone(),
-        grant: match spec.grant {
-            ExchangeGrantSpec::JwtBearer => ExchangeGrant::JwtBearer,
-            ExchangeGrantSpec::TokenExchange => ExchangeGrant::TokenExchange,
-        },
-        audience: spec.audience.clone(),
-        scope: spec.scopes.join(" "),
-    };
-    Some(CredentialDraft { kind: CredentialKind::Exchange(draft), upstream: upstream?, path })
-}
-
 fn token(
     faults: &mut Faults<'_>,
     path: &str,
@@ -315,19 +282,19 @@ fn token(
     Some(TokenDraft { token_service: token_service.clone(), audiences, proof })
 }
 
-fn audiences(faults: &mut Faults<'_>, path: &str, list: &[String]) -> Option<Audiences> {
+pub(super) fn audiences(faults: &mut Faults<'_>, path: &str, list: &[String]) -> Option<Audiences> {
     let set: BTreeSet<_> = list.iter().cloned().collect();
     faults.take(path, Audiences::try_from(set))
 }
 
-fn token_type(spec: JwtTypeSpec) -> JwtType {
+pub(super) fn token_type(spec: JwtTypeSpec) -> JwtType {
     match spec {
         JwtTypeSpec::AccessToken => JwtType::AccessToken,
         JwtTypeSpec::Any => JwtType::Any,
     }
 }
 
-fn upstream(
+pub(super) fn upstream(
     faults: &mut Faults<'_>,
     path: &str,
     spec: UpstreamTokenSpec,

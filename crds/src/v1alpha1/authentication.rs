@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ExchangeSpec;
 use crate::{CaBundleRef, LocalRef, SecretKeyRef, TokenServiceRef};
 
 /// Who calls.
@@ -133,48 +134,6 @@ pub struct IntrospectionRuleSpec {
     /// How a token for the application is minted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mint: Option<MintSpec>,
-}
-
-/// A token of a partner's domain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ExchangeSpec {
-    /// Whose tokens are brought, e.g. `{name: partner}`. Its keys verify them first.
-    pub partner_ref: TokenServiceRef,
-    /// One of these must stand in `aud` of the partner's token.
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 512)))]
-    pub partner_audiences: Vec<String>,
-    /// Which `typ` the partner's token has: AccessToken (default) or Any.
-    #[serde(default)]
-    pub token_type: JwtTypeSpec,
-    /// Who exchanges them, e.g. `{name: login}`.
-    pub token_service_ref: TokenServiceRef,
-    /// TokenExchange (default, RFC 8693) or JwtBearer (RFC 7523).
-    #[serde(default)]
-    pub grant: ExchangeGrantSpec,
-    /// `audience` of the exchange; it must stand in `aud` of the result, e.g. `https://orders.example.com`.
-    #[schemars(length(min = 1, max = 512))]
-    pub audience: String,
-    /// Scopes to ask for, e.g. `[orders:read]`; left out, the token service decides.
-    #[serde(default)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 256)))]
-    pub scopes: Vec<String>,
-    /// What the application gets: Original (default; the token that the exchange gave), Minted or None.
-    #[serde(default)]
-    pub upstream_token: UpstreamTokenSpec,
-    /// How a token for the application is minted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mint: Option<MintSpec>,
-}
-
-/// How a partner's token is exchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub enum ExchangeGrantSpec {
-    /// The token is an assertion (RFC 7523 section 2.1).
-    JwtBearer,
-    /// The token is a subject token (RFC 8693).
-    #[default]
-    TokenExchange,
 }
 
 /// Which `typ` a token has.

@@ -129,6 +129,12 @@ pub enum GrantType {
     ClientCredentials,
     /// RFC 6749 section 6.
     RefreshToken,
+    /// RFC 7523 section 2.1.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:jwt-bearer")]
+    JwtBearer,
+    /// RFC 7522 section 2.1.
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:saml2-bearer")]
+    SamlBearer,
     /// RFC 8693.
     #[serde(rename = "urn:ietf:params:oauth:grant-type:token-exchange")]
     TokenExchange,

@@ -100,6 +100,8 @@ fn grant_type(grant: GrantType) -> &'static str {
     match grant {
         GrantType::AuthorizationCode => "authorization_code",
         GrantType::ClientCredentials => "client_credentials",
+        GrantType::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        GrantType::SamlBearer => "urn:ietf:params:oauth:grant-type:saml2-bearer",
         GrantType::RefreshToken => "refresh_token",
         GrantType::TokenExchange => "urn:ietf:params:oauth:grant-type:token-exchange",
     }

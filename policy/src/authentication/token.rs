@@ -37,27 +37,55 @@ pub struct IntrospectionRule {
     pub upstream_token: UpstreamToken,
 }
 
-/// Rule for tokens of a partner's domain. They are verified with the partner's keys and count only once the own token
-/// service has given a token for them.
+/// Rule for tokens of a partner's domain. They count only once the own token service has given a token for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExchangeRule {
-    /// Whose tokens are brought.
-    pub partner: NamespacedName,
-    /// One of these must stand in `aud` of the partner's token.
-    pub partner_audiences: Audiences,
-    /// Which `typ` the partner's token may have.
-    pub token_type: JwtType,
-    /// Who exchanges them.
+    /// What is brought.
+    pub subject: ExchangeSubject,
+    /// Who exchanges it.
     pub token_service: NamespacedName,
-    /// How they are exchanged.
-    pub grant: ExchangeGrant,
     /// `audience` of the exchange, and what must stand in `aud` of its result.
     pub audience: String,
     /// `scope` of the exchange, separated by blanks; empty leaves it to the token service.
     pub scope: String,
     /// What the upstream gets: `Original` is the token that the exchange gave.
     pub upstream_token: UpstreamToken,
+}
+
+/// What a partner's users bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum ExchangeSubject {
+    /// A signed token, verified with the partner's keys before anything is asked.
+    Jwt {
+        /// Whose tokens.
+        partner: NamespacedName,
+        /// One of these must stand in `aud`.
+        audiences: Audiences,
+        /// Which `typ` it may have.
+        token_type: JwtType,
+        /// How it is exchanged.
+        grant: ExchangeGrant,
+    },
+    /// A SAML 2.0 bearer assertion, exchanged by RFC 7522. The token service has the partner's certificate and checks
+    /// the signature; what is not of this form, issuer, audience and time never gets there.
+    Saml {
+        /// Entity identifier that must stand in `Issuer`.
+        issuer: String,
+        /// One of these must stand in each `AudienceRestriction`.
+        audiences: Audiences,
+    },
+}
+
+impl ExchangeSubject {
+    /// The partner's token service, where its keys are used here.
+    pub fn partner(&self) -> Option<&NamespacedName> {
+        match self {
+            Self::Jwt { partner, .. } => Some(partner),
+            Self::Saml { .. } => None,
+        }
+    }
 }
 
 /// How a partner's token becomes one of the own token service.

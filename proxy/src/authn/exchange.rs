@@ -1,20 +1,21 @@
-//! Tokens of partners, exchanged at the own token service (RFC 8693, RFC 7523). The partner's token never counts by
-//! itself, and never goes upstream.
+//! Tokens of partners, exchanged at the own token service (RFC 8693, RFC 7523, RFC 7522). The partner's token never counts
+//! by itself, and never goes upstream.
+
+mod issued;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use portreeve_policy::{Audiences, ExchangeGrant, ExchangeRule, JwtType};
-use serde_json::Value;
+use issued::read;
+use portreeve_policy::{ExchangeGrant, ExchangeRule, ExchangeSubject, JwtType, NamespacedName};
+use quick_cache::sync::Cache;
 
 use super::{
     AnswerFault, Authority, CacheState, Fact, FactFault, JwtFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
-    answer::{bearer_value, is},
+    authorization::AuthorizationField,
     client_authentication::form_encode,
     flight::Flights,
     introspect::ClientEndpoint,
-    json, jwt,
+    jwt,
     presentation::{Presentation, Proven, TokenFault, Unproven},
     token::{SeenToken, unproven},
 };
@@ -33,6 +34,8 @@ pub(super) struct Exchanger {
 }
 
 struct ExchangeState {
+    /// Subject tokens that the token service refused, until when.
+    refused: Cache<TokenDigest, UnixMillis>,
     exchanged: BoundedCache<TokenDigest, Arc<Fact>>,
     flights: Arc<Flights<Result<Arc<Fact>, ExchangeFault>>>,
 }
@@ -48,8 +51,9 @@ enum ExchangeFault {
 /// Bytes of exchanged tokens that one rule holds at the most.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// Longest use of one, so that a revocation at the own token service takes effect.
-const MAX_TTL: Duration = Duration::from_mins(1);
+/// How long the token service's refusal of a subject token is remembered, and how many refusals.
+const REFUSED: Duration = Duration::from_secs(5);
+const MAX_REFUSED: usize = 4096;
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -63,7 +67,11 @@ impl Exchanger {
     ) -> Arc<Self> {
         let fresh = || {
             let flights = Arc::new(Flights::new());
-            Arc::new(ExchangeState { exchanged: BoundedCache::new(MAX_BYTES), flights })
+            Arc::new(ExchangeState {
+                refused: Cache::new(MAX_REFUSED),
+                exchanged: BoundedCache::new(MAX_BYTES),
+                flights,
+            })
         };
         let issuer = |authority: &Option<Arc<Authority>>| authority.as_ref().map(|known| known.issuer().to_owned());
         let same = |held: &&Arc<Self>| {
@@ -78,46 +86,41 @@ impl Exchanger {
         self.state.exchanged.held()
     }
 
-    /// Whose tokens are brought.
-    pub(super) fn partner(&self) -> &portreeve_policy::NamespacedName {
-        &self.rule.partner
+    /// The token service whose keys verify what is brought; its own where that is done by asking.
+    pub(super) fn keys_of(&self) -> &NamespacedName {
+        self.rule.subject.partner().unwrap_or(&self.rule.token_service)
     }
 
     /// Whether a token is one of the partner's.
     pub(super) fn is_for(&self, token: &SeenToken<'_>) -> bool {
-        match token.shape() {
-            TokenShape::Opaque => false,
-            TokenShape::Structured { issuer } => {
+        match (&self.rule.subject, token.shape()) {
+            (ExchangeSubject::Jwt { .. }, TokenShape::Structured { issuer }) => {
                 self.partner.as_ref().is_some_and(|known| issuer.as_deref() == Some(known.issuer()))
             }
+            (ExchangeSubject::Saml { issuer, .. }, TokenShape::Opaque) => {
+                token.assertion().is_some_and(|assertion| assertion.issuer() == issuer)
+            }
+            (ExchangeSubject::Jwt { .. }, TokenShape::Opaque)
+            | (ExchangeSubject::Saml { .. }, TokenShape::Structured { .. }) => false,
         }
     }
 
     pub(super) async fn prove(
         &self,
         presentation: &Presentation<'_>,
-        token: &SeenToken<'_>,
+        seen: &SeenToken<'_>,
         digester: &TokenDigester,
         clock: &SharedClock,
     ) -> Result<Proven, Unproven> {
-        let (token, digest) = (token.text, token.digest);
+        let (digest, now) = (seen.digest, clock.now());
         let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
-        let (Some(partner), Some(own)) = (&self.partner, &self.own) else { return Err(missing) };
+        let own = self.own.as_ref().ok_or(missing)?;
         let endpoint = own.exchange().ok_or(missing)?;
-        // The partner's keys first: nobody can make us ask with a token that the partner did not sign.
-        let (subject, _) = partner.verify(token, digest).map_err(unproven)?;
-        check_subject(&subject, &self.rule.partner_audiences, self.rule.token_type)?;
-        if subject.claims().binding().certificate().is_some()
-            || subject.claims().binding().dpop().is_some()
-            || presentation.authorization().token() != Some(token)
-        {
-            // A binding would end at the gateway without ever having been proven.
-            return Err(Unproven::Token(TokenFault::Proof(super::ProofFault::Scheme)));
-        }
-        let now = clock.now();
+        let expires_at = self.check_subject(presentation, seen, now)?;
         let found = match self.state.exchanged.get(&digest).filter(|fact| now < fact.usable_until()) {
             Some(fact) => Ok((fact, CacheState::Hit)),
-            None => self.exchange(endpoint, own, subject, token, digest, digester, clock).await,
+            None if self.state.refused.get(&digest).is_some_and(|until| now < until) => Err(ExchangeFault::Refused),
+            None => self.exchange(endpoint, own, expires_at, seen, digester, clock).await,
         };
         let (fact, cache) = found.map_err(|fault| match fault {
             ExchangeFault::Refused => Unproven::Token(TokenFault::Exchange),
@@ -130,25 +133,66 @@ impl Exchanger {
         Ok(Proven { fact, digest, cache: Some(cache), issuer: Some(own.issuer_shared()) })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is a different part of one question")]
+    /// Everything that can be checked before anybody is asked: nobody can make us ask with a token that the partner did
+    /// not sign, or with an assertion that says another issuer, audience or time. Gives the end of what was brought.
+    fn check_subject(
+        &self,
+        presentation: &Presentation<'_>,
+        seen: &SeenToken<'_>,
+        now: UnixMillis,
+    ) -> Result<Option<UnixMillis>, Unproven> {
+        // A binding would end at the gateway without ever having been proven.
+        let bound = Unproven::Token(TokenFault::Proof(super::ProofFault::Scheme));
+        if !matches!(presentation.authorization(), AuthorizationField::Bearer(_)) {
+            return Err(bound);
+        }
+        match &self.rule.subject {
+            ExchangeSubject::Jwt { audiences, token_type, .. } => {
+                let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
+                let partner = self.partner.as_ref().ok_or(missing)?;
+                let (subject, _) = partner.verify(seen.text, seen.digest).map_err(unproven)?;
+                if !subject.is_of(*token_type) {
+                    return Err(Unproven::Token(TokenFault::Fact(JwtFault::Type.into())));
+                }
+                if !audiences.accept(subject.claims().audiences()) {
+                    return Err(Unproven::Token(TokenFault::Audience));
+                }
+                let binding = subject.claims().binding();
+                if binding.certificate().is_some() || binding.dpop().is_some() {
+                    return Err(bound);
+                }
+                Ok(subject.claims().expires_at())
+            }
+            ExchangeSubject::Saml { audiences, .. } => {
+                let malformed = Unproven::Token(TokenFault::Fact(JwtFault::Malformed.into()));
+                let assertion = seen.assertion().ok_or(malformed)?;
+                assertion.check(audiences, now).map_err(Unproven::Token)?;
+                Ok(Some(assertion.expires_at()))
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         endpoint: &Arc<ClientEndpoint>,
         own: &Arc<Authority>,
-        subject: Arc<Fact>,
-        token: &str,
-        digest: TokenDigest,
+        expires_at: Option<UnixMillis>,
+        seen: &SeenToken<'_>,
         digester: &TokenDigester,
         clock: &SharedClock,
     ) -> Result<(Arc<Fact>, CacheState), ExchangeFault> {
-        let form = self.form(token);
+        let (form, digest) = (self.form(seen.text), seen.digest);
         let (endpoint, own, state) = (Arc::clone(endpoint), Arc::clone(own), Arc::clone(&self.state));
         let (digester, clock) = (digester.clone(), Arc::clone(clock));
         let ask = move || async move {
             let asked_at = clock.now();
             let answer = endpoint.post(&form, "application/json", asked_at).await;
             let answer = answer.map_err(|fault| ExchangeFault::Fact(fault.into()))?;
-            let issued = read(&answer)?;
+            let issued = read(&answer).inspect_err(|fault| {
+                if *fault == ExchangeFault::Refused {
+                    state.refused.insert(digest, asked_at.plus(REFUSED));
+                }
+            })?;
             let inner = digester.digest(&issued.token);
             let verified = match jwt::shape(&issued.token) {
                 TokenShape::Structured { .. } => own.verify(&issued.token, inner),
@@ -156,7 +200,7 @@ impl Exchanger {
             };
             let (fact, _) = verified.map_err(ExchangeFault::Fact)?;
             let malformed = ExchangeFault::Fact(FactFault::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
-            let until = issued.until(&subject, &fact, asked_at);
+            let until = issued.until(expires_at, &fact, asked_at);
             let fact = Arc::new(fact.exchanged(&issued.token, until).ok_or(malformed)?);
             state.exchanged.insert(digest, Arc::clone(&fact));
             Ok(fact)
@@ -168,14 +212,16 @@ impl Exchanger {
 
     fn form(&self, token: &str) -> zeroize::Zeroizing<String> {
         let encode = |text: &str| form_encode(text.as_bytes());
-        let ExchangeRule { grant, audience, scope, token_type, .. } = &self.rule;
-        let mut form = zeroize::Zeroizing::new(match grant {
-            ExchangeGrant::JwtBearer => format!(
-                "grant_type={}&assertion={}",
-                *encode("urn:ietf:params:oauth:grant-type:jwt-bearer"),
-                *encode(token)
-            ),
-            ExchangeGrant::TokenExchange => {
+        let ExchangeRule { subject, audience, scope, .. } = &self.rule;
+        let assertion = |grant: &str| {
+            format!("grant_type={}&assertion={}&resource={}", *encode(grant), *encode(token), *encode(audience))
+        };
+        let mut form = zeroize::Zeroizing::new(match subject {
+            ExchangeSubject::Saml { .. } => assertion("urn:ietf:params:oauth:grant-type:saml2-bearer"),
+            ExchangeSubject::Jwt { grant: ExchangeGrant::JwtBearer, .. } => {
+                assertion("urn:ietf:params:oauth:grant-type:jwt-bearer")
+            }
+            ExchangeSubject::Jwt { grant: ExchangeGrant::TokenExchange, token_type, .. } => {
                 let kind = if *token_type == JwtType::AccessToken { ACCESS_TOKEN } else { JWT };
                 format!(
                     "grant_type={}&subject_token={}&subject_token_type={}&requested_token_type={}&audience={}",
@@ -187,77 +233,9 @@ impl Exchanger {
                 )
             }
         });
-        if *grant == ExchangeGrant::JwtBearer {
-            form.push_str(&format!("&resource={}", *encode(audience)));
-        }
         if !scope.is_empty() {
             form.push_str(&format!("&scope={}", *encode(scope)));
         }
         form
     }
-}
-
-fn check_subject(subject: &Fact, audiences: &Audiences, wanted: JwtType) -> Result<(), Unproven> {
-    if !subject.is_of(wanted) {
-        return Err(Unproven::Token(TokenFault::Fact(JwtFault::Type.into())));
-    }
-    if !audiences.accept(subject.claims().audiences()) {
-        return Err(Unproven::Token(TokenFault::Audience));
-    }
-    Ok(())
-}
-
-/// What the token endpoint issued.
-struct Issued {
-    token: zeroize::Zeroizing<String>,
-    expires_in: Option<Duration>,
-}
-
-impl Issued {
-    /// Never longer than the subject token, the issued token, what `expires_in` says, and our own cap.
-    fn until(&self, subject: &Fact, fact: &Fact, asked_at: UnixMillis) -> UnixMillis {
-        let mut until = asked_at.plus(MAX_TTL);
-        until = self.expires_in.map_or(until, |length| asked_at.plus(length).min(until));
-        for bound in [subject.claims().expires_at(), fact.claims().expires_at()].into_iter().flatten() {
-            until = until.min(bound);
-        }
-        until.min(fact.usable_until())
-    }
-}
-
-/// RFC 8693 section 2.2, RFC 6749 section 5.
-fn read(answer: &Response<Bytes>) -> Result<Issued, ExchangeFault> {
-    let fault = |fault: AnswerFault| ExchangeFault::Fact(LookupFault::Answer(fault).into());
-    let malformed = || fault(AnswerFault::Malformed);
-    let members = json::parse_object(answer.body());
-    match answer.status() {
-        StatusCode::OK => {}
-        StatusCode::BAD_REQUEST => {
-            let error = members.as_ref().and_then(|members| members.get("error")).and_then(Value::as_str);
-            // Only these speak of the token that was brought; the others speak of us (RFC 6749 section 5.2).
-            return Err(match error {
-                Some("invalid_grant" | "invalid_request" | "invalid_target" | "invalid_scope" | "access_denied") => {
-                    ExchangeFault::Refused
-                }
-                _ => fault(AnswerFault::Credentials),
-            });
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(fault(AnswerFault::Credentials)),
-        _ => return Err(fault(AnswerFault::Status)),
-    }
-    if !is(answer, "application/json") {
-        return Err(fault(AnswerFault::ContentType));
-    }
-    let members = members.ok_or_else(malformed)?;
-    let text = |name: &str| members.get(name).and_then(Value::as_str);
-    let token = text("access_token").filter(|token| !token.is_empty()).ok_or_else(malformed)?;
-    if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err(malformed());
-    }
-    if text("issued_token_type").is_some_and(|kind| kind != ACCESS_TOKEN && kind != JWT) {
-        return Err(malformed());
-    }
-    bearer_value(token).map_err(fault)?;
-    let expires_in = members.get("expires_in").and_then(Value::as_u64).map(Duration::from_secs);
-    Ok(Issued { token: zeroize::Zeroizing::new(token.to_owned()), expires_in })
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::clock::UnixMillis;
 
 /// How far `nbf` and `iat` may lie ahead, for clocks that differ. `exp` has no such grace.
-const SKEW: Duration = Duration::from_secs(5);
+pub(super) const SKEW: Duration = Duration::from_secs(5);
 
 /// Why a token is no proof of anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]

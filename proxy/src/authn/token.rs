@@ -13,6 +13,7 @@ use super::{
     jwt,
     memory::CredentialMemory,
     presentation::{Presentation, Proven, TokenFault, Unproven},
+    saml::Assertion,
     shape,
 };
 use crate::clock::UnixMillis;
@@ -31,16 +32,22 @@ pub(super) struct SeenToken<'a> {
     pub(super) text: &'a str,
     pub(super) digest: TokenDigest,
     shape: OnceLock<TokenShape>,
+    assertion: OnceLock<Option<Assertion>>,
 }
 
 impl<'a> SeenToken<'a> {
     pub(super) fn new(text: &'a str, digester: &TokenDigester) -> Self {
-        Self { text, digest: digester.digest(text), shape: OnceLock::new() }
+        Self { text, digest: digester.digest(text), shape: OnceLock::new(), assertion: OnceLock::new() }
     }
 
     /// Found out on first need.
     pub(super) fn shape(&self) -> &TokenShape {
         self.shape.get_or_init(|| shape(self.text))
+    }
+
+    /// What it says as a SAML assertion, if it is one; found out on first need.
+    pub(super) fn assertion(&self) -> Option<&Assertion> {
+        self.assertion.get_or_init(|| Assertion::read(self.text)).as_ref()
     }
 }
 

@@ -323,7 +323,8 @@ impl Verifier {
                 Kind::Digest(Box::new(users.map_err(|fault| text(&fault, "users"))?))
             }
             Credential::Exchange(rule) => {
-                let (partner, own) = (authority(&rule.partner), authority(&rule.token_service));
+                let partner = rule.subject.partner().and_then(authority);
+                let own = authority(&rule.token_service);
                 let exchanger = Exchanger::new(rule, partner, own, &materials.previous.exchangers);
                 keep(&mut kept.exchangers, &exchanger);
                 Kind::Exchange(exchanger)
@@ -416,7 +417,7 @@ impl Verifier {
             (Kind::Exchange(exchange), _) => {
                 let seen = token.ok_or(absent)?;
                 let proven = exchange.prove(presentation, seen, digester, clock).await;
-                proven.map_err(|fault| unproven(fault, seen, exchange.partner()))
+                proven.map_err(|fault| unproven(fault, seen, exchange.keys_of()))
             }
             (Kind::Basic(users), AuthorizationField::Basic(credential)) => {
                 Ok(users.prove(presentation, credential, digester, memory, now).await?)

@@ -9,8 +9,8 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use portreeve_policy::{
-    Access, Audiences, Authentication, BindingMethod, CanonicalPath, Credential, Hostname, NamespacedName, ProofRule,
-    Route, Rule,
+    Access, Audiences, Authentication, BindingMethod, CanonicalPath, Credential, ExchangeSubject, Hostname,
+    NamespacedName, ProofRule, Route, Rule,
 };
 use serde_json::{Map, Value, json};
 
@@ -109,7 +109,11 @@ fn tokens(authentication: &Authentication) -> impl Iterator<Item = (&Audiences, 
         Credential::Introspection(rule) => Some((&rule.audiences, &rule.token_service, Some(&rule.proof))),
         Credential::Jwt(rule) => Some((&rule.audiences, &rule.token_service, Some(&rule.proof))),
         // A partner's clients get their tokens from the partner.
-        Credential::Exchange(rule) => Some((&rule.partner_audiences, &rule.partner, None)),
+        Credential::Exchange(rule) => match &rule.subject {
+            ExchangeSubject::Jwt { partner, audiences, .. } => Some((audiences, partner, None)),
+            // Who gives assertions out is no authorization server.
+            ExchangeSubject::Saml { .. } => None,
+        },
         Credential::ApiKey(_) | Credential::Basic(_) | Credential::ClientCertificate(_) | Credential::Digest(_) => None,
     })
 }
