@@ -45,6 +45,9 @@ pub struct Args {
     /// How often metadata and keys of token services are read again, e.g. 300s or 5m.
     #[arg(long, value_name = "TIME", env = "PORTREEVE_DISCOVERY_INTERVAL", default_value = "300s")]
     discovery_interval: String,
+    /// How long the keys of a token service that cannot be read still count, e.g. 24h.
+    #[arg(long, value_name = "TIME", env = "PORTREEVE_KEYS_MAX_AGE", default_value = "24h")]
+    keys_max_age: String,
     /// How often the keys with which the gateway mints tokens are replaced, e.g. 24h.
     #[arg(long, value_name = "TIME", env = "PORTREEVE_SIGNING_ROTATION", default_value = "24h")]
     signing_rotation: String,
@@ -80,6 +83,8 @@ pub struct Settings {
     pub options: Options,
     /// How often token services are read again.
     pub discovery_interval: Duration,
+    /// How long keys that cannot be read again still count.
+    pub keys_max_age: Duration,
     /// How often signing keys are replaced.
     pub signing_rotation: Duration,
     /// How often drift of our clients is looked for.
@@ -145,6 +150,7 @@ impl Args {
             allow_http,
             allow_private_addresses,
             discovery_interval,
+            keys_max_age,
             signing_rotation,
             drift_interval,
             registration_concurrency,
@@ -153,6 +159,7 @@ impl Args {
         let mut faults = Vec::new();
         let admin = address("--admin", &admin, &mut faults);
         let interval = time("--discovery-interval", &discovery_interval, &mut faults);
+        let max_age = time("--keys-max-age", &keys_max_age, &mut faults);
         let rotation = time("--signing-rotation", &signing_rotation, &mut faults);
         let drift = time("--drift-interval", &drift_interval, &mut faults);
         let mode = if let Some(source) = source {
@@ -191,10 +198,13 @@ impl Args {
             listen.map(|listen| Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name }))
         };
         let addresses = if allow_private_addresses { AddressRange::PrivateAndPublic } else { AddressRange::Public };
-        match (mode, admin, interval, rotation, drift) {
-            (Some(mode), Some(admin), Some(discovery_interval), Some(signing_rotation), Some(drift_interval))
-                if faults.is_empty() =>
-            {
+        let times = interval.zip(max_age).zip(rotation.zip(drift));
+        match (mode, admin, times) {
+            (
+                Some(mode),
+                Some(admin),
+                Some(((discovery_interval, keys_max_age), (signing_rotation, drift_interval))),
+            ) if faults.is_empty() => {
                 let options = Options { allow_http, addresses };
                 let registration_concurrency = usize::from(registration_concurrency);
                 Ok(Settings {
@@ -202,6 +212,7 @@ impl Args {
                     admin,
                     options,
                     discovery_interval,
+                    keys_max_age,
                     signing_rotation,
                     drift_interval,
                     registration_concurrency,

@@ -34,6 +34,16 @@ impl Clock for SystemClock {
 }
 
 impl UnixMillis {
+    /// This moment and `length` more.
+    pub(crate) fn plus(self, length: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
     /// RFC 3339 in whole seconds, as Kubernetes writes times.
     pub(crate) fn rfc3339(self) -> String {
         rfc3339(self.0 / 1000)

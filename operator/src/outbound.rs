@@ -6,6 +6,7 @@
 mod client;
 mod discovery;
 mod guard;
+mod key_age;
 mod memory;
 mod poll;
 

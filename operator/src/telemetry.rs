@@ -38,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) statuses_written: IntCounterVec,
     /// Failed reads of metadata or keys.
     pub(crate) discovery_failures: IntCounter,
+    /// When the oldest keys that count were read, in seconds since 1970; 0 when there are none.
+    pub(crate) oldest_keys: IntGauge,
     /// Rounds of work, by controller and result.
     pub(crate) reconcile_total: IntCounterVec,
     /// 1 on the replica that writes.
@@ -79,6 +81,10 @@ impl Metrics {
             discovery_failures: counter(
                 "portreeve_operator_discovery_failures_total",
                 "Failed reads of metadata or keys of token services",
+            )?,
+            oldest_keys: gauge(
+                "portreeve_operator_oldest_keys_timestamp_seconds",
+                "When the oldest keys that count were read",
             )?,
             reconcile_total: counters(
                 "controller_runtime_reconcile_total",

@@ -51,6 +51,8 @@ pub(super) fn start(
     let discovery = DiscoverySettings {
         options: settings.options,
         interval: settings.discovery_interval,
+        keys_max_age: settings.keys_max_age,
+        clock: Arc::clone(&clock),
         memory,
         metrics: base.metrics.clone(),
     };

@@ -7,6 +7,8 @@ use portreeve_compiler::{Discovered, DiscoveredEndpoints};
 use portreeve_policy::{KeySet, NamespacedName};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::UnixMillis;
+
 /// What was last read successfully, by TokenService.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -21,7 +23,14 @@ struct Remembered {
     token: Option<String>,
     jwks: Option<String>,
     keys: Option<KeySet>,
+    /// Seconds since 1970, rounded down to the hour, so that reading what is known already writes nothing for an hour.
+    /// Left out by older operators: nobody knows how old.
+    #[serde(default)]
+    read_at: u64,
 }
+
+/// Seconds.
+const HOUR: u64 = 3600;
 
 impl Memory {
     /// Reads what [`Memory::to_bytes`] wrote; anything else is as good as nothing.
@@ -34,19 +43,20 @@ impl Memory {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// What was read of this issuer; keys of another one are nobody's keys.
-    pub(super) fn recall(&self, name: &NamespacedName, issuer: &str) -> Option<Discovered> {
-        let Remembered { issuer: _, introspection, registration, token, jwks, keys } =
+    /// What was read of this issuer, and when; keys of another one are nobody's keys.
+    pub(super) fn recall(&self, name: &NamespacedName, issuer: &str) -> Option<(Discovered, UnixMillis)> {
+        let Remembered { issuer: _, introspection, registration, token, jwks, keys, read_at } =
             self.0.get(name).filter(|held| held.issuer == issuer)?.clone();
         let endpoints = DiscoveredEndpoints { introspection, registration, token, jwks };
-        Some(Discovered { endpoints, keys, fault: None })
+        Some((Discovered { endpoints, keys, fault: None }, UnixMillis(read_at.saturating_mul(1000))))
     }
 
     /// Notes what was read.
-    pub(super) fn note(&mut self, name: &NamespacedName, issuer: &str, found: &Discovered) {
+    pub(super) fn note(&mut self, name: &NamespacedName, issuer: &str, found: &Discovered, now: UnixMillis) {
         let DiscoveredEndpoints { introspection, registration, token, jwks } = found.endpoints.clone();
-        let issuer = issuer.to_owned();
-        let remembered = Remembered { issuer, introspection, registration, token, jwks, keys: found.keys.clone() };
+        let (issuer, keys, seconds) = (issuer.to_owned(), found.keys.clone(), now.0 / 1000);
+        let read_at = seconds.saturating_sub(seconds % HOUR);
+        let remembered = Remembered { issuer, introspection, registration, token, jwks, keys, read_at };
         self.0.insert(name.clone(), remembered);
     }
 
@@ -69,9 +79,12 @@ mod tests {
             fault: None,
         };
         let mut memory = Memory::default();
-        memory.note(&name, "https://a.test", &found);
+        memory.note(&name, "https://a.test", &found, UnixMillis(7_300_000));
+        let before = memory.clone();
+        memory.note(&name, "https://a.test", &found, UnixMillis(10_700_000));
+        assert_eq!(memory, before, "within the hour there is nothing to write");
         let memory = Memory::from_bytes(&memory.to_bytes());
-        assert_eq!(memory.recall(&name, "https://a.test"), Some(found));
+        assert_eq!(memory.recall(&name, "https://a.test"), Some((found, UnixMillis(7_200_000))), "never younger");
         assert_eq!(memory.recall(&name, "https://b.test"), None);
         assert_eq!(Memory::from_bytes(b"rubbish"), Memory::default());
     }

@@ -1,7 +1,8 @@
 //! Reads metadata and keys of every TokenService: at once when it appears or changes, then by interval, sooner after a
 //! failure, and when a proxy meets a key that it does not know.
 //!
-//! INVARIANT: a failed read keeps what was known. One token service that hangs holds no other one up.
+//! INVARIANT: a failed read keeps what was known, keys until they are older than the installation allows. One token
+//! service that hangs holds no other one up.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -21,10 +22,11 @@ use tokio::{
 use super::{
     client::GuardedClient,
     discovery::{metadata_url, parse_metadata},
+    key_age::{Settled, settle},
     memory::Memory,
 };
 use crate::{
-    clock::{any_number, jittered},
+    clock::{SharedClock, UnixMillis, any_number, jittered},
     telemetry::Metrics,
 };
 
@@ -47,6 +49,10 @@ pub(crate) struct DiscoverySettings {
     pub(crate) options: Options,
     /// Time between reads.
     pub(crate) interval: Duration,
+    /// How long keys count that cannot be read again.
+    pub(crate) keys_max_age: Duration,
+    /// The time.
+    pub(crate) clock: SharedClock,
     /// What was read last, also by an earlier process.
     pub(crate) memory: watch::Sender<Memory>,
     /// What is counted.
@@ -76,6 +82,8 @@ struct Known {
     reading: bool,
     failures: u32,
     last_read: Option<Instant>,
+    /// When what was found was read.
+    found_at: UnixMillis,
 }
 
 struct Read {
@@ -93,8 +101,9 @@ const MAX_BACKOFF: Duration = Duration::from_mins(1);
 const IDLE: Duration = Duration::from_hours(1);
 
 impl Known {
-    fn new(target: Target, found: Option<Arc<Discovered>>, due: Instant) -> Self {
-        Self { target, found, due, reading: false, failures: 0, last_read: None }
+    fn new(target: Target, found: Option<(Arc<Discovered>, UnixMillis)>, due: Instant) -> Self {
+        let (found, found_at) = found.map_or((None, UnixMillis(0)), |(found, at)| (Some(found), at));
+        Self { target, found, due, reading: false, failures: 0, last_read: None, found_at }
     }
 }
 
@@ -140,7 +149,7 @@ impl DiscoveryLoop {
         let memory = self.settings.memory.borrow().clone();
         let now = Instant::now();
         for (name, target) in targets {
-            let found = memory.recall(&name, &target.issuer).map(Arc::new);
+            let found = memory.recall(&name, &target.issuer).map(|(found, at)| (Arc::new(self.aged(found, at)), at));
             match self.known.entry(name) {
                 Entry::Vacant(place) => {
                     place.insert(Known::new(target, found, now));
@@ -149,12 +158,22 @@ impl DiscoveryLoop {
                 Entry::Occupied(mut place) => {
                     // Keys of another issuer are nobody's keys here.
                     let same = place.get().target.issuer == target.issuer;
-                    let held = place.get_mut().found.take().filter(|_| same);
+                    let at = place.get().found_at;
+                    let held = place.get_mut().found.take().filter(|_| same).map(|held| (held, at));
                     place.insert(Known::new(target, held.or(found), now));
                 }
             }
         }
         self.publish();
+    }
+
+    /// What an earlier process read, without keys that are too old.
+    fn aged(&self, found: Discovered, read_at: UnixMillis) -> Discovered {
+        let (now, max_age) = (self.settings.clock.now(), self.settings.keys_max_age);
+        if found.keys.is_some() && now.since(read_at) > max_age {
+            return settle(found, "not read since the start", read_at, now, max_age).found;
+        }
+        found
     }
 
     fn unknown_key(&mut self, name: &NamespacedName) {
@@ -192,6 +211,7 @@ impl DiscoveryLoop {
         let found = match result {
             Ok((endpoints, keys)) => {
                 known.failures = 0;
+                known.found_at = self.settings.clock.now();
                 known.due = Instant::now() + jittered(self.settings.interval, random);
                 Discovered { endpoints, keys, fault: None }
             }
@@ -201,18 +221,24 @@ impl DiscoveryLoop {
                 known.due = Instant::now() + jittered(wait, random);
                 self.settings.metrics.discovery_failures.inc();
                 let before = known.found.as_deref().cloned().unwrap_or_default();
-                if before.fault.as_ref() != Some(&fault) {
-                    tracing::warn!(token_service = %name, %fault, "cannot read metadata or keys; what was known stays");
+                let held = before.keys.is_some();
+                let Settled { found, news } =
+                    settle(before, &fault, known.found_at, self.settings.clock.now(), self.settings.keys_max_age);
+                if news {
+                    let fault = found.fault.as_deref().unwrap_or_default();
+                    let keys_dropped = held && found.keys.is_none();
+                    tracing::warn!(token_service = %name, %fault, keys_dropped, "cannot read metadata or keys");
                 }
-                Discovered { fault: Some(fault), ..before }
+                found
             }
         };
         self.settings.metrics.reconciled("discovery", found.fault.is_none());
+        let read_at = known.found_at;
         let all = self.targets.borrow();
         self.settings.memory.send_if_modified(|memory| {
             let before = memory.clone();
             if found.fault.is_none() {
-                memory.note(&name, &target.issuer, &found);
+                memory.note(&name, &target.issuer, &found, read_at);
             }
             memory.retain(|name| all.contains_key(name));
             *memory != before
@@ -222,6 +248,14 @@ impl DiscoveryLoop {
             known.found = Some(Arc::new(found));
             self.publish();
         }
+        self.measure_age();
+    }
+
+    /// The oldest keys that count.
+    fn measure_age(&self) {
+        let has_keys = |known: &&Known| known.found.as_ref().is_some_and(|found| found.keys.is_some());
+        let oldest = self.known.values().filter(has_keys).map(|known| known.found_at.0 / 1000).min();
+        self.settings.metrics.oldest_keys.set(i64::try_from(oldest.unwrap_or(0)).unwrap_or(i64::MAX));
     }
 
     fn publish(&self) {
@@ -271,6 +305,8 @@ mod tests {
         let settings = DiscoverySettings {
             options,
             interval: Duration::from_mins(1),
+            keys_max_age: Duration::from_hours(24),
+            clock: Arc::new(crate::clock::SystemClock),
             memory: watch::Sender::default(),
             metrics: metrics.clone(),
         };
