@@ -35,6 +35,8 @@ class Stage:
         self.folder = None
         self.control = None
         self.token_service_environment = {}
+        self.operator_arguments = []
+        self.proxy_environment = {}
 
     # --- before anything runs
 
@@ -68,12 +70,22 @@ class Stage:
         self.records = self.folder / "records.log"
         self.start_token_service()
         self.spawn("sample API", [self.bin["sample-api"]], {"SAMPLE_API_LISTEN": f"127.0.0.1:{PORTS['sample API']}"})
-        self.spawn(
+        self.start_operator()
+        self.start_proxy()
+        self.wait("the proxy is ready", self.proxy_is_ready)
+        self.wait("the sample application is registered", lambda: self.secret_file("shop-oauth").exists())
+        # 401 says that the token service was asked; before the gateway's own client is registered it is 503.
+        self.wait("tokens can be looked up", lambda: self.get("/orders/7", "not-a-token").status == 401)
+
+    def start_operator(self):
+        return self.spawn(
             "operator",
             [self.bin["portreeve-operator"], "--source", self.source, "--state", self.state, "--allow-http",
-             "--allow-private-addresses", "--admin", f"127.0.0.1:{PORTS['operator admin']}"],
+             "--allow-private-addresses", "--admin", f"127.0.0.1:{PORTS['operator admin']}", *self.operator_arguments],
         )
-        self.spawn("proxy", [self.bin["portreeve-proxy"]], {
+
+    def start_proxy(self):
+        return self.spawn("proxy", [self.bin["portreeve-proxy"]], {
             "PORTREEVE_LISTEN": f"127.0.0.1:{PORTS['proxy']}",
             "PORTREEVE_ADMIN": f"127.0.0.1:{PORTS['proxy admin']}",
             "PORTREEVE_OPERATOR": f"unix:{self.state / 'operator.sock'}",
@@ -81,11 +93,16 @@ class Stage:
             "PORTREEVE_LABELS": "app=orders",
             "PORTREEVE_RECORDS": str(self.records),
             "PORTREEVE_WORKERS": "2",
+            **self.proxy_environment,
         })
-        self.wait("the proxy is ready", self.proxy_is_ready)
-        self.wait("the sample application is registered", lambda: self.secret_file("shop-oauth").exists())
-        # 401 says that the token service was asked; before the gateway's own client is registered it is 503.
-        self.wait("tokens can be looked up", lambda: self.get("/orders/7", "not-a-token").status == 401)
+
+    def end(self, name):
+        """Ends the programs of this name, and waits."""
+        for known, process in list(self.processes):
+            if known == name:
+                process.terminate()
+                process.wait(timeout=10)
+                self.processes.remove((known, process))
 
     def start_token_service(self):
         environment = {"PORT": str(PORTS["token service"]), "ACCESS_TOKEN_TTL": "300", **self.token_service_environment}
