@@ -1,7 +1,10 @@
 //! What is remembered of tokens. Keys are full keyed digests, so that neither the heap nor a dump holds a token and
 //! no two tokens share an entry (I3, J9). Active and inactive answers have budgets of their own (I10).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
@@ -86,7 +89,18 @@ impl TokenDigest {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // Once for each request, so without the machinery of formatting.
+        let digit = |half: u8| char::from(if half < 10 { b'0' | half } else { (b'a' - 10).wrapping_add(half) });
+        self.0.iter().try_for_each(|byte| {
+            f.write_char(digit(byte >> 4))?;
+            f.write_char(digit(byte & 15))
+        })
+    }
+}
+
+impl serde::Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -130,5 +144,16 @@ impl TokenCache {
     /// What the active answers take.
     pub(super) fn held(&self) -> Held {
         self.active.held()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_written_in_hexadecimal() {
+        let digest = TokenDigest([[0x00, 0x0f, 0x10, 0x9a, 0xa9, 0xff, 0x5b, 0xe1]; 4].concat().try_into().unwrap());
+        assert_eq!(digest.fingerprint().to_string(), "000f109aa9ff5be1");
     }
 }

@@ -10,7 +10,10 @@ use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::stages::shadow::ShadowDecision;
-use crate::{authn::CacheState, clock::UnixMillis};
+use crate::{
+    authn::{CacheState, Fingerprint},
+    clock::UnixMillis,
+};
 
 /// A decision, as a line of JSON. Holds no credential and no header of the caller.
 #[derive(Debug, Serialize)]
@@ -51,11 +54,11 @@ pub struct DecisionRecord<'a> {
     /// Issuer of the token that was accepted.
     pub issuer: Option<&'a str>,
     /// `sub` of the token that was accepted.
-    pub subject: Option<String>,
+    pub subject: Option<&'a str>,
     /// `client_id` of the token that was accepted.
-    pub client_id: Option<String>,
+    pub client_id: Option<&'a str>,
     /// Recognises a credential without being one.
-    pub credential_fingerprint: Option<String>,
+    pub credential_fingerprint: Option<Fingerprint>,
     /// Where the facts about the token came from.
     pub token_cache: Option<CacheState>,
     /// What policies on trial would have decided.

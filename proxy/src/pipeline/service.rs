@@ -24,7 +24,7 @@ use super::{
     },
 };
 use crate::{
-    authn::{Caller, CredentialContext, Fingerprint},
+    authn::{Caller, CredentialContext, Fact, Fingerprint},
     authz::{Permit, Permitted, permit_preflight},
     clock::{SharedClock, UnixMillis},
 };
@@ -328,8 +328,7 @@ struct Account<D: Dispatch> {
     metadata: bool,
     preflight: bool,
     issuer: Option<Arc<str>>,
-    subject: Option<String>,
-    client_id: Option<String>,
+    fact: Option<Arc<Fact>>,
     fingerprint: Option<Fingerprint>,
     cache: Option<crate::authn::CacheState>,
     permitted: bool,
@@ -354,8 +353,7 @@ impl<D: Dispatch> Account<D> {
             metadata: false,
             preflight: false,
             issuer: None,
-            subject: None,
-            client_id: None,
+            fact: None,
             fingerprint: None,
             cache: None,
             permitted: false,
@@ -380,10 +378,8 @@ impl<D: Dispatch> Account<D> {
 
     fn caller(&mut self, caller: &Caller) {
         let Some(first) = caller.proven.first() else { return };
-        let claims = first.fact.claims();
         self.issuer.clone_from(&first.issuer);
-        self.subject = claims.subject().map(str::to_owned);
-        self.client_id = claims.client_id().map(str::to_owned);
+        self.fact = Some(Arc::clone(&first.fact));
         self.fingerprint = Some(first.digest.fingerprint());
         self.cache = caller.proven.iter().find_map(|proven| proven.cache);
     }
@@ -452,9 +448,9 @@ impl<D: Dispatch> Drop for Account<D> {
             detail,
             status: self.status.map(|status| status.as_u16()),
             issuer: self.issuer.as_deref(),
-            subject: self.subject.take(),
-            client_id: self.client_id.take(),
-            credential_fingerprint: self.fingerprint.map(|fingerprint| fingerprint.to_string()),
+            subject: self.fact.as_ref().and_then(|fact| fact.claims().subject()),
+            client_id: self.fact.as_ref().and_then(|fact| fact.claims().client_id()),
+            credential_fingerprint: self.fingerprint,
             token_cache: self.cache,
             shadow: std::mem::take(&mut self.shadow),
             duration_ms: elapsed.as_secs_f64() * 1000.0,

@@ -20,7 +20,9 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::bed::Bed;
+use serde_json::json;
+
+use crate::bed::{Bed, Signer, jwt_access, open_rule};
 
 type Sender = SendRequest<Empty<Bytes>>;
 
@@ -73,6 +75,35 @@ async fn http2_with_prior_knowledge_reaches_an_http1_application() {
     // A Host beside another authority is refused (RFC 9113 section 8.3.1).
     let (status, _) = ask(&mut sender, "http://orders.example.com/x", &[("host", "evil.example.com")]).await;
     assert_eq!((status, back.app_log().len()), (400, 1));
+}
+
+/// What a browser does: a preflight without credentials, then the request with its token, both as streams of one
+/// connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_brings_its_bearer_token_over_http2_after_a_preflight_c1() {
+    let signer = Signer::new();
+    let mut rule = open_rule("r", "/r");
+    rule["access"] = jwt_access("orders:read");
+    let bed = Bed::start_with(&json!([rule]), Some(&signer));
+    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let preflight = Request::options("http://orders.example.com/r/7")
+        .header("origin", "https://app.example.com")
+        .header("access-control-request-method", "GET")
+        .header("access-control-request-headers", "authorization");
+    let answer = sender.send_request(preflight.body(Empty::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200, "authentication never stands in a preflight's way");
+    let refused = Request::get("http://orders.example.com/r/7").body(Empty::new()).unwrap();
+    let refused = sender.send_request(refused).await.unwrap();
+    let challenge = refused.headers().get("www-authenticate").unwrap().to_str().unwrap().to_owned();
+    assert!(refused.status() == 401 && challenge.contains("Bearer"), "{challenge}");
+    let authorization = format!("Bearer {}", signer.token("orders:read", "orders"));
+    let bearer = [("authorization", authorization.as_str()), ("origin", "https://app.example.com")];
+    let mut together = [sender.clone(), sender.clone()];
+    let [first, second] = &mut together;
+    let target = "http://orders.example.com/r/7";
+    let both = tokio::join!(ask(first, target, &bearer), ask(second, target, &bearer));
+    assert_eq!((both.0.0, both.1.0), (200, 200));
+    assert_eq!(bed.app_log().len(), 3, "the preflight and both requests, not the refused one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
