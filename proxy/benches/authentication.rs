@@ -32,7 +32,7 @@ use portreeve_proxy::{
     authn::{
         Authenticators, Authority, CredentialContext, CredentialMemory, Kept, Materials, Presentation, TokenDigester,
     },
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
 };
 use prometheus::Gauge;
 use serde_json::{Value, json};
@@ -82,7 +82,19 @@ fn measure(name: &str, target: &str, rule: &Authenticators, headers: &HeaderMap,
     let (host, path) = (Hostname::parse("a").unwrap(), CanonicalPath::parse("/orders/7").unwrap());
     let turn = || {
         let client = IpAddr::from([127, 0, 0, 1]);
-        let shown = Presentation::new(&Method::GET, "https", &host, None, &path, None, headers, client, None).unwrap();
+        let shown = Presentation::new(
+            &Method::GET,
+            "https",
+            &host,
+            None,
+            &path,
+            None,
+            headers,
+            client,
+            SystemClock.now(),
+            None,
+        )
+        .unwrap();
         rule.prove(&shown, context).now_or_never().unwrap().unwrap()
     };
     let mut batches: Vec<u128> = (0..BATCHES)
@@ -125,7 +137,9 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (host, path) = (Hostname::parse("a").unwrap(), CanonicalPath::parse("/").unwrap());
     let client = IpAddr::from([127, 0, 0, 1]);
-    let shown = Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, None).unwrap();
+    let shown =
+        Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, SystemClock.now(), None)
+            .unwrap();
     assert!(runtime.block_on(basic.prove(&shown, &context)).is_ok());
     measure("user and password, remembered", "(target 1,000 ns)", &basic, &headers, &context);
 

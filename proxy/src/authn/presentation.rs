@@ -12,6 +12,7 @@ use super::{
     authorization::{AuthorizationField, CredentialFault, authorization},
     binding::ProofFault,
 };
+use crate::clock::UnixMillis;
 
 /// Everything of a request that can prove something, read once.
 pub struct Presentation<'a> {
@@ -31,6 +32,8 @@ pub struct Presentation<'a> {
     pub headers: &'a HeaderMap,
     /// Who speaks to us.
     pub client: IpAddr,
+    /// When the request was taken in.
+    pub now: UnixMillis,
     /// What was shown in the TLS handshake.
     pub certificates: Option<&'a PeerCertificates>,
     pub(super) authorization: AuthorizationField<'a>,
@@ -105,10 +108,11 @@ impl<'a> Presentation<'a> {
         query: Option<&'a str>,
         headers: &'a HeaderMap,
         client: IpAddr,
+        now: UnixMillis,
         certificates: Option<&'a PeerCertificates>,
     ) -> Result<Self, CredentialFault> {
         let authorization = authorization(headers)?;
-        Ok(Self { method, scheme, host, port, path, query, headers, client, certificates, authorization })
+        Ok(Self { method, scheme, host, port, path, query, headers, client, now, certificates, authorization })
     }
 
     /// What stands in Authorization.
@@ -154,6 +158,6 @@ pub struct Proven {
 }
 
 /// The time in the form that rustls takes.
-pub(super) fn unix_time(now: crate::clock::UnixMillis) -> rustls_pki_types::UnixTime {
+pub(super) fn unix_time(now: UnixMillis) -> rustls_pki_types::UnixTime {
     rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_millis(now.0))
 }

@@ -211,7 +211,7 @@ impl Authenticators {
         let token = presentation.authorization.token().filter(|_| self.takes_tokens());
         let token = token.map(|text| SeenToken::new(text, &context.digester));
         let mut something = presentation.authorization != AuthorizationField::Absent;
-        let now = context.clock.now();
+        let now = presentation.now;
         for alternative in &self.alternatives {
             let (mut all, mut recalled) = (true, None);
             for verifier in alternative {
@@ -416,7 +416,8 @@ impl Verifier {
             }
             (Kind::Exchange(exchange), _) => {
                 let seen = token.ok_or(absent)?;
-                let proven = exchange.prove(presentation, seen, digester, clock).await;
+                // Boxed, so that requests with other credentials do not carry room for it.
+                let proven = Box::pin(exchange.prove(presentation, seen, digester, clock)).await;
                 proven.map_err(|fault| unproven(fault, seen, exchange.keys_of()))
             }
             (Kind::Basic(users), AuthorizationField::Basic(credential)) => {

@@ -167,7 +167,7 @@ impl<D: Dispatch> Gate<D> {
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
         let certificates = connection.certificates.as_ref();
-        let shown = Shown { request: &request, side: &side, certificates };
+        let shown = Shown { request: &request, side: &side, now: account.taken_in, certificates };
         let (caller, permit) = if preflight.is_some() {
             account.preflight = true;
             let caller = refusal_of(target, account).map_or_else(|| Ok(Caller::default()), Err);

@@ -158,7 +158,9 @@ async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext
     let (host, path) = (Hostname::parse("a").unwrap(), CanonicalPath::parse("/").unwrap());
     let headers: HeaderMap = [(AUTHORIZATION, format!("Bearer {token}").parse().unwrap())].into_iter().collect();
     let client = IpAddr::from([127, 0, 0, 1]);
-    let shown = Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, None).unwrap();
+    let shown =
+        Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, SystemClock.now(), None)
+            .unwrap();
     match rule.prove(&shown, context).await {
         Ok(caller) => caller.fact().and_then(|fact| fact.claims().subject()).unwrap_or("nobody").to_owned(),
         Err(Unauthenticated::NoCredentials) => "no credentials".to_owned(),

@@ -4,6 +4,7 @@ use portreeve_policy::{NamespacedName, RefusalReason};
 
 use crate::{
     authn::{Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated, Unproven},
+    clock::UnixMillis,
     pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleGate},
 };
 
@@ -25,6 +26,8 @@ impl From<Denial> for Refused {
 pub(in crate::pipeline) struct Shown<'a> {
     pub(in crate::pipeline) request: &'a CanonicalRequest,
     pub(in crate::pipeline) side: &'a ClientSide,
+    /// When the request was taken in.
+    pub(in crate::pipeline) now: UnixMillis,
     pub(in crate::pipeline) certificates: Option<&'a PeerCertificates>,
 }
 
@@ -39,7 +42,7 @@ pub(in crate::pipeline) async fn authenticate(
         RuleGate::Authenticators(authenticators) => authenticators,
         RuleGate::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
     };
-    let Shown { request, side, certificates } = shown;
+    let Shown { request, side, now, certificates } = shown;
     let scheme = match side.scheme {
         Scheme::Http => "http",
         Scheme::Https => "https",
@@ -53,6 +56,7 @@ pub(in crate::pipeline) async fn authenticate(
         request.query.as_deref(),
         &request.headers,
         side.address,
+        *now,
         *certificates,
     );
     let presentation = presentation.map_err(|fault| Denial::BrokenCredentials(fault, challenge.clone()))?;
