@@ -7,8 +7,8 @@ use std::{
 
 use portreeve_crds::{ConditionReason, v1alpha1::TokenService as TokenServiceObject};
 use portreeve_policy::{
-    Access, Authentication, EndpointAccess, Introspection, Keys, Millis, NamespacedName, Refusal, RefusalReason, Route,
-    Rule, Secret, SecretName, Snapshot, TokenExchange, TokenService,
+    Access, Authentication, ClientAuthenticationMethod, EndpointAccess, Introspection, Keys, Millis, NamespacedName,
+    Refusal, RefusalReason, Route, Rule, Secret, SecretName, Snapshot, TokenExchange, TokenService,
 };
 
 use crate::{
@@ -136,16 +136,21 @@ fn endpoint(
     let configured = object.spec.endpoints.clone().unwrap_or_default();
     let discovered = inventory.discovered.get(name);
     let known = discovered.map(|known| known.endpoints.clone()).unwrap_or_default();
-    let (word, found) = match kind {
-        Endpoint::Introspection(_) => ("introspection", configured.introspection.or(known.introspection)),
-        Endpoint::Token => ("token", configured.token.or(known.token)),
+    let (word, configured, plain, alias) = match kind {
+        Endpoint::Introspection(_) => {
+            ("introspection", configured.introspection, known.introspection, known.mtls.introspection)
+        }
+        Endpoint::Token => ("token", configured.token, known.token, known.mtls.token),
     };
-    let Some(endpoint) = found else {
+    let Some(endpoint) = configured.clone().or(plain) else {
         let fault = no_endpoint(discovered.map(Arc::as_ref));
         return Err((ConditionReason::TokenServiceUnavailable, format!("{word} endpoint: {fault}")));
     };
-    check_url(&endpoint, options).map_err(|message| (ConditionReason::Invalid, message))?;
     let (client, secret) = gateway_credentials(inventory, name, object)?;
+    // What the object says wins; else a client with a certificate uses the alias, if there is one (RFC 8705 section 5).
+    let by_certificate = client.method == ClientAuthenticationMethod::TlsClientAuth;
+    let endpoint = configured.or_else(|| alias.filter(|_| by_certificate)).unwrap_or(endpoint);
+    check_url(&endpoint, options).map_err(|message| (ConditionReason::Invalid, message))?;
     let ca_certificates = ca_certificates(inventory, name, object)?;
     let timeout = match kind {
         Endpoint::Introspection(timeout) => timeout,

@@ -97,6 +97,17 @@ pub struct DiscoveredEndpoints {
     pub token: Option<String>,
     /// `jwks_uri`
     pub jwks: Option<String>,
+    /// `mtls_endpoint_aliases` (RFC 8705 section 5).
+    pub mtls: MtlsAliases,
+}
+
+/// Endpoints for clients that authenticate by their TLS certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MtlsAliases {
+    /// `introspection_endpoint`
+    pub introspection: Option<String>,
+    /// `token_endpoint`
+    pub token: Option<String>,
 }
 
 /// Settings of the installation that bear on what is accepted.

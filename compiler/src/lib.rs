@@ -28,7 +28,9 @@ mod validate;
 pub use access::{Access, decide_access};
 pub use compiled::{Compiled, Findings, compile};
 pub use diagnostic::{Diagnostic, Severity};
-pub use inventory::{Discovered, DiscoveredEndpoints, Inventory, Options, Pod, PortService, SigningKey, SkippedObject};
+pub use inventory::{
+    Discovered, DiscoveredEndpoints, Inventory, MtlsAliases, Options, Pod, PortService, SigningKey, SkippedObject,
+};
 pub use resolve::{
     RegistrationTarget, ResolvedRegistration, ResolvedRotation, ca_certificates, gateway_credentials,
     minting_namespaces, registration_target,

@@ -9,8 +9,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, sync::Arc};
 
 use portreeve_compiler::{
-    Compiled, Discovered, DiscoveredEndpoints, FleetView, Options, PodView, SigningKey, compile, manifest::Manifests,
-    statuses,
+    Compiled, Discovered, DiscoveredEndpoints, FleetView, MtlsAliases, Options, PodView, SigningKey, compile,
+    manifest::Manifests, statuses,
 };
 use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName, Snapshot};
 use proptest::prelude::*;
@@ -42,6 +42,10 @@ fn discovered(manifests: &mut Manifests, document: &Value) {
         registration: text("/endpoints/registration"),
         token: text("/endpoints/token"),
         jwks: text("/endpoints/jwks"),
+        mtls: MtlsAliases {
+            introspection: text("/endpoints/mtls/introspection"),
+            token: text("/endpoints/mtls/token"),
+        },
     };
     manifests.inventory.discovered.insert(name, Arc::new(Discovered { endpoints, keys, fault: text("/fault") }));
 }

@@ -40,6 +40,7 @@ fn discovered() -> Discovered {
             registration: endpoint("/reg"),
             token: endpoint("/token"),
             jwks: endpoint("/jwks"),
+            mtls: portreeve_compiler::MtlsAliases::default(),
         },
         keys: Some(KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).unwrap().0),
         fault: None,

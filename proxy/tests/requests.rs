@@ -11,6 +11,8 @@ mod credentials;
 mod http2;
 #[path = "requests/introspection.rs"]
 mod introspection;
+#[path = "requests/mutual_tls.rs"]
+mod mutual_tls;
 #[path = "requests/possession.rs"]
 mod possession;
 #[path = "requests/setup.rs"]

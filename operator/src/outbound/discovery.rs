@@ -1,6 +1,6 @@
 //! Where metadata stands, and what of it is used. Pure.
 
-use portreeve_compiler::DiscoveredEndpoints;
+use portreeve_compiler::{DiscoveredEndpoints, MtlsAliases};
 use portreeve_crds::v1alpha1::Discovery;
 use serde::Deserialize;
 use url::Url;
@@ -21,6 +21,15 @@ struct Document {
     registration_endpoint: Option<String>,
     token_endpoint: Option<String>,
     jwks_uri: Option<String>,
+    #[serde(default)]
+    mtls_endpoint_aliases: Aliases,
+}
+
+/// RFC 8705 section 5.
+#[derive(Default, Deserialize)]
+struct Aliases {
+    introspection_endpoint: Option<String>,
+    token_endpoint: Option<String>,
 }
 
 /// The address of the metadata; `None` where there is none to be read, or where the issuer is no URL.
@@ -44,7 +53,8 @@ pub(super) fn metadata_url(issuer: &str, discovery: Discovery) -> Option<String>
 /// Reads a metadata document of `issuer`.
 pub(super) fn parse_metadata(document: &[u8], issuer: &str) -> Result<DiscoveredEndpoints, InvalidMetadata> {
     let document: Document = serde_json::from_slice(document).map_err(|_fault| InvalidMetadata::NotMetadata)?;
-    let Document { issuer: named, introspection_endpoint, registration_endpoint, token_endpoint, jwks_uri } = document;
+    let Document { issuer: named, introspection_endpoint, registration_endpoint, token_endpoint, .. } = document;
+    let Aliases { introspection_endpoint: introspection, token_endpoint: token } = document.mtls_endpoint_aliases;
     if named != issuer {
         return Err(InvalidMetadata::OtherIssuer);
     }
@@ -52,7 +62,8 @@ pub(super) fn parse_metadata(document: &[u8], issuer: &str) -> Result<Discovered
         introspection: introspection_endpoint,
         registration: registration_endpoint,
         token: token_endpoint,
-        jwks: jwks_uri,
+        jwks: document.jwks_uri,
+        mtls: MtlsAliases { introspection, token },
     })
 }
 
@@ -96,5 +107,16 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(fault), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_the_endpoints_for_clients_with_certificates() {
+        let text = r#"{"issuer":"https://a.test","token_endpoint":"https://a.test/t",
+            "mtls_endpoint_aliases":{"token_endpoint":"https://m.a.test/t","other":1}}"#;
+        let read = parse_metadata(text.as_bytes(), "https://a.test").unwrap();
+        let aliases = MtlsAliases { introspection: None, token: Some("https://m.a.test/t".to_owned()) };
+        assert_eq!((read.token.as_deref(), read.mtls), (Some("https://a.test/t"), aliases));
+        let text = r#"{"issuer":"https://a.test","mtls_endpoint_aliases":"x"}"#;
+        assert_eq!(parse_metadata(text.as_bytes(), "https://a.test"), Err(InvalidMetadata::NotMetadata));
     }
 }

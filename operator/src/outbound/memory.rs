@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_compiler::{Discovered, DiscoveredEndpoints};
+use portreeve_compiler::{Discovered, DiscoveredEndpoints, MtlsAliases};
 use portreeve_policy::{KeySet, NamespacedName};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,10 @@ struct Remembered {
     registration: Option<String>,
     token: Option<String>,
     jwks: Option<String>,
+    #[serde(default)]
+    mtls_introspection: Option<String>,
+    #[serde(default)]
+    mtls_token: Option<String>,
     keys: Option<KeySet>,
     /// Seconds since 1970, rounded down to the hour, so that reading what is known already writes nothing for an hour.
     /// Left out by older operators: nobody knows how old.
@@ -45,18 +49,30 @@ impl Memory {
 
     /// What was read of this issuer, and when; keys of another one are nobody's keys.
     pub(super) fn recall(&self, name: &NamespacedName, issuer: &str) -> Option<(Discovered, UnixMillis)> {
-        let Remembered { issuer: _, introspection, registration, token, jwks, keys, read_at } =
-            self.0.get(name).filter(|held| held.issuer == issuer)?.clone();
-        let endpoints = DiscoveredEndpoints { introspection, registration, token, jwks };
+        let held = self.0.get(name).filter(|held| held.issuer == issuer)?.clone();
+        let Remembered { introspection, registration, token, jwks, keys, read_at, .. } = held;
+        let mtls = MtlsAliases { introspection: held.mtls_introspection, token: held.mtls_token };
+        let endpoints = DiscoveredEndpoints { introspection, registration, token, jwks, mtls };
         Some((Discovered { endpoints, keys, fault: None }, UnixMillis(read_at.saturating_mul(1000))))
     }
 
     /// Notes what was read.
     pub(super) fn note(&mut self, name: &NamespacedName, issuer: &str, found: &Discovered, now: UnixMillis) {
-        let DiscoveredEndpoints { introspection, registration, token, jwks } = found.endpoints.clone();
+        let DiscoveredEndpoints { introspection, registration, token, jwks, mtls } = found.endpoints.clone();
+        let MtlsAliases { introspection: mtls_introspection, token: mtls_token } = mtls;
         let (issuer, keys, seconds) = (issuer.to_owned(), found.keys.clone(), now.0 / 1000);
         let read_at = seconds.saturating_sub(seconds % HOUR);
-        let remembered = Remembered { issuer, introspection, registration, token, jwks, keys, read_at };
+        let remembered = Remembered {
+            issuer,
+            introspection,
+            registration,
+            token,
+            jwks,
+            mtls_introspection,
+            mtls_token,
+            keys,
+            read_at,
+        };
         self.0.insert(name.clone(), remembered);
     }
 
@@ -74,7 +90,11 @@ mod tests {
     fn recalls_only_what_was_read_of_the_same_issuer() {
         let name: NamespacedName = "identity/login".parse().unwrap();
         let found = Discovered {
-            endpoints: DiscoveredEndpoints { token: Some("https://a.test/t".to_owned()), ..Default::default() },
+            endpoints: DiscoveredEndpoints {
+                token: Some("https://a.test/t".to_owned()),
+                mtls: MtlsAliases { token: Some("https://mtls.a.test/t".to_owned()), ..MtlsAliases::default() },
+                ..Default::default()
+            },
             keys: Some(KeySet::parse(br#"{"keys":[]}"#).unwrap().0),
             fault: None,
         };

@@ -51,6 +51,12 @@ impl Setup {
         self
     }
 
+    /// Adds a token service as it is.
+    pub(crate) fn service(mut self, name: &str, service: Value) -> Self {
+        self.services.push((name.parse().unwrap(), service));
+        self
+    }
+
     pub(crate) fn secret(mut self, name: &str, text: &str) -> Self {
         self.secrets.push((name.to_owned().try_into().unwrap(), Secret::new(text.as_bytes().to_vec())));
         self
