@@ -1,51 +1,27 @@
 //! The alternatives of one rule, ready: which of them a request is for, and whether it proves what they ask.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use http::HeaderValue;
 use portreeve_policy::{
     ApiKeyLocation, Audiences, Authentication, Authenticator, Credential, IntrospectionRule, JwtRule, NamespacedName,
-    ProofRule, Secret, SecretName, UpstreamToken,
+    ProofRule, SecretName, UpstreamToken,
 };
-use prometheus::Gauge;
 
 use super::{
-    AnswerFault, Authority, Fact, FactFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape,
+    AnswerFault, Fact, FactFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape,
     api_key::ApiKeys,
     authorization::AuthorizationField,
     basic::BasicUsers,
     certificate::CertificateVerifier,
     digest::DigestUsers,
     exchange::Exchanger,
+    materials::{Kept, Materials, keep},
     memory::CredentialMemory,
+    onward::{Onward, UpstreamCredential},
     presentation::{Presentation, Proven, TokenFault, Unproven},
     token::{SeenToken, TokenSource, TokenVerifier},
 };
-use crate::{
-    bounded_cache::Held,
-    clock::{SharedClock, UnixMillis},
-};
-
-/// What verifiers are made of.
-pub struct Materials<'a> {
-    /// Secrets of the snapshot.
-    pub secrets: &'a BTreeMap<SecretName, Secret>,
-    /// Token services that could be built.
-    pub authorities: &'a BTreeMap<NamespacedName, Arc<Authority>>,
-    /// What may be taken over.
-    pub previous: &'a Kept,
-    /// Metric of the last use of a consumer's key.
-    pub api_key_use: &'a dyn Fn(&str, &str) -> Gauge,
-}
-
-/// State that outlives a snapshot while its configuration stays the same.
-#[derive(Default, Clone)]
-pub struct Kept {
-    minters: Vec<Arc<Minter>>,
-    basics: Vec<Arc<BasicUsers>>,
-    certificates: Vec<Arc<CertificateVerifier>>,
-    exchangers: Vec<Arc<Exchanger>>,
-}
+use crate::clock::{SharedClock, UnixMillis};
 
 /// What is the same for every request.
 #[derive(Clone)]
@@ -89,30 +65,6 @@ enum Shown {
     Recalled(Arc<Fact>),
 }
 
-/// What the upstream gets for a credential.
-#[derive(Clone)]
-enum Onward {
-    Jwt,
-    JwtOrMinted(Arc<Minter>),
-    Minted(Arc<Minter>),
-    None,
-    Original,
-}
-
-/// What stands in Authorization towards the upstream.
-#[derive(Default)]
-pub enum UpstreamCredential {
-    /// What the caller sent.
-    Keep,
-    /// A token that is minted for the caller.
-    Mint(Arc<Minter>),
-    /// Nothing.
-    #[default]
-    Remove,
-    /// This value.
-    Set(HeaderValue),
-}
-
 /// The caller, as far as known.
 #[derive(Default)]
 pub struct Caller {
@@ -143,34 +95,6 @@ pub enum Unauthenticated {
 impl From<Unproven> for Unauthenticated {
     fn from(fault: Unproven) -> Self {
         Self::Unproven { fault, fingerprint: None, unknown_key_at: None }
-    }
-}
-
-impl Kept {
-    /// Minters in force: their public keys are published.
-    pub fn minters(&self) -> &[Arc<Minter>] {
-        &self.minters
-    }
-
-    /// What is held, table by table.
-    pub(crate) fn held(&self) -> [(&'static str, Held); 4] {
-        [
-            ("certificates", self.certificates.iter().map(|verifier| verifier.held()).sum()),
-            ("exchanged", self.exchangers.iter().map(|exchanger| exchanger.held()).sum()),
-            ("minted", self.minters.iter().map(|minter| minter.held()).sum()),
-            ("passwords", self.basics.iter().map(|users| users.held()).sum()),
-        ]
-    }
-
-    /// Whether a rule looks at client certificates, so that the handshake asks for them.
-    pub fn wants_certificates(&self) -> bool {
-        !self.certificates.is_empty()
-    }
-}
-
-fn keep<T>(kept: &mut Vec<Arc<T>>, value: &Arc<T>) {
-    if !kept.iter().any(|held| Arc::ptr_eq(held, value)) {
-        kept.push(Arc::clone(value));
     }
 }
 
@@ -450,21 +374,6 @@ fn is_unknown_key(fault: Unproven) -> bool {
         FactFault::Jwt(JwtFault::UnknownKey)
             | FactFault::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
     )
-}
-
-impl Onward {
-    fn credential(&self, fact: &Fact) -> UpstreamCredential {
-        match self {
-            Self::Jwt => fact.upstream_jwt().cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
-            Self::JwtOrMinted(minter) => match fact.upstream_jwt() {
-                Some(jwt) => UpstreamCredential::Set(jwt.clone()),
-                None => UpstreamCredential::Mint(Arc::clone(minter)),
-            },
-            Self::Minted(minter) => UpstreamCredential::Mint(Arc::clone(minter)),
-            Self::None => UpstreamCredential::Remove,
-            Self::Original => UpstreamCredential::Keep,
-        }
-    }
 }
 
 impl Caller {

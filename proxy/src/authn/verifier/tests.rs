@@ -1,7 +1,7 @@
 //! Cached and uncached verdicts agree (I1, I2, I3, J9, B8): a million draws over token services, clients, rules and
 //! tokens, sixty-four at a time, against verdicts of verifiers that have never seen a token before.
 
-use std::{convert::Infallible, net::IpAddr};
+use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::engine::{Engine, general_purpose::URL_SAFE_NO_PAD};
@@ -10,12 +10,16 @@ use http::{HeaderMap, Method, Request, Response, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portreeve_policy::{CanonicalPath, Hostname, KeySet};
+use portreeve_policy::{CanonicalPath, Hostname, KeySet, Secret};
+use prometheus::Gauge;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    authn::Authority,
+    clock::{Clock, SystemClock},
+};
 
 const DRAWS: u64 = 1_000_000;
 const TASKS: u64 = 64;

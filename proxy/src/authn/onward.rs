@@ -1,0 +1,46 @@
+//! What the upstream gets for a credential.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::{Fact, Minter};
+
+/// What the upstream gets for a credential.
+#[derive(Clone)]
+pub(super) enum Onward {
+    Jwt,
+    JwtOrMinted(Arc<Minter>),
+    Minted(Arc<Minter>),
+    None,
+    Original,
+}
+
+/// What stands in Authorization towards the upstream.
+#[derive(Default)]
+pub enum UpstreamCredential {
+    /// What the caller sent.
+    Keep,
+    /// A token that is minted for the caller.
+    Mint(Arc<Minter>),
+    /// Nothing.
+    #[default]
+    Remove,
+    /// This value.
+    Set(HeaderValue),
+}
+
+impl Onward {
+    pub(super) fn credential(&self, fact: &Fact) -> UpstreamCredential {
+        match self {
+            Self::Jwt => fact.upstream_jwt().cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
+            Self::JwtOrMinted(minter) => match fact.upstream_jwt() {
+                Some(jwt) => UpstreamCredential::Set(jwt.clone()),
+                None => UpstreamCredential::Mint(Arc::clone(minter)),
+            },
+            Self::Minted(minter) => UpstreamCredential::Mint(Arc::clone(minter)),
+            Self::None => UpstreamCredential::Remove,
+            Self::Original => UpstreamCredential::Keep,
+        }
+    }
+}
