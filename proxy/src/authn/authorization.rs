@@ -43,7 +43,9 @@ pub(super) fn authorization(headers: &HeaderMap) -> Result<AuthorizationField<'_
     if lines.next().is_some() {
         return Err(CredentialFault::Repeated);
     }
-    let line = str::from_utf8(line.as_bytes()).map_err(|_ignored: std::str::Utf8Error| CredentialFault::Malformed)?;
+    // Whatever the scheme: a field of other bytes is nobody's credential.
+    let ascii = Some(line.as_bytes()).filter(|bytes| bytes.is_ascii());
+    let line = ascii.and_then(|bytes| str::from_utf8(bytes).ok()).ok_or(CredentialFault::Malformed)?;
     let (scheme, rest) = line.split_once(' ').unwrap_or((line, ""));
     let rest = rest.trim_start_matches(' ');
     let is = |name: &str| scheme.eq_ignore_ascii_case(name);
@@ -58,8 +60,7 @@ pub(super) fn authorization(headers: &HeaderMap) -> Result<AuthorizationField<'_
         return Err(CredentialFault::TooLong);
     }
     let parameters = matches!(found, AuthorizationField::Digest(_));
-    let legal = if parameters { rest.is_ascii() } else { is_token68(rest) };
-    if legal { Ok(found) } else { Err(CredentialFault::Malformed) }
+    if parameters || is_token68(rest) { Ok(found) } else { Err(CredentialFault::Malformed) }
 }
 
 impl<'a> AuthorizationField<'a> {
@@ -125,6 +126,9 @@ mod tests {
             (&["Basic a:b"], CredentialFault::Malformed),
             (&["Bearer a", "Bearer a"], CredentialFault::Repeated),
             (&["Basic x", "Bearer a"], CredentialFault::Repeated),
+            (&["Digest username=\"\u{e4}\""], CredentialFault::Malformed),
+            (&["Negotiate \u{e4}"], CredentialFault::Malformed),
+            (&["\u{e4}"], CredentialFault::Malformed),
         ] {
             assert_eq!(read(lines), Err(fault), "{lines:?}");
         }

@@ -25,6 +25,8 @@ pub struct Claims {
     not_before: Option<UnixMillis>,
     issued_at: Option<UnixMillis>,
     binding: Binding,
+    /// The whole object, and nothing else: it is made while others are, and takes no place from them.
+    object: Derivations,
     derived: Derivations,
 }
 
@@ -74,6 +76,7 @@ impl Claims {
             not_before: numeric_date(members, "nbf")?,
             issued_at: numeric_date(members, "iat")?,
             binding: Binding::read(members)?,
+            object: Derivations::default(),
             derived: Derivations::default(),
         })
     }
@@ -128,7 +131,7 @@ impl Claims {
     pub fn object(&self) -> impl Deref<Target = Value> {
         // The text was made from an object, so that it parses.
         let parse = || ClaimsObject(Value::Object(json::parse_object(self.texts.object()).unwrap_or_default()));
-        Object(self.derived(&OBJECT, parse))
+        Object(self.object.get_or_make(&OBJECT, parse))
     }
 
     /// Something made of these claims, kept with them under the digest of how it is made as long as there is room. What

@@ -127,9 +127,8 @@ impl Authority {
     pub fn verify(&self, token: &str, digest: TokenDigest) -> Found {
         let keys = self.keys.as_ref().ok_or(FactFault::KeysUnavailable)?;
         let now = self.clock.now();
-        if let Remembered::Active(fact) = keys.cache.get(&digest, now) {
-            jwt::check_times(fact.claims(), now)?;
-            return Ok((fact, CacheState::Hit));
+        if let Some(fact) = keys.cache.recall(&digest, now) {
+            return Self::reuse_signature(fact, now);
         }
         let (claims, token_type) = jwt::verify(token, TokenType::Any, &self.issuer, &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
@@ -143,9 +142,23 @@ impl Authority {
         self.keys.as_ref()?.cache.recall(digest, now)
     }
 
+    /// Such facts used again: times are looked at on every use.
+    pub(super) fn reuse_signature(fact: Arc<Fact>, now: UnixMillis) -> Found {
+        jwt::check_times(fact.claims(), now)?;
+        Ok((fact, CacheState::Hit))
+    }
+
     /// Facts of this token that an introspection gave.
     pub(super) fn recall_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
         self.lookup.as_ref()?.state.cache.recall(digest, now)
+    }
+
+    /// Such facts used again: a token whose time is over is as good as inactive.
+    pub(super) fn reuse_answer(fact: Arc<Fact>, now: UnixMillis) -> Found {
+        match jwt::check_times(fact.claims(), now) {
+            Ok(()) => Ok((fact, CacheState::Hit)),
+            Err(_) => Err(FactFault::Inactive),
+        }
     }
 
     /// Where tokens of partners are exchanged.
@@ -158,12 +171,7 @@ impl Authority {
         let lookup = self.lookup.as_ref().ok_or(LookupFault::Unavailable)?;
         let now = self.clock.now();
         match lookup.state.cache.get(&digest, now) {
-            Remembered::Active(fact) => {
-                if jwt::check_times(fact.claims(), now).is_err() {
-                    return Err(FactFault::Inactive);
-                }
-                return Ok((fact, CacheState::Hit));
-            }
+            Remembered::Active(fact) => return Self::reuse_answer(fact, now),
             Remembered::Inactive => return Err(FactFault::Inactive),
             Remembered::Nothing => {}
         }

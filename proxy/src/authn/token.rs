@@ -5,12 +5,11 @@ use std::sync::{Arc, OnceLock};
 use portreeve_policy::{Audiences, JwtType, NamespacedName, ProofRule, UpstreamToken};
 
 use super::{
-    Authority, CacheState, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
+    Authority, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
     authorization::AuthorizationField,
     binding::ProofFault,
     dpop,
     fact::{Fact, Found},
-    jwt,
     memory::CredentialMemory,
     presentation::{Presentation, Proven, TokenFault, Unproven},
     saml::Assertion,
@@ -76,7 +75,13 @@ impl TokenVerifier {
     /// Whether this rule is the one to look at a token. Opaque tokens go to the first introspection; structured ones
     /// only to the token service that they name, so that no stranger ever sees them (I5).
     pub(super) fn is_for(&self, token: &SeenToken<'_>) -> bool {
-        self.is_of_shape(token.shape())
+        match (token.shape(), self.source) {
+            (TokenShape::Opaque, TokenSource::Introspection) => true,
+            (TokenShape::Opaque, TokenSource::Signature(_)) => false,
+            (TokenShape::Structured { issuer }, _) => {
+                self.authority.as_ref().is_some_and(|known| issuer.as_deref() == Some(known.issuer()))
+            }
+        }
     }
 
     /// Facts that are held of a token: it was found to be for this rule before, and is not taken apart again.
@@ -85,16 +90,6 @@ impl TokenVerifier {
         match self.source {
             TokenSource::Introspection => authority.recall_answer(&token.digest, now),
             TokenSource::Signature(_) => authority.recall_signature(&token.digest, now),
-        }
-    }
-
-    fn is_of_shape(&self, shape: &TokenShape) -> bool {
-        match (shape, self.source) {
-            (TokenShape::Opaque, TokenSource::Introspection) => true,
-            (TokenShape::Opaque, TokenSource::Signature(_)) => false,
-            (TokenShape::Structured { issuer }, _) => {
-                self.authority.as_ref().is_some_and(|known| issuer.as_deref() == Some(known.issuer()))
-            }
         }
     }
 
@@ -111,7 +106,8 @@ impl TokenVerifier {
             return Err(Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable)));
         };
         let found: Found = match (recalled, self.source) {
-            (Some(fact), source) => use_again(fact, source, now),
+            (Some(fact), TokenSource::Introspection) => Authority::reuse_answer(fact, now),
+            (Some(fact), TokenSource::Signature(_)) => Authority::reuse_signature(fact, now),
             // Boxed: only a question needs the room.
             (None, TokenSource::Introspection) => Box::pin(authority.introspect(token, digest)).await,
             (None, TokenSource::Signature(_)) => authority.verify(token, digest),
@@ -136,15 +132,6 @@ impl TokenVerifier {
             return Err(Unproven::Token(TokenFault::NoUpstreamJwt));
         }
         Ok(())
-    }
-}
-
-/// Facts are held, times are looked at on every use.
-fn use_again(fact: Arc<Fact>, source: TokenSource, now: UnixMillis) -> Found {
-    match (jwt::check_times(fact.claims(), now), source) {
-        (Ok(()), _) => Ok((fact, CacheState::Hit)),
-        (Err(_), TokenSource::Introspection) => Err(FactFault::Inactive),
-        (Err(fault), TokenSource::Signature(_)) => Err(fault.into()),
     }
 }
 
