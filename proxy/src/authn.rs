@@ -32,6 +32,8 @@ mod onward;
 mod presentation;
 mod provider;
 mod saml;
+#[cfg(test)]
+pub(crate) mod signed_tokens;
 mod signer;
 mod token;
 mod token_cache;

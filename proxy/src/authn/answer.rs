@@ -235,29 +235,16 @@ mod tests {
     }
 
     mod signed {
-        use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-        use portreeve_policy::{KeySet, MemberAccept};
+        use portreeve_policy::MemberAccept;
         use serde_json::json;
 
         use super::*;
+        use crate::authn::signed_tokens::{key_set, sign};
 
         const ISSUER: &str = "https://login.example.com";
 
-        fn pair() -> Ed25519KeyPair {
-            Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
-        }
-
-        fn sign(typ: &str, claims: &Value) -> String {
-            let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-            let text = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "ed-1", "typ": typ})), part(claims));
-            format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair().sign(text.as_bytes()).as_ref()))
-        }
-
         fn said(kind: &str, body: String, dialect: &Dialect) -> String {
-            let x = URL_SAFE_NO_PAD.encode(pair().public_key().as_ref());
-            let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
-            let keys = KeyRing::new(&KeySet::parse(set.to_string().as_bytes()).unwrap().0);
+            let keys = KeyRing::new(&key_set(7));
             let answer = Response::builder().header(CONTENT_TYPE, kind).body(body.into()).unwrap();
             let expected = Expected { dialect, issuer: ISSUER, client_id: "gateway", keys: Some(&keys), now: NOW };
             match read(&answer, &expected) {
@@ -304,7 +291,7 @@ mod tests {
                 ),
             ] {
                 let kind = "application/token-introspection+jwt";
-                assert_eq!(said(kind, sign(typ, &envelope), &Dialect::SignedEnvelope), verdict, "{case}");
+                assert_eq!(said(kind, sign(7, typ, &envelope), &Dialect::SignedEnvelope), verdict, "{case}");
             }
             let plain = said("application/json", good.to_string(), &Dialect::SignedEnvelope);
             assert_eq!(plain, "ContentType", "an unsigned answer is none");
@@ -314,7 +301,7 @@ mod tests {
         fn a_jwt_member_is_looked_at_only_when_active_i4() {
             let dialect = Dialect::JwtMember { member: "jwt".to_owned(), accept: MemberAccept::Jwt };
             let claims = |exp: u64| json!({"iss": ISSUER, "aud": "orders", "sub": "ann", "exp": exp});
-            let jwt = sign("JWT", &claims(1_000_060));
+            let jwt = sign(7, "JWT", &claims(1_000_060));
             let mut forged = jwt.clone();
             forged.replace_range(jwt.len() - 6.., "AAAAAA");
             for (case, answer, verdict) in [
@@ -322,11 +309,11 @@ mod tests {
                 ("none", json!({"active": true, "sub": "ann"}), "ann none"),
                 ("inactive", json!({"active": false, "sub": "ann", "jwt": jwt}), "inactive"),
                 ("forged", json!({"active": true, "jwt": forged}), "Token(Signature)"),
-                ("expired", json!({"active": true, "jwt": sign("JWT", &claims(1_000))}), "inactive"),
+                ("expired", json!({"active": true, "jwt": sign(7, "JWT", &claims(1_000))}), "inactive"),
                 ("no text", json!({"active": true, "jwt": 7}), "Malformed"),
                 (
                     "an envelope",
-                    json!({"active": true, "jwt": sign("token-introspection+jwt", &claims(1_000_060))}),
+                    json!({"active": true, "jwt": sign(7, "token-introspection+jwt", &claims(1_000_060))}),
                     "Token(Type)",
                 ),
             ] {

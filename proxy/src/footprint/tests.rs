@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portreeve_policy::TokenService;
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    authn::{Authority, Fact, TokenDigester},
+    authn::{
+        Authority, Fact, TokenDigester,
+        signed_tokens::{key_set, sign},
+    },
     bounded_cache::BoundedCache,
     clock::SystemClock,
 };
@@ -62,28 +64,16 @@ fn claims(number: usize) -> Value {
 
 #[test]
 fn a_remembered_token_takes_at_most_900_bytes() {
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     const TOKENS: usize = 10_000;
-    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let keys = json!({"keys": [{
-        "kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": URL_SAFE_NO_PAD.encode(key.public_key().as_ref()),
-    }]});
-    let (keys, _) = portreeve_policy::KeySet::parse(keys.to_string().as_bytes()).unwrap();
     let service = json!({
-        "issuer": "https://issuer.example", "keys": {"known": keys}, "introspection": "disabled",
+        "issuer": "https://issuer.example", "keys": {"known": key_set(7)}, "introspection": "disabled",
         "exchange": "disabled",
     });
     let service: TokenService = serde_json::from_value(service).unwrap();
     let name = "default/login".parse().unwrap();
     let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
     let digester = TokenDigester::new(&[3; 64]);
-    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"EdDSA","kid":"ed-1","typ":"at+jwt"}"#);
-    let tokens: Vec<String> = (0..TOKENS)
-        .map(|number| {
-            let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims(number).to_string()));
-            format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref()))
-        })
-        .collect();
+    let tokens: Vec<String> = (0..TOKENS).map(|number| sign(7, "at+jwt", &claims(number))).collect();
     let (bytes, ()) = taken(|| {
         for token in &tokens {
             drop(authority.verify(token, digester.digest(token)).unwrap());

@@ -1,25 +1,17 @@
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use super::*;
+use crate::authn::signed_tokens::{self, key_set};
 
 const ISSUER: &str = "https://login.example.com";
 const NOW: UnixMillis = UnixMillis(1_000_000_000);
 
-fn pair() -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
-}
-
 fn ring() -> KeyRing {
-    let x = URL_SAFE_NO_PAD.encode(pair().public_key().as_ref());
-    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
-    KeyRing::new(&KeySet::parse(set.to_string().as_bytes()).unwrap().0)
+    KeyRing::new(&key_set(7))
 }
 
 fn sign_text(header: &str, claims: &str) -> String {
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-    let signature = URL_SAFE_NO_PAD.encode(pair().sign(message.as_bytes()).as_ref());
-    format!("{message}.{signature}")
+    signed_tokens::sign_text(7, header, claims)
 }
 
 fn claims() -> Value {

@@ -3,21 +3,22 @@
 
 use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::engine::{Engine, general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portreeve_policy::{CanonicalPath, Hostname, KeySet, Secret};
+use portreeve_policy::{CanonicalPath, Hostname, Secret};
 use prometheus::Gauge;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::{
-    authn::Authority,
+    authn::{
+        Authority,
+        signed_tokens::{key_set, sign},
+    },
     clock::{Clock, SystemClock},
 };
 
@@ -61,22 +62,6 @@ async fn endpoint() -> u16 {
     port
 }
 
-fn pair(seed: u8) -> Ed25519KeyPair {
-    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
-}
-
-fn key_set(seed: u8) -> KeySet {
-    let x = URL_SAFE_NO_PAD.encode(pair(seed).public_key().as_ref());
-    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]});
-    KeySet::parse(set.to_string().as_bytes()).unwrap().0
-}
-
-fn signed(seed: u8, typ: &str, claims: &Value) -> String {
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let text = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k", "typ": typ})), part(claims));
-    format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair(seed).sign(text.as_bytes()).as_ref()))
-}
-
 fn tokens() -> Vec<String> {
     let mut tokens: Vec<_> = (0..40).map(|number| format!("op-{number}")).collect();
     for number in 0..40_u64 {
@@ -87,7 +72,7 @@ fn tokens() -> Vec<String> {
             "iss": issuer, "sub": format!("jwt-{number}"), "aud": if number.is_multiple_of(3) { "x" } else { "y" },
             "exp": if number.is_multiple_of(7) { 1_000 } else { 4_000_000_000_u64 },
         });
-        tokens.push(signed(seed, if number.is_multiple_of(4) { "JWT" } else { "at+jwt" }, &claims));
+        tokens.push(sign(seed, if number.is_multiple_of(4) { "JWT" } else { "at+jwt" }, &claims));
     }
     tokens
 }
