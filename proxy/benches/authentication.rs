@@ -9,25 +9,18 @@
     reason = "a measurement that cannot go on shall say so by panicking, and lives in real time"
 )]
 
-use std::{
-    collections::BTreeMap,
-    hint::black_box,
-    net::IpAddr,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+mod fixture;
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    signature::{Ed25519KeyPair, KeyPair},
-};
+use std::{collections::BTreeMap, hint::black_box, net::IpAddr, sync::Arc, time::Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use futures_util::FutureExt;
 use http::{HeaderMap, Method, header::AUTHORIZATION};
-use portreeve_policy::{CanonicalPath, Hostname, KeySet, NamespacedName, Secret};
+use portreeve_policy::{CanonicalPath, Hostname, NamespacedName, Secret};
 use portreeve_proxy::{
     authn::{
         Authenticators, Authority, CredentialContext, CredentialMemory, Kept, Materials, Presentation, TokenDigester,
@@ -39,30 +32,6 @@ use serde_json::{Value, json};
 
 const BATCHES: usize = 51;
 const TURNS: u32 = 4000;
-
-fn token(key: &Ed25519KeyPair) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
-    let claims = json!({
-        "iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "aud": ["orders"], "exp": now + 3600,
-        "iat": now, "jti": "0f3c1c1e", "scope": "orders:read orders:write", "tenant": "acme", "roles": ["clerk"],
-    });
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref()))
-}
-
-fn authority(key: &Ed25519KeyPair) -> (NamespacedName, Arc<Authority>) {
-    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
-    let (set, _) = KeySet::parse(keys.to_string().as_bytes()).unwrap();
-    let service = json!({
-        "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
-        "exchange": "disabled",
-    });
-    let name: NamespacedName = "default/login".parse().unwrap();
-    let service = serde_json::from_value(service).unwrap();
-    (name.clone(), Arc::new(Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap()))
-}
 
 fn rule(
     alternative: &Value,
@@ -111,8 +80,9 @@ fn measure(name: &str, target: &str, rule: &Authenticators, headers: &HeaderMap,
 }
 
 fn main() {
-    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let authorities = [authority(&key)].into();
+    let (name, service) = fixture::token_service();
+    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authorities = [(name, Arc::new(authority))].into();
     let context = CredentialContext {
         memory: Arc::new(CredentialMemory::new(&[1; 32])),
         digester: TokenDigester::new(&[3; 64]),
@@ -125,7 +95,7 @@ fn main() {
         "tokenService": "default/login", "audiences": ["orders"], "tokenType": "accessToken",
         "proof": {"required": [], "dpopNonce": false}, "upstreamToken": "original",
     }});
-    let headers = with(AUTHORIZATION, format!("Bearer {}", token(&key)));
+    let headers = with(AUTHORIZATION, format!("Bearer {}", fixture::token(&json!({}))));
     let nothing = || ("d/n#n", String::new());
     measure("signed token, remembered", "(target 700 ns)", &rule(&jwt, &authorities, nothing()), &headers, &context);
 

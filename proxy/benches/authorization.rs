@@ -9,17 +9,13 @@
     reason = "a measurement that cannot go on shall say so by panicking, and lives in real time"
 )]
 
-use std::{
-    hint::black_box,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+mod fixture;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use std::{hint::black_box, sync::Arc, time::Instant};
+
 use futures_util::FutureExt;
 use http::HeaderMap;
-use portreeve_policy::{Authorization, CanonicalPath, KeySet, NamespacedName, PathMatch};
+use portreeve_policy::{Authorization, CanonicalPath, PathMatch};
 use portreeve_proxy::{
     authn::{Authority, Fact, TokenDigester},
     authz::{Asked, Authorizer, PathParameters},
@@ -32,27 +28,10 @@ const TURNS: u32 = 4000;
 
 /// A verified token of a clerk, as the token cache holds it.
 fn fact() -> Arc<Fact> {
-    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
-    let claims = json!({
-        "iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "aud": ["orders"], "exp": now + 3600,
-        "iat": now, "jti": "0f3c1c1e", "scope": "orders:read orders:write", "tenant": "acme",
-        "roles": ["clerk", "auditor"], "level": 3,
-    });
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref()));
-    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
-    let (set, _) = KeySet::parse(keys.to_string().as_bytes()).unwrap();
-    let service = json!({
-        "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
-        "exchange": "disabled",
-    });
-    let name: NamespacedName = "default/login".parse().unwrap();
-    let service = serde_json::from_value(service).unwrap();
-    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let token = fixture::token(&json!({"roles": ["clerk", "auditor"], "level": 3}));
     let digest = TokenDigester::new(&[3; 64]).digest(&token);
+    let (name, service) = fixture::token_service();
+    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
     authority.verify(&token, digest).unwrap().0
 }
 

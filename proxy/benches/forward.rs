@@ -10,22 +10,17 @@
     reason = "a measurement that cannot go on shall say so by panicking, and lives in real time"
 )]
 
-use std::{
-    convert::Infallible,
-    rc::Rc,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+mod fixture;
+
+use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
-use portreeve_policy::{KeySet, NamespacedName, Snapshot, Upstream};
+use portreeve_policy::{NamespacedName, Snapshot, Upstream};
 use portreeve_proxy::{
     authn::{CredentialContext, CredentialMemory, TokenDigester},
     authz::Permitted,
@@ -55,17 +50,6 @@ impl Dispatch for Constant {
     }
 }
 
-fn token(key: &Ed25519KeyPair) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
-    let claims = json!({
-        "iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "aud": ["orders"], "exp": now + 3600,
-        "iat": now, "jti": "0f3c1c1e", "scope": "orders:read orders:write", "tenant": "acme", "roles": ["clerk"],
-    });
-    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).as_ref()))
-}
-
 fn rule(name: &str, authentication: &Value, conditions: &Value) -> Value {
     json!({
         "name": name, "matches": [{
@@ -75,11 +59,12 @@ fn rule(name: &str, authentication: &Value, conditions: &Value) -> Value {
     })
 }
 
-fn snapshot(key: &Ed25519KeyPair) -> Snapshot {
-    let jwt = json!({"anyOf": [{"allOf": [{"jwt": {
+fn snapshot() -> Snapshot {
+    let jwt = json!({"jwt": {
         "tokenService": "default/login", "audiences": ["orders"], "tokenType": "accessToken",
         "proof": {"required": [], "dpopNonce": false}, "upstreamToken": "original",
-    }}]}]});
+    }});
+    let jwt = json!({"anyOf": [{"allOf": [jwt]}]});
     let scopes = json!({"scopes": {"allOf": ["orders:read"], "anyOf": []}});
     let claims = json!({"claims": [
         {"path": "$.tenant", "test": {"in": ["acme"]}}, {"path": "$.roles", "test": {"containsAnyOf": ["clerk"]}},
@@ -94,26 +79,19 @@ fn snapshot(key: &Ed25519KeyPair) -> Snapshot {
         "generation": 1, "hostnames": [], "rules": rules,
         "upstream": {"port": 9, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
     });
-    let x = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-    let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ed-1", "x": x}]});
-    let (set, _) = KeySet::parse(keys.to_string().as_bytes()).unwrap();
-    let service = json!({
-        "issuer": "https://login.example.com", "keys": {"known": set}, "introspection": "disabled",
-        "exchange": "disabled",
-    });
     let mut snapshot = Snapshot::default();
-    let (orders, login): (NamespacedName, NamespacedName) =
-        ("default/orders".parse().unwrap(), "default/login".parse().unwrap());
+    let orders: NamespacedName = "default/orders".parse().unwrap();
+    let (login, service) = fixture::token_service();
     snapshot.routes.insert(orders, Arc::new(serde_json::from_value(route).unwrap()));
-    snapshot.token_services.insert(login, Arc::new(serde_json::from_value(service).unwrap()));
+    snapshot.token_services.insert(login, Arc::new(service));
     snapshot
 }
 
-fn gate(key: &Ed25519KeyPair) -> Rc<Gate<Constant>> {
+fn gate() -> Rc<Gate<Constant>> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().unwrap();
     let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone() };
-    let (runtime, rejections) = build(&snapshot(key), 1, &Runtime::refusing(), &context);
+    let (runtime, rejections) = build(&snapshot(), 1, &Runtime::refusing(), &context);
     assert_eq!(rejections, []);
     let credentials = || CredentialContext {
         memory: Arc::new(CredentialMemory::new(&[1; 32])),
@@ -135,8 +113,7 @@ fn gate(key: &Ed25519KeyPair) -> Rc<Gate<Constant>> {
 }
 
 async fn measure() {
-    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-    let (gate, token) = (gate(&key), token(&key));
+    let (gate, token) = (gate(), fixture::token(&json!({})));
     let (near, far) = tokio::io::duplex(64 * 1024);
     let connection = Rc::new(Connection {
         peer: "127.0.0.1:9".parse().unwrap(),
