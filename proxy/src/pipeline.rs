@@ -2,6 +2,7 @@
 //! credentials → upstream → record. A stage is one file below `stages/`; a refusal on the way is a [`Denial`].
 
 mod access;
+mod account;
 mod body;
 mod build;
 mod canonical;

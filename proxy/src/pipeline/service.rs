@@ -1,6 +1,6 @@
 //! One request from beginning to end, and its record.
 
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{future::Future, rc::Rc, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -9,24 +9,24 @@ use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, DecisionRecord, Denial,
-    InvalidRequest, Metrics, Records, Runtime, SharedRuntime,
-    access::AccessEntry,
-    hop, record, respond,
+    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, InvalidRequest, Metrics,
+    Records, Runtime, SharedRuntime,
+    account::Account,
+    hop, respond,
     runtime::{RuleGate, RuleRuntime},
     stages::{
         authenticate::{Refused, Shown, authenticate},
         authorize::{asked, authorize},
         credentials::{Passport, credentials},
         route::{preflight_method, route},
-        shadow::{OnTrial, ShadowDecision},
+        shadow::OnTrial,
         upgrade::{Switch, upgrade},
     },
 };
 use crate::{
-    authn::{Caller, CredentialContext, Fact, Fingerprint},
+    authn::{Caller, CredentialContext},
     authz::{Permit, Permitted, permit_preflight},
-    clock::{SharedClock, UnixMillis},
+    clock::SharedClock,
 };
 
 /// Sends a permitted request to the application.
@@ -85,7 +85,7 @@ pub struct GateParts<D> {
 }
 
 /// Decides requests of one worker.
-pub struct Gate<D>(GateParts<D>);
+pub struct Gate<D>(pub(super) GateParts<D>);
 
 impl UpstreamFault {
     pub(super) fn reason(self) -> &'static str {
@@ -310,150 +310,5 @@ async fn join(client: OnUpgrade, upstream: OnUpgrade) {
     // Either side may leave at any time; then the other one is closed with it.
     if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
         drop(tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await);
-    }
-}
-
-/// What is to be written about a request; written when dropped, so that a client who leaves leaves a record too.
-struct Account<D: Dispatch> {
-    gate: Rc<Gate<D>>,
-    runtime: Arc<Runtime>,
-    id: String,
-    taken_in: UnixMillis,
-    started: Instant,
-    client: String,
-    peer: Option<String>,
-    asked: Option<(String, String, String)>,
-    target: Option<usize>,
-    /// Metadata of a protected resource was asked for.
-    metadata: bool,
-    preflight: bool,
-    issuer: Option<Arc<str>>,
-    fact: Option<Arc<Fact>>,
-    fingerprint: Option<Fingerprint>,
-    cache: Option<crate::authn::CacheState>,
-    permitted: bool,
-    shadow: Vec<ShadowDecision>,
-    denial: Option<Denial>,
-    detail: Option<String>,
-    status: Option<StatusCode>,
-}
-
-impl<D: Dispatch> Account<D> {
-    fn open(gate: Rc<Gate<D>>, runtime: Arc<Runtime>, connection: &Connection) -> Self {
-        Self {
-            id: gate.0.ids.draw(),
-            taken_in: gate.0.clock.now(),
-            started: Instant::now(),
-            client: connection.peer.ip().to_canonical().to_string(),
-            peer: None,
-            gate,
-            runtime,
-            asked: None,
-            target: None,
-            metadata: false,
-            preflight: false,
-            issuer: None,
-            fact: None,
-            fingerprint: None,
-            cache: None,
-            permitted: false,
-            shadow: Vec::new(),
-            denial: None,
-            detail: None,
-            status: None,
-        }
-    }
-
-    fn understood(&mut self, request: &CanonicalRequest) {
-        self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
-    }
-
-    /// The client is another than the peer where the route trusts the proxies in between.
-    fn client_side(&mut self, side: &ClientSide) {
-        let client = side.address.to_string();
-        if client != self.client {
-            self.peer = Some(std::mem::replace(&mut self.client, client));
-        }
-    }
-
-    fn caller(&mut self, caller: &Caller) {
-        let Some(first) = caller.proven.first() else { return };
-        self.issuer.clone_from(&first.issuer);
-        self.fact = Some(Arc::clone(&first.fact));
-        self.fingerprint = Some(first.digest.fingerprint());
-        self.cache = caller.proven.iter().find_map(|proven| proven.cache);
-    }
-
-    fn permitted(&mut self) {
-        self.permitted = true;
-    }
-
-    fn access_entry(&self, status: StatusCode) -> AccessEntry {
-        let asked = self.asked.clone().unwrap_or_default();
-        AccessEntry::new(self.taken_in, self.started, self.id.clone(), asked, status.as_u16())
-    }
-
-    fn close(mut self, status: StatusCode) {
-        self.status = Some(status);
-    }
-
-    fn outcome(&self) -> (&'static str, &'static str) {
-        match (&self.denial, self.status) {
-            (_, None) => ("abandoned", "client_left"),
-            // The decision was made; what failed after it is the reason.
-            (Some(denial), _) if self.permitted => ("permit", denial.reason()),
-            (Some(denial), _) => ("deny", denial.reason()),
-            (None, Some(_)) if self.metadata => ("permit", "metadata"),
-            (None, Some(_)) if self.preflight => ("permit", "cors_preflight"),
-            (None, Some(_)) => ("permit", "permitted"),
-        }
-    }
-}
-
-impl<D: Dispatch> Drop for Account<D> {
-    fn drop(&mut self) {
-        let target = self.target.and_then(|target| self.runtime.rules.get(target));
-        let rule = target.and_then(RuleRuntime::rule);
-        let (outcome, reason) = self.outcome();
-        let (route_label, rule_label) = (target.map_or("", |t| t.label.as_str()), rule.map_or("", |r| r.name.as_str()));
-        let elapsed: Duration = self.started.elapsed();
-        let parts = &self.gate.0;
-        match (outcome, target) {
-            ("permit", Some(target)) => target.metrics.permitted.inc(),
-            _ => parts.metrics.denied(route_label, rule_label, reason),
-        }
-        match (self.status, target) {
-            (Some(StatusCode::OK), Some(target)) => target.metrics.ok.observe(elapsed.as_secs_f64()),
-            (Some(status), _) => {
-                parts.metrics.answered(route_label, rule_label, status.as_u16(), elapsed.as_secs_f64());
-            }
-            (None, _) => {}
-        }
-        let detail = self.detail.take().or_else(|| self.denial.as_ref().and_then(Denial::detail));
-        parts.records.put(&DecisionRecord {
-            log: "decision",
-            time: record::rfc3339(self.taken_in),
-            decision_id: &self.id,
-            client_address: std::mem::take(&mut self.client),
-            peer_address: self.peer.take(),
-            method: self.asked.as_ref().map(|(method, ..)| method.as_str()),
-            host: self.asked.as_ref().map(|(_, host, _)| host.as_str()),
-            path: self.asked.as_ref().map(|(.., path)| path.as_str()),
-            route: target.map(|target| target.name.to_string()),
-            rule: rule.map(|rule| rule.name.as_str()),
-            policies: rule.map(|rule| rule.policies.as_slice()).unwrap_or_default(),
-            revision: self.runtime.revision(),
-            outcome,
-            reason,
-            detail,
-            status: self.status.map(|status| status.as_u16()),
-            issuer: self.issuer.as_deref(),
-            subject: self.fact.as_ref().and_then(|fact| fact.claims().subject()),
-            client_id: self.fact.as_ref().and_then(|fact| fact.claims().client_id()),
-            credential_fingerprint: self.fingerprint,
-            token_cache: self.cache,
-            shadow: std::mem::take(&mut self.shadow),
-            duration_ms: elapsed.as_secs_f64() * 1000.0,
-        });
     }
 }

@@ -1,0 +1,160 @@
+//! What is to be written about a request, gathered on its way.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{
+    CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, Gate, Runtime, ShadowDecision,
+    access::AccessEntry, record, runtime::RuleRuntime,
+};
+use crate::{
+    authn::{CacheState, Caller, Fact, Fingerprint},
+    clock::UnixMillis,
+};
+
+/// What is to be written about a request; written when dropped, so that a client who leaves leaves a record too.
+pub(super) struct Account<D: Dispatch> {
+    gate: Rc<Gate<D>>,
+    runtime: Arc<Runtime>,
+    pub(super) id: String,
+    pub(super) taken_in: UnixMillis,
+    pub(super) started: Instant,
+    client: String,
+    peer: Option<String>,
+    asked: Option<(String, String, String)>,
+    pub(super) target: Option<usize>,
+    /// Metadata of a protected resource was asked for.
+    pub(super) metadata: bool,
+    pub(super) preflight: bool,
+    issuer: Option<Arc<str>>,
+    fact: Option<Arc<Fact>>,
+    pub(super) fingerprint: Option<Fingerprint>,
+    cache: Option<CacheState>,
+    permitted: bool,
+    pub(super) shadow: Vec<ShadowDecision>,
+    pub(super) denial: Option<Denial>,
+    pub(super) detail: Option<String>,
+    status: Option<StatusCode>,
+}
+
+impl<D: Dispatch> Account<D> {
+    pub(super) fn open(gate: Rc<Gate<D>>, runtime: Arc<Runtime>, connection: &Connection) -> Self {
+        Self {
+            id: gate.0.ids.draw(),
+            taken_in: gate.0.clock.now(),
+            started: Instant::now(),
+            client: connection.peer.ip().to_canonical().to_string(),
+            peer: None,
+            gate,
+            runtime,
+            asked: None,
+            target: None,
+            metadata: false,
+            preflight: false,
+            issuer: None,
+            fact: None,
+            fingerprint: None,
+            cache: None,
+            permitted: false,
+            shadow: Vec::new(),
+            denial: None,
+            detail: None,
+            status: None,
+        }
+    }
+
+    pub(super) fn understood(&mut self, request: &CanonicalRequest) {
+        self.asked = Some((request.method.to_string(), request.host.to_string(), request.path.to_string()));
+    }
+
+    /// The client is another than the peer where the route trusts the proxies in between.
+    pub(super) fn client_side(&mut self, side: &ClientSide) {
+        let client = side.address.to_string();
+        if client != self.client {
+            self.peer = Some(std::mem::replace(&mut self.client, client));
+        }
+    }
+
+    pub(super) fn caller(&mut self, caller: &Caller) {
+        let Some(first) = caller.proven.first() else { return };
+        self.issuer.clone_from(&first.issuer);
+        self.fact = Some(Arc::clone(&first.fact));
+        self.fingerprint = Some(first.digest.fingerprint());
+        self.cache = caller.proven.iter().find_map(|proven| proven.cache);
+    }
+
+    pub(super) fn permitted(&mut self) {
+        self.permitted = true;
+    }
+
+    pub(super) fn access_entry(&self, status: StatusCode) -> AccessEntry {
+        let asked = self.asked.clone().unwrap_or_default();
+        AccessEntry::new(self.taken_in, self.started, self.id.clone(), asked, status.as_u16())
+    }
+
+    pub(super) fn close(mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    fn outcome(&self) -> (&'static str, &'static str) {
+        match (&self.denial, self.status) {
+            (_, None) => ("abandoned", "client_left"),
+            // The decision was made; what failed after it is the reason.
+            (Some(denial), _) if self.permitted => ("permit", denial.reason()),
+            (Some(denial), _) => ("deny", denial.reason()),
+            (None, Some(_)) if self.metadata => ("permit", "metadata"),
+            (None, Some(_)) if self.preflight => ("permit", "cors_preflight"),
+            (None, Some(_)) => ("permit", "permitted"),
+        }
+    }
+}
+
+impl<D: Dispatch> Drop for Account<D> {
+    fn drop(&mut self) {
+        let target = self.target.and_then(|target| self.runtime.rules.get(target));
+        let rule = target.and_then(RuleRuntime::rule);
+        let (outcome, reason) = self.outcome();
+        let (route_label, rule_label) = (target.map_or("", |t| t.label.as_str()), rule.map_or("", |r| r.name.as_str()));
+        let elapsed: Duration = self.started.elapsed();
+        let parts = &self.gate.0;
+        match (outcome, target) {
+            ("permit", Some(target)) => target.metrics.permitted.inc(),
+            _ => parts.metrics.denied(route_label, rule_label, reason),
+        }
+        match (self.status, target) {
+            (Some(StatusCode::OK), Some(target)) => target.metrics.ok.observe(elapsed.as_secs_f64()),
+            (Some(status), _) => {
+                parts.metrics.answered(route_label, rule_label, status.as_u16(), elapsed.as_secs_f64());
+            }
+            (None, _) => {}
+        }
+        let detail = self.detail.take().or_else(|| self.denial.as_ref().and_then(Denial::detail));
+        parts.records.put(&DecisionRecord {
+            log: "decision",
+            time: record::rfc3339(self.taken_in),
+            decision_id: &self.id,
+            client_address: std::mem::take(&mut self.client),
+            peer_address: self.peer.take(),
+            method: self.asked.as_ref().map(|(method, ..)| method.as_str()),
+            host: self.asked.as_ref().map(|(_, host, _)| host.as_str()),
+            path: self.asked.as_ref().map(|(.., path)| path.as_str()),
+            route: target.map(|target| target.name.to_string()),
+            rule: rule.map(|rule| rule.name.as_str()),
+            policies: rule.map(|rule| rule.policies.as_slice()).unwrap_or_default(),
+            revision: self.runtime.revision(),
+            outcome,
+            reason,
+            detail,
+            status: self.status.map(|status| status.as_u16()),
+            issuer: self.issuer.as_deref(),
+            subject: self.fact.as_ref().and_then(|fact| fact.claims().subject()),
+            client_id: self.fact.as_ref().and_then(|fact| fact.claims().client_id()),
+            credential_fingerprint: self.fingerprint,
+            token_cache: self.cache,
+            shadow: std::mem::take(&mut self.shadow),
+            duration_ms: elapsed.as_secs_f64() * 1000.0,
+        });
+    }
+}
