@@ -28,6 +28,14 @@ def form(url, fields, basic=None):
     return send(url, "POST", headers, urllib.parse.urlencode(fields))
 
 
+def control(port, method, path, body=None):
+    """Asks the control port of the token service, given as URL."""
+    answer = send(port + path, method, {"content-type": "application/json"}, json.dumps(body or {}))
+    if answer.status != 200:
+        raise AssertionError(f"control {path}: {answer.status} {answer.text}")
+    return json_of(answer)
+
+
 def json_of(answer):
     try:
         return json.loads(answer.text)

@@ -119,6 +119,11 @@ class Stage:
             f"stringData: {{token: {json.dumps(told['initial_access_token'])}}}\n"
         )
 
+    def start_partner(self, port):
+        """A second token service: that of a partner's domain."""
+        partner = self.spawn("partner", [ROOT / "e2e/token-service/run"], {"PORT": str(port)}, subprocess.PIPE)
+        self.partner_control = json.loads(partner.stdout.readline())["control"]
+
     def spawn(self, name, command, environment=None, stdout=None):
         log = open(self.folder / (name.replace(" ", "-") + ".log"), "w")
         process = subprocess.Popen(
