@@ -12,13 +12,13 @@ use portreeve_crds::{
     ConditionReason, ObjectRef,
     v1alpha1::{CedarSpec, ClaimAttributeSpec, ClaimTypeSpec},
 };
-use portreeve_policy::{CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath, ClaimType, NamespacedName};
+use portreeve_policy::{
+    CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath, ClaimType, NamespacedName, gate,
+};
 use serde_json::Value;
 
 use crate::{Diagnostic, Inventory};
 
-/// Largest text, in bytes.
-const MAX_TEXT: usize = 16 * 1024;
 /// Most policies in a text; the cost of a decision follows their number.
 const MAX_POLICIES: usize = 64;
 
@@ -137,9 +137,6 @@ fn source(inventory: &Inventory, object: &ObjectRef, spec: &CedarSpec) -> Result
             return Err(Box::new(Diagnostic::error(object, PATH, ConditionReason::Invalid, message)));
         }
     };
-    if source.text.len() > MAX_TEXT {
-        return Err(Box::new(source.fault(object, None, &format!("a text here has at most {MAX_TEXT} bytes"))));
-    }
     Ok(source)
 }
 
@@ -160,6 +157,9 @@ type Finding = (Option<(u64, u64)>, String);
 
 /// Parses and validates; says what the text reads.
 fn check(rule: &CedarRule) -> Result<BTreeSet<CedarRead>, Vec<Finding>> {
+    // Before the parser, which recurses without a bound.
+    gate::cedar(&rule.text)
+        .map_err(|(offset, reason)| vec![(line_and_column(&rule.text, offset), reason.to_string())])?;
     let at = |report: &dyn Report| position(&rule.text, report);
     let policies = PolicySet::from_str(&rule.text).map_err(|error| vec![(at(&error), words(&error))])?;
     if policies.templates().next().is_some() {
@@ -206,7 +206,10 @@ fn words(report: &dyn Report) -> String {
 
 /// Line and column in the text, both from 1.
 fn position(text: &str, report: &dyn Report) -> Option<(u64, u64)> {
-    let offset = report.labels()?.next()?.offset();
+    line_and_column(text, report.labels()?.next()?.offset())
+}
+
+fn line_and_column(text: &str, offset: usize) -> Option<(u64, u64)> {
     let before = text.get(..offset)?;
     let line = before.matches('\n').count();
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
@@ -242,3 +245,6 @@ fn collect(expression: &Value, reads: &mut BTreeSet<CedarRead>) {
         (_, inner) => collect(inner, reads),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod authorization;
 mod cidr;
 mod client_address;
 mod duration;
+pub mod gate;
 mod hostname;
 mod key_set;
 mod matcher;
