@@ -59,7 +59,22 @@ pub struct Findings {
 
 /// Compiles an inventory. Total and deterministic.
 pub fn compile(inventory: &Inventory, options: Options) -> Compiled {
-    let mut compiler = Compiler { inventory, options, compiled: Compiled::default() };
+    compile_with(inventory, options, &())
+}
+
+/// Learns which object is being compiled, so that one that takes long can be named.
+pub trait Progress {
+    /// The compiler turns to this object.
+    fn object(&self, object: &ObjectRef);
+}
+
+impl Progress for () {
+    fn object(&self, _: &ObjectRef) {}
+}
+
+/// The same as [`compile`], and says how far it is.
+pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Progress) -> Compiled {
+    let mut compiler = Compiler { inventory, options, progress, compiled: Compiled::default() };
     let (services, emitted) = compiler.token_services();
     let routes = compiler.routes();
     let policies = compiler.policies(&services);
@@ -91,12 +106,19 @@ pub fn compile(inventory: &Inventory, options: Options) -> Compiled {
 pub(crate) struct Compiler<'a> {
     pub(crate) inventory: &'a Inventory,
     options: Options,
+    progress: &'a dyn Progress,
     pub(crate) compiled: Compiled,
 }
 
 impl Compiler<'_> {
     pub(crate) fn findings(&mut self, object: &ObjectRef) -> &mut Findings {
         self.compiled.findings.entry(object.clone()).or_default()
+    }
+
+    fn begin(&self, kind: ObjectKind, name: &NamespacedName) -> ObjectRef {
+        let object = reference(kind, name);
+        self.progress.object(&object);
+        object
     }
 
     /// Notes the faults of an object; the first one becomes its condition.
@@ -126,7 +148,7 @@ impl Compiler<'_> {
         self.unreadable(ObjectKind::TokenService);
         let (mut services, mut emitted) = (Services::new(), BTreeMap::new());
         for (name, service) in &self.inventory.token_services {
-            let object = reference(ObjectKind::TokenService, name);
+            let object = self.begin(ObjectKind::TokenService, name);
             self.findings(&object).generation = generation(&service.metadata);
             match validate_token_service(&object, service, self.options) {
                 Ok(valid) => {
@@ -166,7 +188,7 @@ impl Compiler<'_> {
         route: &ApiRoute,
         known_fault: Option<String>,
     ) -> Option<(NamespacedName, (ValidRoute, Option<String>))> {
-        let object = reference(ObjectKind::ApiRoute, &name);
+        let object = self.begin(ObjectKind::ApiRoute, &name);
         let (valid, faults) = validate_route(&object, route);
         let fault = known_fault.or_else(|| (!faults.is_empty()).then(|| summary(&faults)));
         let findings = self.findings(&object);
@@ -188,7 +210,7 @@ impl Compiler<'_> {
     }
 
     fn policy(&mut self, name: &NamespacedName, policy: &ApiPolicy, services: &Services) -> Vec<PolicyState> {
-        let object = reference(ObjectKind::ApiPolicy, name);
+        let object = self.begin(ObjectKind::ApiPolicy, name);
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
         let valid = valid.and_then(|valid| self.add_resolved(&object, policy, valid));
@@ -305,7 +327,7 @@ impl Compiler<'_> {
     fn registrations(&mut self) {
         self.unreadable(ObjectKind::ClientRegistration);
         for (name, registration) in &self.inventory.registrations {
-            let object = reference(ObjectKind::ClientRegistration, name);
+            let object = self.begin(ObjectKind::ClientRegistration, name);
             let number = generation(&registration.metadata);
             let found = find_token_service(self.inventory, name.namespace(), &registration.spec.token_service_ref);
             let findings = self.findings(&object);

@@ -26,7 +26,7 @@ mod status;
 mod validate;
 
 pub use access::{Access, decide_access};
-pub use compiled::{Compiled, Findings, compile};
+pub use compiled::{Compiled, Findings, Progress, compile, compile_with};
 pub use diagnostic::{Diagnostic, Severity};
 pub use inventory::{
     Discovered, DiscoveredEndpoints, Inventory, MtlsAliases, Options, Pod, PortService, SigningKey, SkippedObject,

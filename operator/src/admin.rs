@@ -9,13 +9,14 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{readiness::Readiness, signing::SigningKeys, telemetry::Metrics};
+use crate::{controller::Watchdog, readiness::Readiness, signing::SigningKeys, telemetry::Metrics};
 
 #[derive(Clone)]
 struct Admin {
     metrics: Metrics,
     readiness: Readiness,
     signing: watch::Receiver<SigningKeys>,
+    watchdog: Watchdog,
 }
 
 /// Serves `/healthz`, `/livez`, `/readyz`, `/metrics` and the key sets of minted tokens, `/jwks/NAMESPACE`, until the
@@ -25,6 +26,7 @@ pub(crate) async fn serve(
     metrics: Metrics,
     readiness: Readiness,
     signing: watch::Receiver<SigningKeys>,
+    watchdog: Watchdog,
 ) {
     let router = Router::new()
         .route("/healthz", get(alive))
@@ -32,14 +34,18 @@ pub(crate) async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/jwks/{namespace}", get(published_keys))
-        .with_state(Admin { metrics, readiness, signing });
+        .with_state(Admin { metrics, readiness, signing, watchdog });
     if let Err(fault) = axum::serve(listener, router).await {
         tracing::error!(%fault, "the admin port stopped");
     }
 }
 
-async fn alive() -> &'static str {
-    "ok\n"
+/// Fails only where a restart is the cure.
+async fn alive(State(admin): State<Admin>) -> impl IntoResponse {
+    match admin.watchdog.stuck() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason),
+    }
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {

@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     admin,
     args::{Mode, Settings},
+    controller::Watchdog,
     readiness::Readiness,
     signing::SigningKeys,
     telemetry::Metrics,
@@ -37,6 +38,8 @@ impl StartError {
 struct Base {
     metrics: Metrics,
     readiness: Readiness,
+    /// Watches the compiler.
+    watchdog: Watchdog,
     /// Keys with which the gateway mints tokens.
     signing: watch::Sender<SigningKeys>,
     /// True once the process is to end.
@@ -64,8 +67,9 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|fault| StartError::new("SIGTERM", &fault))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|fault| StartError::new("SIGINT", &fault))?;
     let signing = watch::Sender::new(SigningKeys::default());
-    tokio::spawn(admin::serve(listener, metrics.clone(), readiness.clone(), signing.subscribe()));
-    let base = Base { metrics, readiness, signing, stopping };
+    let watchdog = Watchdog::default();
+    tokio::spawn(admin::serve(listener, metrics.clone(), readiness.clone(), signing.subscribe(), watchdog.clone()));
+    let base = Base { metrics, readiness, watchdog, signing, stopping };
     let running = async {
         match settings.mode.clone() {
             Mode::Cluster(cluster) => cluster::run(&settings, cluster, base).await,

@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
@@ -26,6 +28,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     /// Time of one compilation.
     pub(crate) compile_duration: Histogram,
+    /// Time of one object within a compilation, by kind.
+    pub(crate) compile_objects: HistogramVec,
     /// Live streams of proxies.
     pub(crate) sessions: IntGauge,
     /// Highest revision sent.
@@ -68,11 +72,16 @@ impl Metrics {
         let buckets = vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
         let compile_duration = Histogram::with_opts(
             HistogramOpts::new("portreeve_operator_compile_duration_seconds", "Time of one compilation")
-                .buckets(buckets),
+                .buckets(buckets.clone()),
         )?;
         registry.register(Box::new(compile_duration.clone()))?;
+        let help = "Time of one object within a compilation";
+        let options = HistogramOpts::new("portreeve_operator_compile_object_seconds", help).buckets(buckets);
+        let compile_objects = HistogramVec::new(options, &["kind"])?;
+        registry.register(Box::new(compile_objects.clone()))?;
         Ok(Self {
             compile_duration,
+            compile_objects,
             sessions: gauge("portreeve_operator_sessions", "Live streams of proxies")?,
             snapshot_revision: gauge("portreeve_operator_snapshot_revision", "Highest revision sent to a proxy")?,
             rejected_resources: gauge("portreeve_operator_rejected_resources", "Resources that proxies cannot run")?,

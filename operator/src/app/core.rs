@@ -73,7 +73,8 @@ pub(super) fn start(
     tokio::spawn(keep_signing_keys(signing, base.signing.clone()));
     let signing = base.signing.subscribe();
     let inputs = Inputs { views, discovered, signing, workloads, options: settings.options };
-    let (compiler, compilations) = CompileLoop::new(inputs, publisher, base.readiness.clone(), base.metrics.clone());
+    let (compiler, compilations) =
+        CompileLoop::new(inputs, publisher, base.readiness.clone(), base.metrics.clone(), base.watchdog.clone());
     tokio::spawn(compiler.run());
     let (wanted, registrations) = watch::channel(None);
     tokio::spawn(forward(compilations.clone(), wanted));

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile, minting_namespaces};
+use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile_with, minting_namespaces};
 use portreeve_policy::NamespacedName;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::watchdog::Watchdog;
 use crate::{
     distribute::{Published, Publisher, Workloads},
     inventory::View,
@@ -20,6 +21,9 @@ use crate::{
 
 /// Changes that come within this time are compiled together.
 const COALESCE: Duration = Duration::from_millis(5);
+
+/// Stack of the thread that compiles, in bytes.
+const STACK: usize = 64 * 1024 * 1024;
 
 /// Above the time limit of a single read.
 const FIRST_READS_WITHIN: Duration = Duration::from_secs(6);
@@ -61,6 +65,7 @@ pub(crate) struct CompileLoop {
     compilations: watch::Sender<Option<Compilation>>,
     readiness: Readiness,
     metrics: Metrics,
+    watchdog: Watchdog,
     told: BTreeSet<String>,
 }
 
@@ -71,10 +76,11 @@ impl CompileLoop {
         publisher: Publisher,
         readiness: Readiness,
         metrics: Metrics,
+        watchdog: Watchdog,
     ) -> (Self, watch::Receiver<Option<Compilation>>) {
         let (compilations, receiver) = watch::channel(None);
         readiness.block("compiler", "nothing is compiled yet");
-        (Self { inputs, publisher, compilations, readiness, metrics, told: BTreeSet::new() }, receiver)
+        (Self { inputs, publisher, compilations, readiness, metrics, watchdog, told: BTreeSet::new() }, receiver)
     }
 
     /// Compiles for ever; ends only when its inputs do.
@@ -155,7 +161,15 @@ impl CompileLoop {
     async fn compile(&self, inventory: &Arc<Inventory>) -> Option<Arc<Compiled>> {
         let timer = self.metrics.compile_duration.start_timer();
         let (inventory, options) = (Arc::clone(inventory), self.inputs.options);
-        let done = tokio::task::spawn_blocking(move || compile(&inventory, options)).await;
+        let watched = self.watchdog.start(self.metrics.compile_objects.clone());
+        // The gates keep every text within an ordinary stack; this one is the second net.
+        let (done, compiled) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("compile".to_owned()).stack_size(STACK);
+        let spawned = thread.spawn(move || drop(done.send(compile_with(&inventory, options, &watched))));
+        if let Err(fault) = spawned {
+            tracing::error!(%fault, "no thread to compile on; what was published stays in force");
+        }
+        let done = compiled.await;
         timer.observe_duration();
         self.metrics.reconciled("compile", done.is_ok());
         match done {
