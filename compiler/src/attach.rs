@@ -3,12 +3,19 @@
 //!
 //! Precedence is settled for each block (authentication, authorization) by itself; a block is taken whole, never merged.
 
+mod dangling;
+mod unreadable;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use dangling::Dangling;
 
 use portreeve_crds::v1alpha1::{PolicyMode, Precedence};
 use portreeve_policy::{
     Access, Authentication, Authorization, NamespacedName, PolicyOrigin, Refusal, RefusalReason, Shadow,
 };
+
+pub(crate) use unreadable::unreadable_policy;
 
 use crate::validate::{Seniority, Target, ValidRoute};
 
@@ -54,23 +61,56 @@ pub(crate) struct EffectiveAccess {
 
 type Slot = (String, Target, bool);
 
+/// What is refused whatever the policies say, since what was to govern there cannot be told.
+#[derive(Debug, Default)]
+pub(crate) struct Closures {
+    /// Every namespace.
+    pub(crate) everywhere: Vec<Refusal>,
+    /// Single ones.
+    pub(crate) namespaces: BTreeMap<String, Vec<Refusal>>,
+}
+
 /// Policies by what they point to; in each slot only the established one.
 pub(crate) struct PolicyIndex<'a> {
     slots: BTreeMap<Slot, &'a PolicyState>,
+    closures: Closures,
+    /// Policies with a target that cannot be read, by namespace and perhaps the route that it names.
+    closing: BTreeMap<(String, Option<String>), &'a PolicyState>,
+    /// Policies with a target that does not exist.
+    dangling: Vec<Dangling<'a>>,
     /// Policies on trial: every one of a slot, for none of them takes part in anything.
     on_trial: BTreeMap<Slot, Vec<&'a PolicyState>>,
     attachments: BTreeMap<NamespacedName, Attachment>,
 }
 
 impl<'a> PolicyIndex<'a> {
-    pub(crate) fn new(policies: &'a [PolicyState], routes: &BTreeMap<NamespacedName, ValidRoute>) -> Self {
+    pub(crate) fn new(
+        policies: &'a [PolicyState],
+        routes: &BTreeMap<NamespacedName, ValidRoute>,
+        closures: Closures,
+    ) -> Self {
         let mut ranked: Vec<_> = policies.iter().collect();
         ranked.sort_by_key(|policy| (&policy.seniority, &policy.name));
-        let mut index = Self { slots: BTreeMap::new(), on_trial: BTreeMap::new(), attachments: BTreeMap::new() };
+        let mut index = Self {
+            slots: BTreeMap::new(),
+            closures,
+            closing: BTreeMap::new(),
+            dangling: Vec::new(),
+            on_trial: BTreeMap::new(),
+            attachments: BTreeMap::new(),
+        };
         for policy in ranked {
             let attachment = index.attachments.entry(policy.name.clone()).or_default();
             for (position, target) in policy.targets.iter().enumerate() {
+                if let Target::Unclear(named) = target {
+                    if policy.mode == PolicyMode::Enforce {
+                        let place = unclear_place(policy.name.namespace(), named.as_deref(), routes);
+                        index.closing.entry(place).or_insert(policy);
+                    }
+                    continue;
+                }
                 if let Some(missing) = missing_target(policy.name.namespace(), target, routes) {
+                    index.dangling.extend(Dangling::new(policy, target, &missing, routes));
                     attachment.missing.push((position, missing));
                     continue;
                 }
@@ -91,6 +131,9 @@ impl<'a> PolicyIndex<'a> {
 
     /// Settles one rule; notes the route with every policy on the way.
     pub(crate) fn settle(&mut self, route: &NamespacedName, rule: &str) -> EffectiveAccess {
+        if let Some(closed) = self.closed(route) {
+            return closed;
+        }
         let namespace = route.namespace().to_owned();
         let on_route = || Target::Route(route.name().to_owned());
         let places = [
@@ -102,6 +145,10 @@ impl<'a> PolicyIndex<'a> {
         .map(|(target, overrides)| (namespace.clone(), target, overrides));
         let chain: Vec<&PolicyState> = places.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
         let mut settled = settle_chain(&chain);
+        let specific: Vec<_> = places.iter().map(|slot| self.slots.get(slot).copied()).collect();
+        if let Some(dangling) = self.dangling.iter().find(|dangling| dangling.may_mean(route, rule, &specific)) {
+            settled = refused(RefusalReason::UnresolvedReference, &dangling.message, &[dangling.policy]);
+        }
         let mut attached = chain;
         for (rank, slot) in places.iter().enumerate() {
             for policy in self.on_trial.get(slot).into_iter().flatten().copied() {
@@ -120,16 +167,42 @@ impl<'a> PolicyIndex<'a> {
         settled
     }
 
+    /// The refusal of a route that is closed, or in a closed namespace.
+    fn closed(&mut self, route: &NamespacedName) -> Option<EffectiveAccess> {
+        let namespace = route.namespace().to_owned();
+        let in_namespace = self.closures.namespaces.get(&namespace).and_then(|refusals| refusals.first());
+        if let Some(refusal) = self.closures.everywhere.first().or(in_namespace) {
+            let access = Access::Refused(refusal.clone());
+            return Some(EffectiveAccess { access, policies: Vec::new(), shadows: Vec::new() });
+        }
+        let of_route = (namespace.clone(), Some(route.name().to_owned()));
+        let policy = *self.closing.get(&(namespace, None)).or_else(|| self.closing.get(&of_route))?;
+        self.attachments.entry(policy.name.clone()).or_default().routes.insert(route.clone());
+        Some(settle_chain(&[policy]))
+    }
+
     /// What became of every policy.
     pub(crate) fn into_attachments(self) -> BTreeMap<NamespacedName, Attachment> {
         self.attachments
     }
 }
 
+/// What a target that cannot be read closes: the route that it names, if there is one, or the namespace.
+fn unclear_place(
+    namespace: &str,
+    named: Option<&str>,
+    routes: &BTreeMap<NamespacedName, ValidRoute>,
+) -> (String, Option<String>) {
+    let known = |name: &&str| {
+        *name != namespace && NamespacedName::new(namespace, name).is_ok_and(|name| routes.contains_key(&name))
+    };
+    (namespace.to_owned(), named.filter(known).map(str::to_owned))
+}
+
 fn missing_target(namespace: &str, target: &Target, routes: &BTreeMap<NamespacedName, ValidRoute>) -> Option<String> {
     let find = |route: &str| NamespacedName::new(namespace, route).ok().and_then(|name| routes.get(&name));
     match target {
-        Target::Namespace => None,
+        Target::Namespace | Target::Unclear(_) => None,
         Target::Route(route) => find(route)
             .is_none()
             .then(|| format!("ApiRoute {namespace}/{route} does not exist; create it or correct the name")),

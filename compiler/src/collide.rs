@@ -14,6 +14,8 @@ pub(crate) struct Collision {
     pub(crate) position: usize,
     /// The route that keeps the requests.
     pub(crate) holder: NamespacedName,
+    /// Whether the match covers a host or a method that no older route has. Nobody serves those requests.
+    pub(crate) remainder: bool,
 }
 
 /// Who claims a host and path, and with which clause.
@@ -32,16 +34,24 @@ pub(crate) fn collisions(
         let mut claims: Claims<'_> = BTreeMap::new();
         for (name, route) in ranked {
             for (rule, position, clause) in clauses(route) {
+                let mut lost_to = None;
+                let mut remainder = false;
                 for host in hosts(route) {
                     let holders = claims.entry((host, &clause.path)).or_default();
-                    let rival = holders.iter().find(|(holder, other)| *holder != name && overlap(other, clause));
-                    match rival {
-                        Some((holder, _)) => {
-                            let holder = (*holder).clone();
-                            found.insert(Collision { route: name.clone(), rule, position, holder });
-                        }
-                        None => holders.push((name, clause)),
+                    let rivals = holders.iter().filter(|(holder, other)| *holder != name && overlap(other, clause));
+                    let (mut rivalled, mut covered) = (false, false);
+                    for (holder, other) in rivals {
+                        rivalled = true;
+                        covered |= covers(other, clause);
+                        lost_to.get_or_insert_with(|| (*holder).clone());
                     }
+                    remainder |= !covered;
+                    if !rivalled {
+                        holders.push((name, clause));
+                    }
+                }
+                if let Some(holder) = lost_to {
+                    found.insert(Collision { route: name.clone(), rule, position, holder, remainder });
                 }
             }
         }
@@ -59,10 +69,18 @@ fn clauses(route: &ValidRoute) -> impl Iterator<Item = (usize, usize, &Match)> {
         .enumerate()
         .flat_map(numbered)
         .filter_map(|(rule, position)| Some((rule, position, route.rules.get(rule)?.matches.get(position)?)))
+        // What a fault left unclear takes nothing from others.
+        .filter(|(_, _, clause)| clause.reach.is_claim())
 }
 
 fn hosts(route: &ValidRoute) -> Vec<Option<&HostnamePattern>> {
     if route.hostnames.is_empty() { vec![None] } else { route.hostnames.iter().map(Some).collect() }
+}
+
+/// Whether every request of `ours` is one of `holder`'s; both have the same path.
+fn covers(holder: &Match, ours: &Match) -> bool {
+    let methods = holder.methods.is_empty() || (!ours.methods.is_empty() && ours.methods.is_subset(&holder.methods));
+    holder.headers == ours.headers && methods
 }
 
 fn overlap(a: &Match, b: &Match) -> bool {

@@ -5,23 +5,23 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
-    v1alpha1::{ApiPolicy, ApiRoute, PolicyMode, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, ApiRoute, PolicyMode},
 };
 use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
 use crate::{
-    Diagnostic, Inventory, Options, Severity,
-    attach::{Blocks, PolicyIndex, PolicyState},
+    Diagnostic, Inventory, Options, Severity, Stray,
+    attach::{Blocks, Closures, PolicyIndex, PolicyState, unreadable_policy},
     cedar::resolve_cedar,
     collide::collisions,
     emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
     external::resolve_external,
     resolve::{References, Services, Unresolved, find_token_service, registration_target, rotation},
     validate::{
-        Seniority, Target, ValidPolicy, ValidRoute, generation, validate_policy, validate_route, validate_token_service,
+        Selector, Seniority, ValidPolicy, ValidRoute, generation, unreadable_route, validate_policy, validate_route,
+        validate_token_service,
     },
 };
 
@@ -82,7 +82,7 @@ pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Prog
     let distinct: BTreeSet<_> = groups.values().cloned().collect();
     let valid: BTreeMap<_, _> = routes.iter().map(|(name, (route, _))| (name.clone(), route.clone())).collect();
     let collided = collisions(&distinct, &valid);
-    let mut index = PolicyIndex::new(&policies, &valid);
+    let mut index = PolicyIndex::new(&policies, &valid, compiler.closures());
     for (name, (route, fault)) in &routes {
         let resource = emit_route(name, route, fault.as_deref(), &collided, &mut index);
         compiler.compiled.routes.insert(name.clone(), Arc::new(resource));
@@ -144,6 +144,36 @@ impl Compiler<'_> {
         found
     }
 
+    /// Documents that were to be of this kind, with their namespaces; in an order that does not hang on their files.
+    fn strays(&self, kind: ObjectKind) -> Vec<(String, Arc<Stray>)> {
+        let of_kind = |stray: &&Arc<Stray>| stray.kind == Some(kind);
+        let mut found: Vec<_> = self
+            .inventory
+            .strays
+            .iter()
+            .filter(of_kind)
+            .filter_map(|stray| Some((stray.namespace.clone()?, Arc::clone(stray))))
+            .collect();
+        found.sort_by_cached_key(|(namespace, stray)| (namespace.clone(), stray.value.to_string()));
+        found
+    }
+
+    /// Namespaces that are closed, since what was to govern there cannot be told.
+    fn closures(&self) -> Closures {
+        let mut closures = Closures::default();
+        for stray in &self.inventory.strays {
+            let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
+            match (&stray.namespace, stray.kind) {
+                (None, None | Some(ObjectKind::ApiPolicy | ObjectKind::ApiRoute)) => closures.everywhere.push(refusal),
+                (Some(namespace), None) => {
+                    closures.namespaces.entry(namespace.clone()).or_default().push(refusal);
+                }
+                (_, Some(_)) => {}
+            }
+        }
+        closures
+    }
+
     fn token_services(&mut self) -> (Services, BTreeMap<NamespacedName, EmittedService>) {
         self.unreadable(ObjectKind::TokenService);
         let (mut services, mut emitted) = (Services::new(), BTreeMap::new());
@@ -170,41 +200,54 @@ impl Compiler<'_> {
     fn routes(&mut self) -> BTreeMap<NamespacedName, (ValidRoute, Option<String>)> {
         let mut routes = BTreeMap::new();
         for unreadable in self.unreadable(ObjectKind::ApiRoute) {
-            let (Some(Object::ApiRoute(route)), Some(name)) = (&unreadable.understood, name_of(&unreadable.object))
-            else {
-                continue;
-            };
-            routes.extend(self.route(name, route, Some(unreadable.message.clone())));
+            let Some(name) = name_of(&unreadable.object) else { continue };
+            if let Some(Object::ApiRoute(route)) = &unreadable.understood {
+                self.route(name.clone(), route);
+            }
+            self.findings(&unreadable.object).routes.insert(name.clone());
+            routes.insert(name, (unreadable_route(&unreadable.value), Some(unreadable.message.clone())));
         }
         for (name, route) in &self.inventory.routes {
-            routes.extend(self.route(name.clone(), route, None));
+            routes.insert(name.clone(), self.route(name.clone(), route));
+        }
+        for (namespace, stray) in self.strays(ObjectKind::ApiRoute) {
+            let Some(name) = free_name(&namespace, |name| routes.contains_key(name)) else { continue };
+            let mut route = unreadable_route(&stray.value);
+            route.yield_to_others();
+            routes.insert(name, (route, Some(stray.message.clone())));
         }
         routes
     }
 
-    fn route(
-        &mut self,
-        name: NamespacedName,
-        route: &ApiRoute,
-        known_fault: Option<String>,
-    ) -> Option<(NamespacedName, (ValidRoute, Option<String>))> {
+    /// The route, and the faults that refuse it.
+    fn route(&mut self, name: NamespacedName, route: &ApiRoute) -> (ValidRoute, Option<String>) {
         let object = self.begin(ObjectKind::ApiRoute, &name);
         let (valid, faults) = validate_route(&object, route);
-        let fault = known_fault.or_else(|| (!faults.is_empty()).then(|| summary(&faults)));
+        let fault = (!faults.is_empty()).then(|| summary(&faults));
         let findings = self.findings(&object);
         findings.generation = generation(&route.metadata);
-        findings.routes.insert(name.clone());
+        findings.routes.insert(name);
         self.reject(&object, faults);
-        valid.map(|valid| (name, (valid, fault)))
+        (valid, fault)
     }
 
     fn policies(&mut self, services: &Services) -> Vec<PolicyState> {
         let mut states = Vec::new();
         for unreadable in self.unreadable(ObjectKind::ApiPolicy) {
-            states.extend(broken_policy(&unreadable));
+            let Some(name) = name_of(&unreadable.object) else { continue };
+            let message = format!("ApiPolicy {name}: {}", unreadable.message);
+            let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message };
+            states.push(unreadable_policy(name, &unreadable.value, refusal));
         }
         for (name, policy) in &self.inventory.policies {
             states.extend(self.policy(name, policy, services));
+        }
+        for (namespace, stray) in self.strays(ObjectKind::ApiPolicy) {
+            let taken = |name: &NamespacedName| states.iter().any(|state: &PolicyState| state.name == *name);
+            let Some(name) = free_name(&namespace, taken) else { continue };
+            let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
+            let state = unreadable_policy(name, &stray.value, refusal);
+            states.push(PolicyState { seniority: Seniority::youngest(), ..state });
         }
         states
     }
@@ -358,45 +401,18 @@ impl Compiled {
     }
 }
 
-/// A policy that could not be read still governs its targets, by refusing them.
-fn broken_policy(unreadable: &Unreadable) -> Option<PolicyState> {
-    let Unreadable { object, message, understood, value, .. } = unreadable;
-    let name = name_of(object)?;
-    let policy = match understood {
-        Some(Object::ApiPolicy(policy)) => Some(policy),
-        _ => None,
-    };
-    let read = || serde_json::from_value::<Vec<TargetRef>>(value.pointer("/spec/targetRefs")?.clone()).ok();
-    let refs = policy.map(|policy| policy.spec.target_refs.clone()).or_else(read).unwrap_or_default();
-    let target = |target: &TargetRef| match (target.kind.as_str(), &target.section_name) {
-        ("ApiRoute", None) => Target::Route(target.name.clone()),
-        ("ApiRoute", Some(rule)) => Target::Rule(target.name.clone(), rule.clone()),
-        _ => Target::Namespace,
-    };
-    let mut targets: Vec<_> = refs.iter().map(target).collect();
-    if targets.is_empty() {
-        // Nobody can say what it was to protect, so it protects its whole namespace.
-        targets.push(Target::Namespace);
-    }
-    let overrides = value.pointer("/spec/precedence").and_then(serde_json::Value::as_str) == Some("Overrides");
-    let on_trial = value.pointer("/spec/mode").and_then(serde_json::Value::as_str) == Some("Shadow");
-    Some(PolicyState {
-        generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
-        seniority: policy
-            .map_or_else(|| Seniority::of(&ObjectMeta::default()), |policy| Seniority::of(&policy.metadata)),
-        precedence: if overrides { Precedence::Overrides } else { Precedence::Defaults },
-        mode: if on_trial { PolicyMode::Shadow } else { PolicyMode::Enforce },
-        targets,
-        blocks: Blocks::Broken(Refusal {
-            reason: RefusalReason::InvalidPolicy,
-            message: format!("ApiPolicy {name}: {message}"),
-        }),
-        name,
-    })
+/// A name that no object of the namespace has.
+fn free_name(namespace: &str, taken: impl Fn(&NamespacedName) -> bool) -> Option<NamespacedName> {
+    (0_u32..)
+        .map_while(|number| NamespacedName::new(namespace, &format!("stray-{number}")).ok())
+        .find(|name| !taken(name))
 }
 
-fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+fn selects(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {
+    match selector {
+        Selector::Labels(wanted) => wanted.iter().all(|(key, value)| labels.get(key) == Some(value)),
+        Selector::Unreadable => true,
+    }
 }
 
 pub(crate) fn reference(kind: ObjectKind, name: &NamespacedName) -> ObjectRef {

@@ -7,8 +7,9 @@ use std::{
 
 use portreeve_crds::{ConditionReason, v1alpha1::TokenService as TokenServiceObject};
 use portreeve_policy::{
-    Access, Authentication, ClientAuthenticationMethod, EndpointAccess, Introspection, Keys, Millis, NamespacedName,
-    Refusal, RefusalReason, Route, Rule, Secret, SecretName, Snapshot, TokenExchange, TokenService,
+    Access, Authentication, ClientAuthenticationMethod, EndpointAccess, Introspection, Keys, Match, Millis,
+    NamespacedName, Reach, Refusal, RefusalReason, Route, Rule, Secret, SecretName, Snapshot, TokenExchange,
+    TokenService,
 };
 
 use crate::{
@@ -36,14 +37,19 @@ pub(crate) fn emit_route(
 ) -> Route {
     let mut rules = Vec::with_capacity(route.rules.len());
     for (number, rule) in route.rules.iter().enumerate() {
-        let lost =
-            |position: usize| collisions.iter().any(|c| c.route == *name && c.rule == number && c.position == position);
-        let kept: Vec<_> =
-            rule.matches.iter().enumerate().filter(|(position, _)| !lost(*position)).map(|(_, m)| m.clone()).collect();
-        let settled = index.settle(name, &rule.name);
-        if kept.is_empty() {
-            continue;
+        let (mut kept, mut refused) = (Vec::new(), Vec::new());
+        let mut holder = None;
+        for (position, clause) in rule.matches.iter().enumerate() {
+            let lost = collisions.iter().find(|c| c.route == *name && c.rule == number && c.position == position);
+            match lost {
+                None => kept.push(clause.clone()),
+                Some(collision) => {
+                    holder.get_or_insert(&collision.holder);
+                    refused.extend(collision.remainder.then(|| Match { reach: Reach::Remainder, ..clause.clone() }));
+                }
+            }
         }
+        let settled = index.settle(name, &rule.name);
         let access = match (&route.closed, fault) {
             (Some(reason), _) => Access::Refused(closed(reason)),
             (None, None) => settled.access,
@@ -51,7 +57,7 @@ pub(crate) fn emit_route(
                 Access::Refused(Refusal { reason: RefusalReason::InvalidRoute, message: message.to_owned() })
             }
         };
-        rules.push(Rule {
+        let emitted = Rule {
             name: rule.name.clone(),
             matches: kept,
             timeout: rule.timeout,
@@ -60,7 +66,13 @@ pub(crate) fn emit_route(
             access,
             // A closed route does no work for anybody.
             shadows: if route.closed.is_none() { settled.shadows } else { Vec::new() },
-        });
+        };
+        if let (Some(holder), false) = (holder, refused.is_empty()) {
+            rules.push(Rule { matches: refused, access: conflicted(holder), shadows: Vec::new(), ..emitted.clone() });
+        }
+        if !emitted.matches.is_empty() {
+            rules.push(emitted);
+        }
     }
     Route {
         generation: route.generation,
@@ -69,6 +81,12 @@ pub(crate) fn emit_route(
         upstream: route.upstream.clone(),
         rules,
     }
+}
+
+/// What is left of a match that lost a conflict: served, it would follow other rules than its neighbours.
+fn conflicted(holder: &NamespacedName) -> Access {
+    let message = format!("ApiRoute {holder} is older and has the same host, path and one of the methods");
+    Access::Refused(Refusal { reason: RefusalReason::Conflicted, message })
 }
 
 fn closed(reason: &str) -> Refusal {

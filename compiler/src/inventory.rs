@@ -6,10 +6,11 @@ use std::{
 };
 
 use portreeve_crds::{
-    Object, ObjectRef, Unreadable,
+    Object, ObjectKind, ObjectRef, Unreadable,
     v1alpha1::{ApiPolicy, ApiRoute, ClientRegistration, TokenService},
 };
 use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName};
+use serde_json::Value;
 
 /// Every object that has a say. Cheap to clone: what it holds is shared.
 #[derive(Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Inventory {
     pub registrations: BTreeMap<NamespacedName, Arc<ClientRegistration>>,
     /// Objects of our kinds that are there but not understood.
     pub unreadable: BTreeMap<ObjectRef, Arc<Unreadable>>,
+    /// Documents that are no object of any name, and still refuse what they may cover.
+    pub strays: Vec<Arc<Stray>>,
     /// Labels of namespaces.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// Pods that could carry a proxy.
@@ -117,6 +120,20 @@ pub struct Options {
     pub allow_http: bool,
     /// Where outbound calls may go.
     pub addresses: AddressRange,
+}
+
+/// Something that was to be an object and is none: of an unknown kind or version, without a name, with the name of
+/// another, or not even YAML. It has no status; what it may cover is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Its namespace; `None` where that cannot be told, which closes every namespace.
+    pub namespace: Option<String>,
+    /// What it was meant to be; `None` where that cannot be told, which closes the namespace.
+    pub kind: Option<ObjectKind>,
+    /// What can be read of it.
+    pub value: Value,
+    /// What is wrong with it, and where.
+    pub message: String,
 }
 
 /// An object whose name Kubernetes would not accept.

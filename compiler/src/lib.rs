@@ -30,6 +30,7 @@ pub use compiled::{Compiled, Findings, Progress, compile, compile_with};
 pub use diagnostic::{Diagnostic, Severity};
 pub use inventory::{
     Discovered, DiscoveredEndpoints, Inventory, MtlsAliases, Options, Pod, PortService, SigningKey, SkippedObject,
+    Stray,
 };
 pub use resolve::{
     RegistrationTarget, ResolvedRegistration, ResolvedRotation, ca_certificates, gateway_credentials,

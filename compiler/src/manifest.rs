@@ -3,17 +3,23 @@
 //! A file that is not YAML, a kind that does not exist, a field that is unknown, a name that stands twice: each is a
 //! fault with file, line, column and cure, and the other documents stay in force.
 
+mod identity;
 mod kubernetes;
 mod node;
+mod stray;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use portreeve_crds::{API_VERSION, GROUP, ObjectKind, ObjectRef, read_object};
+use identity::{Identity, identity};
+use portreeve_crds::{API_VERSION, ObjectKind, ObjectRef, read_object};
 use serde_json::Value;
 
 use crate::{Diagnostic, Inventory};
 use node::Node;
 pub use node::{Place, Position};
+
+/// Deepest nesting of Lists.
+const LIST_DEPTH: usize = 4;
 
 /// A fault in a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,14 +46,18 @@ struct Source {
     file: Arc<str>,
     text: Arc<str>,
     document: usize,
+    /// The path of the object within a List, with a dot behind it; empty for an object of its own.
+    within: String,
 }
 
-/// A document on its way in.
+/// A document, or an item of a List, on its way in.
 struct Document<'a> {
     file: &'a Arc<str>,
     text: &'a Arc<str>,
     number: usize,
-    root: Node,
+    root: &'a Node,
+    /// See [`Source::within`].
+    within: String,
 }
 
 impl fmt::Display for ManifestFault {
@@ -57,103 +67,191 @@ impl fmt::Display for ManifestFault {
 }
 
 impl Manifests {
-    /// Takes one file in; `file` is only a name for messages. Returns whether the text was YAML at all.
+    /// Takes one file in; `file` is only a name for messages. Returns whether all of the text was YAML: of one that was
+    /// not, the documents that can be read are in force, and the others refuse what they may cover.
     pub fn read(&mut self, file: &str, text: &str) -> bool {
-        let documents = match node::parse(text) {
-            Ok(documents) => documents,
-            Err((position, message)) => {
-                self.fault(file, position, format!("not YAML: {message}; nothing of this file is in force"));
-                return false;
-            }
-        };
+        let (documents, faults) = node::parse_all(text);
         let (file, text): (Arc<str>, Arc<str>) = (file.into(), text.into());
-        for (number, root) in documents.into_iter().enumerate() {
-            self.document(&Document { file: &file, text: &text, number, root });
+        for (number, root) in documents.iter().enumerate() {
+            self.document(&Document { file: &file, text: &text, number, root, within: String::new() });
         }
-        true
+        for fault in &faults {
+            self.broken_text(&file, fault);
+        }
+        faults.is_empty()
     }
 
     /// Where a diagnostic points to.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<Place> {
-        let Source { file, text, document } = self.sources.get(&diagnostic.object)?;
-        let documents = node::parse(text).ok()?;
-        let position = documents.get(*document)?.locate(&diagnostic.path);
+        let Source { file, text, document, within } = self.sources.get(&diagnostic.object)?;
+        let (documents, _) = node::parse_all(text);
+        let position = documents.get(*document)?.locate(&format!("{within}{}", diagnostic.path));
         let position = diagnostic.within.map_or(position, |within| node::within(text, position, within));
         Some(Place { file: file.to_string(), position })
     }
 
-    fn fault(&mut self, file: &str, position: Position, message: String) {
-        self.faults.push(ManifestFault { place: Place { file: file.to_owned(), position }, message });
-    }
-
     fn document(&mut self, document: &Document<'_>) {
-        let Document { file, root, .. } = document;
-        let mut value = root.to_value();
+        let value = document.value();
         if value.is_null() {
             return;
         }
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let (Some(version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-            self.fault(file, root.locate(""), "a manifest needs apiVersion and kind".to_owned());
-            return;
-        };
-        let ours = version.split('/').next() == Some(GROUP);
-        if !ours && !kubernetes::is_read(&version, &kind) {
+        match identity(&value) {
+            Identity::Foreign => {}
+            Identity::Kubernetes { kind } => self.kubernetes(document, &kind, &value),
+            Identity::List { version, kind } => self.list(document, &version, &kind, &value),
+            Identity::Ours => self.named(document, value),
+            Identity::Unclear { path, message } => self.stray(document, path, message, &value),
+        }
+    }
+
+    /// Each item of a List is an object like any other.
+    fn list(&mut self, document: &Document<'_>, version: &str, kind: &str, value: &Value) {
+        let Document { file, text, number, root, within } = document;
+        if within.matches("items").count() >= LIST_DEPTH {
+            self.stray(document, "kind", format!("Lists are nested deeper than {LIST_DEPTH}"), value);
             return;
         }
-        let Some(name) = text("/metadata/name") else {
-            self.fault(file, root.locate("metadata"), format!("{kind} needs metadata.name"));
+        for name in value.as_object().into_iter().flatten().map(|(name, _)| name) {
+            if !["apiVersion", "kind", "metadata", "items"].contains(&name.as_str()) {
+                let message = format!("field {name} is unknown in a {kind}; its objects stand under items");
+                let beside = serde_json::json!({ "kind": "List", "items": value.get(name) });
+                self.stray(document, name, message, &beside);
+            }
+        }
+        let Some(items) = value.get("items").and_then(Value::as_array) else {
+            self.stray(document, "items", format!("a {kind} needs items, a list of objects"), value);
             return;
         };
-        let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.insert("namespace".to_owned(), namespace.clone().into());
+        // A typed list says the kind once, for all of its items.
+        let kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty()).map(str::to_owned);
+        for index in 0..items.len() {
+            let within = format!("{within}items[{index}].");
+            let item = Document { file, text, number: *number, root, within };
+            match (&kind, item.value()) {
+                (Some(kind), Value::Object(mut members)) if !members.contains_key("kind") => {
+                    members.entry("apiVersion").or_insert_with(|| version.into());
+                    members.insert("kind".to_owned(), kind.as_str().into());
+                    self.typed_item(&item, Value::Object(members));
+                }
+                _ => self.document(&item),
+            }
         }
-        let place = Place { file: file.to_string(), position: root.locate("metadata.name") };
-        let key = format!("{version} {kind} {namespace}/{name}");
-        if let Some(first) = self.seen.get(&key) {
+    }
+
+    fn typed_item(&mut self, item: &Document<'_>, value: Value) {
+        match identity(&value) {
+            Identity::Ours => self.named(item, value),
+            Identity::Kubernetes { kind } => self.kubernetes(item, &kind, &value),
+            Identity::Foreign => {}
+            Identity::List { .. } => self.stray(item, "", "a List of Lists needs their kind".to_owned(), &value),
+            Identity::Unclear { path, message } => self.stray(item, path, message, &value),
+        }
+    }
+
+    /// A kind of Kubernetes itself.
+    fn kubernetes(&mut self, document: &Document<'_>, kind: &str, value: &Value) {
+        let Some((namespace, name)) = self.name(document, kind, value) else { return };
+        let place = document.place("metadata.name");
+        if let Some(first) = self.taken(&format!("v1 {kind} {namespace}/{name}"), &place) {
             let message = format!(
-                "{kind} {namespace}/{name} stands at {first} already; the first one is in force, rename or remove this one"
+                "duplicate {kind} {namespace}/{name}, first at {first}; the first one is in force, rename or remove this one"
             );
             self.faults.push(ManifestFault { place, message });
-            return;
-        }
-        self.seen.insert(key, place.clone());
-        if ours {
-            self.own(document, value, &version, &kind);
-        } else if let Err(message) = kubernetes::read(&mut self.inventory, &kind, &namespace, &name, &value) {
+        } else if let Err(message) = kubernetes::read(&mut self.inventory, kind, &namespace, &name, value) {
             self.faults.push(ManifestFault { place, message });
         }
     }
 
-    /// An object of our own group.
-    fn own(&mut self, document: &Document<'_>, value: Value, version: &str, kind: &str) {
-        let Document { file, text, number, root } = document;
-        let source = || Source { file: Arc::clone(file), text: Arc::clone(text), document: *number };
-        if version != API_VERSION {
-            let message = format!("apiVersion {version} is unknown; this version of Portreeve reads {API_VERSION}");
-            self.fault(file, root.locate("apiVersion"), message);
+    /// An object of our own group, version and kinds.
+    fn named(&mut self, document: &Document<'_>, mut value: Value) {
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let Some((namespace, name)) = self.name(document, &kind, &value) else { return };
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("namespace".to_owned(), namespace.clone().into());
+        }
+        let place = document.place("metadata.name");
+        if let Some(first) = self.taken(&format!("{API_VERSION} {kind} {namespace}/{name}"), &place) {
+            let message = format!(
+                "duplicate {kind} {namespace}/{name}, first at {first}; the first one is in force, and what this one \
+                 covers beside it is refused: rename or remove it"
+            );
+            self.stray(document, "metadata.name", message, &value);
             return;
         }
-        match read_object(value) {
-            None => {
-                let known: Vec<_> = ObjectKind::ALL.iter().map(|kind| kind.as_str()).collect();
-                let message = format!("kind {kind} is unknown; {API_VERSION} has {}", known.join(", "));
-                self.fault(file, root.locate("kind"), message);
-            }
+        match read_object(value.clone()) {
+            None => self.stray(document, "kind", format!("kind {kind} is unknown"), &value),
             Some(Ok(object)) => {
                 let reference = object.reference();
                 match self.inventory.insert(object) {
-                    Ok(()) => drop(self.sources.insert(reference, source())),
-                    Err(skipped) => self.fault(file, root.locate("metadata.name"), skipped.to_string()),
+                    Ok(()) => drop(self.sources.insert(reference, document.source())),
+                    Err(skipped) => self.stray(document, "metadata.name", skipped.to_string(), &value),
                 }
             }
             Some(Err(unreadable)) => {
-                let position = root.locate(&unreadable.path);
-                self.fault(file, position, unreadable.to_string());
-                self.sources.insert(unreadable.object.clone(), source());
+                let place = document.place(&unreadable.path);
+                self.faults.push(ManifestFault { place, message: unreadable.to_string() });
+                self.sources.insert(unreadable.object.clone(), document.source());
                 self.inventory.insert_unreadable(*unreadable);
             }
+        }
+    }
+
+    /// Namespace and name, or a fault.
+    fn name(&mut self, document: &Document<'_>, kind: &str, value: &Value) -> Option<(String, String)> {
+        let ours = ObjectKind::parse(kind).is_some();
+        let (path, message) = match stray::read_name(value) {
+            Ok(name) => return Some(name),
+            Err(fault) => fault,
+        };
+        if ours {
+            self.stray(document, &path, message, value);
+        } else {
+            self.faults.push(ManifestFault { place: document.place(&path), message: format!("{kind}: {message}") });
+        }
+        None
+    }
+
+    /// The place of an object of the same name, if there is one; else the name is taken now.
+    fn taken(&mut self, key: &str, place: &Place) -> Option<Place> {
+        let first = self.seen.get(key).cloned();
+        if first.is_none() {
+            self.seen.insert(key.to_owned(), place.clone());
+        }
+        first
+    }
+
+    /// Notes a fault of a document that is no object, and refuses what it may cover.
+    fn stray(&mut self, document: &Document<'_>, path: &str, message: String, value: &Value) {
+        let fault = ManifestFault { place: document.place(path), message };
+        self.inventory.strays.extend(stray::strays(value, &fault.to_string()).into_iter().map(Arc::new));
+        self.faults.push(fault);
+    }
+
+    fn broken_text(&mut self, file: &str, fault: &node::TextFault<'_>) {
+        let message = format!("not YAML: {}; what this document may cover is refused", fault.message);
+        let fault_here = ManifestFault { place: Place { file: file.to_owned(), position: fault.position }, message };
+        let strays = stray::strays_of_text(fault.text, &fault_here.to_string());
+        self.inventory.strays.extend(strays.into_iter().map(Arc::new));
+        self.faults.push(fault_here);
+    }
+}
+
+impl Document<'_> {
+    fn value(&self) -> Value {
+        self.root.at(self.within.trim_end_matches('.')).map_or(Value::Null, Node::to_value)
+    }
+
+    fn place(&self, path: &str) -> Place {
+        let path = format!("{}{path}", self.within);
+        Place { file: self.file.to_string(), position: self.root.locate(path.trim_end_matches('.')) }
+    }
+
+    fn source(&self) -> Source {
+        Source {
+            file: Arc::clone(self.file),
+            text: Arc::clone(self.text),
+            document: self.number,
+            within: self.within.clone(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     collide::Collision,
     compiled::{Compiler, reference},
     emit::EmittedService,
-    validate::ValidRoute,
+    validate::{Selector, ValidRoute},
 };
 
 impl Compiler<'_> {
@@ -31,7 +31,7 @@ impl Compiler<'_> {
     }
 
     pub(crate) fn report_routes(&mut self, collided: &BTreeSet<Collision>) {
-        for Collision { route, rule, position, holder } in collided {
+        for Collision { route, rule, position, holder, remainder: _ } in collided {
             let object = reference(ObjectKind::ApiRoute, route);
             let path = format!("spec.rules[{rule}].matches[{position}]");
             let message = format!(
@@ -46,7 +46,7 @@ impl Compiler<'_> {
             for rule in &route.rules {
                 let Access::Refused(Refusal { reason, message }) = &rule.access else { continue };
                 let reason = match reason {
-                    RefusalReason::InvalidRoute => continue,
+                    RefusalReason::InvalidRoute | RefusalReason::Conflicted => continue,
                     RefusalReason::Closed => ConditionReason::Closed,
                     RefusalReason::NoPolicy => ConditionReason::NoPolicy,
                     RefusalReason::InvalidPolicy => ConditionReason::InvalidPolicy,
@@ -73,6 +73,10 @@ impl Compiler<'_> {
     pub(crate) fn report_policies(&mut self, attachments: BTreeMap<NamespacedName, Attachment>) {
         for (name, Attachment { routes, missing, conflicts }) in attachments {
             let object = reference(ObjectKind::ApiPolicy, &name);
+            if !self.inventory.policies.contains_key(&name) && !self.inventory.unreadable.contains_key(&object) {
+                // A document that is no object has a fault with a place, and no status.
+                continue;
+            }
             self.findings(&object).routes = routes;
             let missing = missing.into_iter().map(|(i, message)| (i, ConditionReason::TargetNotFound, message));
             let conflicts = conflicts.into_iter().map(|(i, holder)| {
@@ -94,7 +98,8 @@ impl Compiler<'_> {
             for (service, facts) in &self.inventory.services {
                 let same_pods = service.namespace() == name.namespace()
                     && !facts.selector.is_empty()
-                    && facts.selector.iter().all(|(key, value)| route.selector.get(key) == Some(value));
+                    && matches!(&route.selector, Selector::Labels(labels)
+                        if facts.selector.iter().all(|(key, value)| labels.get(key) == Some(value)));
                 if same_pods && facts.target_ports.contains(&port) {
                     let object = reference(ObjectKind::ApiRoute, name);
                     let message = format!(

@@ -7,17 +7,20 @@ mod exchange;
 mod policy;
 mod route;
 mod token_service;
+mod unreadable;
 
 pub(crate) use authentication::{
     AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, KeySourceDraft, UpstreamDraft,
 };
 pub(crate) use exchange::{ExchangeDraft, SubjectDraft};
 pub(crate) use policy::{Target, ValidPolicy, validate_policy};
-pub(crate) use route::{ValidRoute, ValidRule, validate_route};
+pub(crate) use route::{Selector, ValidRoute, ValidRule, validate_route};
 pub(crate) use token_service::{ValidIntrospection, ValidTokenService, check_url, validate_token_service};
+pub(crate) use unreadable::unreadable_route;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use portreeve_crds::{ConditionReason, ObjectRef};
+use serde_json::Value;
 
 use crate::Diagnostic;
 
@@ -35,6 +38,17 @@ impl Seniority {
             created: metadata.creation_timestamp.as_ref().map_or(i64::MIN, |time| time.0.as_second()),
             name: metadata.name.clone().unwrap_or_default(),
         }
+    }
+
+    /// Behind every object.
+    pub(crate) fn youngest() -> Self {
+        Self { created: i64::MAX, name: String::new() }
+    }
+
+    /// The same for an object that cannot be read.
+    pub(crate) fn of_value(value: &Value) -> Self {
+        let metadata = value.get("metadata").and_then(|metadata| serde_json::from_value(metadata.clone()).ok());
+        Self::of(&metadata.unwrap_or_default())
     }
 }
 

@@ -87,8 +87,14 @@ fn read<T: DeserializeOwned>(
             unknown = Some(path);
         }
     };
+    let null = value.get("spec").and_then(|spec| first_null(spec, "spec"));
     let parsed = serde_ignored::deserialize::<_, _, T>(&value, &mut note);
     let object = ObjectRef::of(kind, &value);
+    if let Some(path) = null {
+        // The API server drops it or keeps it, by the field; either way what was to stand there is gone.
+        let message = format!("{path} is null; give it a value, or leave the field out");
+        return Err(Box::new(Unreadable { object, path, message, understood: None, value }));
+    }
     match (parsed, unknown) {
         (Ok(parsed), None) => Ok(wrap(parsed)),
         (Ok(parsed), Some(path)) => {
@@ -102,6 +108,20 @@ fn read<T: DeserializeOwned>(
             let message = error.to_string();
             Err(Box::new(Unreadable { object, path: path.to_owned(), message, understood: None, value }))
         }
+    }
+}
+
+/// The path of the first null. The depth is that of a value that was read, which its reader bounds.
+fn first_null(value: &Value, path: &str) -> Option<String> {
+    match value {
+        Value::Null => Some(path.to_owned()),
+        Value::Array(items) => {
+            items.iter().zip(0_usize..).find_map(|(item, i)| first_null(item, &format!("{path}[{i}]")))
+        }
+        Value::Object(members) => {
+            members.iter().find_map(|(name, member)| first_null(member, &format!("{path}.{name}")))
+        }
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 

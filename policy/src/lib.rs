@@ -43,7 +43,7 @@ pub use client_address::{ClientAddress, ForwardingHeader};
 pub use duration::Millis;
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};
-pub use matcher::{HeaderMatch, Match, PathMatch};
+pub use matcher::{HeaderMatch, Match, PathMatch, Reach};
 pub use method::{InvalidMethod, Method};
 pub use name::{InvalidName, NamespacedName, SecretName};
 pub use path::{CanonicalPath, InvalidPath, PathTemplate, TemplateSegment};

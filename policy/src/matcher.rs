@@ -16,6 +16,38 @@ pub struct Match {
     pub methods: BTreeSet<Method>,
     /// Headers that must be present with exactly these values.
     pub headers: BTreeSet<HeaderMatch>,
+    /// How it competes with other matches of the same pod.
+    #[serde(default, skip_serializing_if = "Reach::is_claim")]
+    pub reach: Reach,
+}
+
+/// How a match competes with others. All but [`Reach::Claim`] stand for what a fault or a conflict left unclear, so
+/// they are found only in rules that refuse.
+///
+/// INVARIANT: a match that cannot be read in full covers at least the requests that it would cover if it could be read, so
+/// that none of them falls to a broader match of another route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reach {
+    /// By specificity, as documented: the ordinary case.
+    #[default]
+    Claim,
+    /// Like a claim, but behind every claim of the same path and number of headers. For a match whose methods or headers
+    /// could not be read, and for what is left of one that lost a conflict.
+    Remainder,
+    /// Before everything that is found on the same hosts, but for an Exact match. For a path that could not be read: `path`
+    /// is as much of it as could.
+    Barrier,
+    /// Before everything that is found on any host, but for an Exact match of an exact host. For hostnames that could not
+    /// be read.
+    BarrierOnAnyHost,
+}
+
+impl Reach {
+    /// Whether this is the ordinary case.
+    pub fn is_claim(&self) -> bool {
+        *self == Self::Claim
+    }
 }
 
 /// How a path is compared. Always against the canonical path, never against query or fragment.

@@ -91,6 +91,20 @@ impl CanonicalPath {
         Ok(Self(text.into()))
     }
 
+    /// The longest part of a text, by whole segments from the start, that every path shares which the text could have been
+    /// meant to be: up to the first segment that is a parameter or cannot be read. `/` when there is none.
+    pub fn literal_prefix(text: &str) -> Self {
+        let mut prefix = String::new();
+        for segment in text.strip_prefix('/').unwrap_or_default().split('/') {
+            let parsed = Self::parse(&format!("/{segment}"));
+            match parsed {
+                Ok(Self(canonical)) if !segment.is_empty() && prefix.len() < MAX_BYTES => prefix.push_str(&canonical),
+                _ => break,
+            }
+        }
+        if prefix.is_empty() { Self("/".into()) } else { Self(prefix.into()) }
+    }
+
     fn checked(text: &str) -> Result<Self, InvalidPath> {
         check_segments(text.strip_prefix('/').ok_or(InvalidPath::NoLeadingSlash)?)?;
         Ok(Self(text.into()))

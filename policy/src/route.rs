@@ -77,6 +77,8 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// The route was closed at once, by its annotation.
     Closed,
+    /// An older route has the same host, path and one of the methods.
+    Conflicted,
     /// A policy that governs the rule is broken.
     InvalidPolicy,
     /// Neither rule, route nor namespace has a policy that says who may call.

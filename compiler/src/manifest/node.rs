@@ -47,8 +47,47 @@ enum Content {
     Map(Vec<(String, Node)>),
 }
 
-/// Every document of a text.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, (Position, String)> {
+/// A document that is not YAML.
+pub(super) struct TextFault<'a> {
+    pub(super) position: Position,
+    pub(super) message: String,
+    /// The text of the document.
+    pub(super) text: &'a str,
+}
+
+/// Every document of a text that can be read, and every one that cannot.
+pub(super) fn parse_all(text: &str) -> (Vec<Node>, Vec<TextFault<'_>>) {
+    if let Ok(documents) = parse(text) {
+        return (documents, Vec::new());
+    }
+    let (mut documents, mut faults) = (Vec::new(), Vec::new());
+    for (line, document) in split(text) {
+        // Blank lines in front keep the numbers of the lines.
+        let padded = format!("{}{document}", "\n".repeat(line));
+        match parse(&padded) {
+            Ok(found) => documents.extend(found),
+            Err((position, message)) => faults.push(TextFault { position, message, text: document }),
+        }
+    }
+    (documents, faults)
+}
+
+/// The documents of a text, each with the number of lines before it.
+fn split(text: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut first_line, mut offset) = (0, 0, 0_usize);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if line.trim_end() == "---" || line.starts_with("--- ") {
+            parts.push((first_line, text.get(start..offset).unwrap_or_default()));
+            (start, first_line) = (offset, number);
+        }
+        offset = offset.saturating_add(line.len());
+    }
+    parts.push((first_line, text.get(start..).unwrap_or_default()));
+    parts
+}
+
+fn parse(text: &str) -> Result<Vec<Node>, (Position, String)> {
     serde_saphyr::from_multiple::<Node>(text).map_err(|error| {
         let at = error
             .location()
@@ -96,20 +135,36 @@ impl Node {
         }
     }
 
+    /// The node of a field such as `items[0]`; the whole for an empty path.
+    pub(super) fn at(&self, path: &str) -> Option<&Self> {
+        let mut node = self;
+        for step in steps(path) {
+            node = node.child(step)?;
+        }
+        Some(node)
+    }
+
+    fn child(&self, step: &str) -> Option<&Self> {
+        match (&self.content, step.strip_suffix(']')) {
+            (Content::List(items), Some(index)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
+            (Content::Map(entries), None) => entries.iter().find(|(key, _)| key == step).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
     /// The place of a field such as `spec.rules[0].matches`, or of the deepest part of it that is there.
     pub(super) fn locate(&self, path: &str) -> Position {
         let mut node = self;
-        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
-            let next = match (&node.content, step.strip_suffix(']')) {
-                (Content::List(items), Some(index)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
-                (Content::Map(entries), None) => entries.iter().find(|(key, _)| key == step).map(|(_, node)| node),
-                _ => None,
-            };
-            let Some(next) = next else { break };
+        for step in steps(path) {
+            let Some(next) = node.child(step) else { break };
             node = next;
         }
         node.position
     }
+}
+
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).filter(|step| !step.is_empty())
 }
 
 impl<'de> Deserialize<'de> for Node {

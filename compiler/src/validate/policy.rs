@@ -26,6 +26,8 @@ pub(crate) enum Target {
     Namespace,
     Route(String),
     Rule(String, String),
+    /// It cannot be read, but perhaps for its name. It closes the route of that name, or the namespace.
+    Unclear(Option<String>),
 }
 
 /// The policy, or every fault. Its targets are told in either case, so that a broken policy can refuse them.
@@ -37,12 +39,14 @@ pub(crate) fn validate_policy(
     let spec = &policy.spec;
     let mut targets = Vec::new();
     for (i, target) in spec.target_refs.iter().enumerate() {
-        targets.extend(validate_target(&mut faults, &format!("spec.targetRefs[{i}]"), object, target));
+        targets.push(validate_target(&mut faults, &format!("spec.targetRefs[{i}]"), object, target));
     }
     if targets.is_empty() {
         faults.add("spec.targetRefs", "name at least one target");
+        targets.push(Target::Unclear(None));
     }
-    if spec.precedence == Precedence::Overrides && targets.iter().any(|target| *target != Target::Namespace) {
+    let elsewhere = |target: &Target| !matches!(target, Target::Namespace | Target::Unclear(_));
+    if spec.precedence == Precedence::Overrides && targets.iter().any(elsewhere) {
         faults.add("spec.precedence", "Overrides is for policies that target a Namespace");
     }
     if spec.authentication.is_none() && spec.authorization.is_none() {
@@ -65,20 +69,20 @@ pub(crate) fn validate_policy(
     (targets, Ok(ValidPolicy { authentication, authorization, authorization_mode }))
 }
 
-fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, target: &TargetRef) -> Option<Target> {
+fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, target: &TargetRef) -> Target {
     match (target.group.as_str(), target.kind.as_str(), &target.section_name) {
-        (GROUP, "ApiRoute", None) => Some(Target::Route(target.name.clone())),
-        (GROUP, "ApiRoute", Some(rule)) => Some(Target::Rule(target.name.clone(), rule.clone())),
-        ("", "Namespace", None) if target.name == object.namespace => Some(Target::Namespace),
+        (GROUP, "ApiRoute", None) => Target::Route(target.name.clone()),
+        (GROUP, "ApiRoute", Some(rule)) => Target::Rule(target.name.clone(), rule.clone()),
+        ("", "Namespace", None) if target.name == object.namespace => Target::Namespace,
         ("", "Namespace", None) => {
             let message =
                 format!("a policy governs its own namespace {:?} only, not {:?}", object.namespace, target.name);
             faults.add(format!("{path}.name"), message);
-            None
+            Target::Unclear(None)
         }
         _ => {
             faults.add(path, "a target is an ApiRoute of group portreeve.dev, perhaps with sectionName, or a Namespace of group \"\"");
-            None
+            Target::Unclear(Some(target.name.clone()))
         }
     }
 }

@@ -9,26 +9,30 @@ use portreeve_crds::{
     ObjectRef,
     v1alpha1::{
         ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec,
-        MatchSpec, PathMatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
+        MatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
     },
 };
 use portreeve_policy::{
     AppProtocol, CanonicalPath, Cidr, ClientAddress, ForwardedHeaders, ForwardingHeader, HeaderMatch, HostnamePattern,
-    Match, Method, Millis, PathMatch, PathTemplate, Upgrade, Upstream,
+    Match, Method, Millis, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
 };
 
 use super::{Faults, Seniority, generation};
 use crate::{Diagnostic, duration::parse_duration};
 
+/// What a rule has that does not say.
+const DEFAULT_TIMEOUT: Millis = Millis::at_least_one(15_000);
+
 /// The annotation that closes a route at once; its value says why.
 pub(crate) const CLOSED: &str = "portreeve.dev/closed";
 
-/// A route whose every field is understood.
+/// A route as far as it is understood.
 #[derive(Debug, Clone)]
 pub(crate) struct ValidRoute {
     pub(crate) generation: u64,
     pub(crate) seniority: Seniority,
-    pub(crate) selector: BTreeMap<String, String>,
+    pub(crate) selector: Selector,
+    /// Hosts that could be read; empty: any host.
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
     pub(crate) client_address: ClientAddress,
     pub(crate) upstream: Upstream,
@@ -37,30 +41,49 @@ pub(crate) struct ValidRoute {
     pub(crate) closed: Option<String>,
 }
 
+/// The pods of its namespace that carry a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Selector {
+    /// Those with these labels, at least one.
+    Labels(BTreeMap<String, String>),
+    /// Which ones cannot be told, so that every pod refuses what the route covers.
+    Unreadable,
+}
+
 /// A clause of it.
 #[derive(Debug, Clone)]
 pub(crate) struct ValidRule {
     pub(crate) name: String,
+    /// At least the requests that the rule would match if all of it could be read.
     pub(crate) matches: Vec<Match>,
     pub(crate) timeout: Millis,
     pub(crate) upgrades: BTreeSet<Upgrade>,
 }
 
-/// The route as far as it is valid, with every fault. With a fault the whole route is to be refused, for a rule that
-/// cannot be matched would leave its requests to a laxer one.
-pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (Option<ValidRoute>, Vec<Diagnostic>) {
+/// The route with every fault. A route with a fault is to refuse all that it covers.
+///
+/// INVARIANT: no fault takes a match away, for its requests would fall to a broader match of another route. What cannot be
+/// read is widened: a host to every host, a path to its literal prefix, methods and headers to all, pods to all of the
+/// namespace.
+pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRoute, Vec<Diagnostic>) {
     let mut faults = Faults::new(object);
     let spec = &route.spec;
-    if spec.workload_selector.match_labels.is_empty() {
+    let selector = if spec.workload_selector.match_labels.is_empty() {
         faults.add(
             "spec.workloadSelector.matchLabels",
             "name at least one label: an empty selector would take every pod",
         );
-    }
+        Selector::Unreadable
+    } else {
+        Selector::Labels(spec.workload_selector.match_labels.clone())
+    };
+    check_annotations(&mut faults, route);
     let mut hostnames = BTreeSet::new();
+    let mut hosts_lost = false;
     for (i, host) in spec.hostnames.iter().enumerate() {
-        let parsed = HostnamePattern::try_from(host.clone());
-        hostnames.extend(faults.take(&format!("spec.hostnames[{i}]"), parsed));
+        let parsed = faults.take(&format!("spec.hostnames[{i}]"), HostnamePattern::try_from(host.clone()));
+        hosts_lost |= parsed.is_none();
+        hostnames.extend(parsed);
     }
     if spec.rules.is_empty() {
         faults.add("spec.rules", "name at least one rule");
@@ -73,23 +96,89 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (Option<Va
                 format!("rule name {:?} stands twice; give each its own", rule.name),
             );
         }
-        rules.extend(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule));
+        rules.push(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule));
     }
     let client_address = validate_client_address(&mut faults, spec.client_address.as_ref());
     let upstream = validate_upstream(&mut faults, &spec.upstream);
-    // A route all of whose hosts are wrong must not turn into one for every host.
-    let hosts_lost = hostnames.is_empty() && !spec.hostnames.is_empty();
-    let valid = upstream.filter(|_| !hosts_lost).map(|upstream| ValidRoute {
+    let mut valid = ValidRoute {
         generation: generation(&route.metadata),
         seniority: Seniority::of(&route.metadata),
-        selector: spec.workload_selector.match_labels.clone(),
+        selector,
         hostnames,
         client_address,
-        upstream,
+        upstream: upstream.unwrap_or(NO_UPSTREAM),
         rules,
         closed: route.metadata.annotations.as_ref().and_then(|all| all.get(CLOSED)).cloned(),
-    });
+    };
+    if valid.rules.is_empty() {
+        valid.rules.push(ValidRule::unreadable("unreadable".to_owned()));
+    }
+    if hosts_lost {
+        valid.cover_every_host();
+    }
     (valid, faults.found)
+}
+
+/// Nothing is ever sent there: it belongs to routes that refuse.
+pub(super) const NO_UPSTREAM: Upstream = Upstream {
+    port: NonZeroU16::MIN,
+    protocol: AppProtocol::Http1,
+    forwarded: ForwardedHeaders::Forwarded,
+    max_connections: NonZeroU64::MIN,
+};
+
+/// Annotations of ours that an ApiRoute can have.
+const ANNOTATIONS: [&str; 1] = [CLOSED];
+
+/// An annotation of ours that nobody knows may be a misspelt [`CLOSED`], and whoever wrote it relies on it.
+fn check_annotations(faults: &mut Faults<'_>, route: &ApiRoute) {
+    for name in route.metadata.annotations.iter().flatten().map(|(name, _)| name) {
+        if name.starts_with("portreeve.dev/") && !ANNOTATIONS.contains(&name.as_str()) {
+            let message = format!("annotation {name} is not known; an ApiRoute can have {}", ANNOTATIONS.join(", "));
+            faults.add(format!("metadata.annotations.{name}"), message);
+        }
+    }
+}
+
+impl ValidRoute {
+    /// Leaves to others whatever they match exactly.
+    pub(crate) fn yield_to_others(&mut self) {
+        for clause in self.rules.iter_mut().flat_map(|rule| &mut rule.matches).filter(|clause| clause.reach.is_claim())
+        {
+            clause.reach = Reach::Remainder;
+        }
+    }
+
+    /// What the rules match is to be refused on every host, for which hosts are meant cannot be told.
+    pub(super) fn cover_every_host(&mut self) {
+        for rule in &mut self.rules {
+            let everywhere = |clause: &Match| Match {
+                path: clause.path.clone(),
+                methods: BTreeSet::new(),
+                headers: BTreeSet::new(),
+                reach: Reach::BarrierOnAnyHost,
+            };
+            let barriers: Vec<_> = rule.matches.iter().map(everywhere).collect();
+            rule.matches.extend(barriers);
+        }
+    }
+}
+
+impl ValidRule {
+    /// A rule of which nothing is known: it may cover any path.
+    pub(super) fn unreadable(name: String) -> Self {
+        Self { name, matches: vec![barrier("/")], timeout: DEFAULT_TIMEOUT, upgrades: BTreeSet::new() }
+    }
+}
+
+/// Whatever is below the part of a path that can be read.
+pub(super) fn barrier(path: &str) -> Match {
+    Match {
+        path: PathMatch::Prefix(CanonicalPath::literal_prefix(path)),
+        methods: BTreeSet::new(),
+        headers: BTreeSet::new(),
+        reach: Reach::Barrier,
+    }
 }
 
 fn validate_client_address(faults: &mut Faults<'_>, spec: Option<&ClientAddressSpec>) -> ClientAddress {
@@ -109,13 +198,14 @@ fn validate_client_address(faults: &mut Faults<'_>, spec: Option<&ClientAddressS
     ClientAddress::Forwarded { header, trusted_proxies }
 }
 
-fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> Option<ValidRule> {
+fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> ValidRule {
     let mut matches = Vec::new();
     for (i, clause) in rule.matches.iter().enumerate() {
         matches.extend(validate_match(faults, &format!("{path}.matches[{i}]"), clause));
     }
     if rule.matches.is_empty() {
         faults.add(format!("{path}.matches"), "name at least one match");
+        matches.push(barrier("/"));
     }
     let timeout = parse_duration(&rule.timeout);
     if timeout.is_none() {
@@ -127,11 +217,14 @@ fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> Option
     let upgrades = rule.upgrades.iter().map(|upgrade| match upgrade {
         UpgradeSpec::WebSocket => Upgrade::WebSocket,
     });
-    Some(ValidRule { name: rule.name.clone(), matches, timeout: timeout?, upgrades: upgrades.collect() })
+    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    ValidRule { name: rule.name.clone(), matches, timeout, upgrades: upgrades.collect() }
 }
 
-fn validate_match(faults: &mut Faults<'_>, path: &str, clause: &MatchSpec) -> Option<Match> {
-    let route_path = faults.take(&format!("{path}.path.value"), validate_path(&clause.path));
+/// The match, or what it covers at least.
+fn validate_match(faults: &mut Faults<'_>, path: &str, clause: &MatchSpec) -> Vec<Match> {
+    let route_path =
+        faults.take(&format!("{path}.path.value"), validate_path_text(clause.path.kind, &clause.path.value));
     let mut methods = BTreeSet::new();
     for (i, method) in clause.methods.iter().enumerate() {
         methods.extend(faults.take(&format!("{path}.methods[{i}]"), Method::try_from(method.clone())));
@@ -140,37 +233,58 @@ fn validate_match(faults: &mut Faults<'_>, path: &str, clause: &MatchSpec) -> Op
     for (i, header) in clause.headers.iter().enumerate() {
         headers.extend(validate_header(faults, &format!("{path}.headers[{i}]"), header));
     }
-    // A clause that lost a method or header would match more than was asked for.
-    let whole =
-        methods.len() == clause.methods.iter().collect::<BTreeSet<_>>().len() && headers.len() == clause.headers.len();
-    route_path.filter(|_| whole).map(|path| Match { path, methods, headers })
+    let all_methods = methods.len() == clause.methods.iter().collect::<BTreeSet<_>>().len();
+    let all_headers = headers.len() == clause.headers.len();
+    let Some(route_path) = route_path else { return vec![barrier(&clause.path.value)] };
+    cover_match(route_path, (methods, all_methods), (headers, all_headers))
 }
 
-fn validate_path(path: &PathMatchSpec) -> Result<PathMatch, portreeve_policy::InvalidPath> {
-    let value = path.value.clone();
-    Ok(match path.kind {
-        PathMatchType::Exact => PathMatch::Exact(CanonicalPath::try_from(value)?),
+/// A match of which these methods and headers could be read, and whether that is all of them. Of what is not known, all
+/// methods with any headers are covered.
+pub(super) fn cover_match(
+    path: PathMatch,
+    (methods, all_methods): (BTreeSet<Method>, bool),
+    (headers, all_headers): (BTreeSet<HeaderMatch>, bool),
+) -> Vec<Match> {
+    let rest = (!all_methods || !all_headers).then(|| Match {
+        path: path.clone(),
+        methods: BTreeSet::new(),
+        headers: BTreeSet::new(),
+        reach: Reach::Remainder,
+    });
+    // Without the headers that it lost it would match more, and without its methods everything.
+    let read = all_headers && (all_methods || !methods.is_empty());
+    let read = read.then_some(Match { path, methods, headers, reach: Reach::Claim });
+    read.into_iter().chain(rest).collect()
+}
+
+pub(super) fn validate_path_text(kind: PathMatchType, value: &str) -> Result<PathMatch, portreeve_policy::InvalidPath> {
+    Ok(match kind {
+        PathMatchType::Exact => PathMatch::Exact(CanonicalPath::parse(value)?),
         PathMatchType::Prefix => {
             // `/orders/` and `/orders` cover the same segments.
-            let trimmed = if value.len() > 1 { value.strip_suffix('/').unwrap_or(&value) } else { &value };
+            let trimmed = if value.len() > 1 { value.strip_suffix('/').unwrap_or(value) } else { value };
             PathMatch::Prefix(CanonicalPath::parse(trimmed)?)
         }
-        PathMatchType::Template => PathMatch::Template(PathTemplate::try_from(value)?),
+        PathMatchType::Template => PathMatch::Template(PathTemplate::try_from(value.to_owned())?),
     })
 }
 
 fn validate_header(faults: &mut Faults<'_>, path: &str, header: &HeaderMatchSpec) -> Option<HeaderMatch> {
-    let name = header.name.to_ascii_lowercase();
+    let parsed = validate_header_text(&header.name, &header.value);
+    parsed.map_err(|(field, message)| faults.add(format!("{path}.{field}"), message)).ok()
+}
+
+/// The match, or the field that is wrong and why.
+pub(super) fn validate_header_text(name: &str, value: &str) -> Result<HeaderMatch, (&'static str, String)> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     if name.is_empty() || !name.bytes().all(token) {
-        faults.add(format!("{path}.name"), format!("{:?} is not a field name: letters, digits and '-'", header.name));
-        return None;
+        return Err(("name", format!("{name:?} is not a field name: letters, digits and '-'")));
     }
-    if header.value.is_empty() || header.value.bytes().any(|b| b.is_ascii_control()) {
-        faults.add(format!("{path}.value"), "a value to compare with is not empty and has no control characters");
-        return None;
+    if value.is_empty() || value.bytes().any(|b| b.is_ascii_control()) {
+        return Err(("value", "a value to compare with is not empty and has no control characters".to_owned()));
     }
-    Some(HeaderMatch { name, value: header.value.clone() })
+    Ok(HeaderMatch { name: name.to_ascii_lowercase(), value: value.to_owned() })
 }
 
 fn validate_upstream(faults: &mut Faults<'_>, upstream: &UpstreamSpec) -> Option<Upstream> {

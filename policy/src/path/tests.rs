@@ -85,3 +85,22 @@ proptest! {
         prop_assert!(PathTemplate::try_from(text).map_or(true, |template| !template.segments().is_empty()));
     }
 }
+
+#[test]
+fn c5_the_literal_prefix_covers_every_path_that_a_text_could_mean() {
+    for (text, prefix) in [
+        ("/orders/{id}.json", "/orders"),
+        ("/orders/{id}/lines", "/orders"),
+        ("/orders/%zz", "/orders"),
+        ("/orders/../admin", "/orders"),
+        ("/orders//x", "/orders"),
+        ("/orders/", "/orders"),
+        ("/or ders/x", "/"),
+        ("orders", "/"),
+        ("", "/"),
+        ("/", "/"),
+        ("/{id}", "/"),
+    ] {
+        assert_eq!(CanonicalPath::literal_prefix(text).as_str(), prefix, "{text}");
+    }
+}

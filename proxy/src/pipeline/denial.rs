@@ -82,6 +82,7 @@ impl Denial {
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
                 RefusalReason::Closed => "closed",
+                RefusalReason::Conflicted => "conflicted",
                 RefusalReason::InvalidPolicy => "invalid_policy",
                 RefusalReason::InvalidRoute => "invalid_route",
                 RefusalReason::NoPolicy => "no_policy",

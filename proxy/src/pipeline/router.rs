@@ -4,11 +4,14 @@
 //! Order: the exact host, then the longest wildcard, then any host. Within a host: Exact, then Template and Prefix by
 //! their segments from the left, a literal before a parameter, a longer path before a shorter one. Within one path: a
 //! match with more headers, then one that names methods, then the older rule.
+//!
+//! Matches that a fault left unclear ([`Reach`]) refuse at least what they would cover if they could be read: a remainder
+//! stands behind its equals, a barrier before everything but an Exact match.
 
 use std::collections::{BTreeSet, HashMap};
 
 use http::HeaderMap;
-use portreeve_policy::{CanonicalPath, Hostname, HostnamePattern, Match, PathMatch, TemplateSegment};
+use portreeve_policy::{CanonicalPath, Hostname, HostnamePattern, Match, PathMatch, Reach, TemplateSegment};
 
 /// Finds rules; `T` says which rule.
 #[derive(Debug)]
@@ -16,10 +19,16 @@ pub(super) struct Router<T> {
     exact: HashMap<Hostname, Paths<T>>,
     wildcard: HashMap<Hostname, Paths<T>>,
     any: Paths<T>,
+    /// Barriers of routes whose hostnames could not be read.
+    everywhere: Option<Node<T>>,
 }
 
+/// What is claimed on one host, and what is closed there.
 #[derive(Debug)]
-struct Paths<T>(Node<T>);
+struct Paths<T> {
+    claims: Node<T>,
+    barriers: Option<Node<T>>,
+}
 
 #[derive(Debug)]
 struct Node<T> {
@@ -64,13 +73,23 @@ impl<T> Default for Node<T> {
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths(Node::default()) }
+        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default(), everywhere: None }
+    }
+}
+
+impl<T> Default for Paths<T> {
+    fn default() -> Self {
+        Self { claims: Node::default(), barriers: None }
     }
 }
 
 impl<T: Copy> Router<T> {
     /// Adds a clause for these hosts; without hosts, for any. Clauses are added in order of age.
     pub(super) fn insert<'a>(&mut self, hosts: impl Iterator<Item = &'a HostnamePattern>, clause: &Match, target: T) {
+        if clause.reach == Reach::BarrierOnAnyHost {
+            self.everywhere.get_or_insert_default().insert(clause, target);
+            return;
+        }
         let mut hosts = hosts.peekable();
         if hosts.peek().is_none() {
             self.any.insert(clause, target);
@@ -80,31 +99,69 @@ impl<T: Copy> Router<T> {
                 HostnamePattern::Exact(name) => (&mut self.exact, name),
                 HostnamePattern::Wildcard(name) => (&mut self.wildcard, name),
             };
-            table.entry(name.clone()).or_insert_with(|| Paths(Node::default())).insert(clause, target);
+            table.entry(name.clone()).or_default().insert(clause, target);
         }
     }
 
     /// Finds the rule for a request.
     pub(super) fn route(&self, wanted: &Wanted<'_>) -> Routed<T> {
         let mut methods = BTreeSet::new();
-        for paths in self.tables(wanted.host) {
-            if let Some(target) = paths.find(wanted, &mut methods) {
-                return Routed::Found(target);
+        for (place, paths) in self.tables(wanted.host) {
+            if let Some(Hit { target, exact }) = paths.find(wanted, &mut methods) {
+                let barrier = self.everywhere.as_ref().filter(|_| !exact || place == Place::Wider);
+                let closed = barrier.and_then(|barriers| barriers.covering(wanted));
+                return Routed::Found(closed.unwrap_or(target));
             }
         }
         if methods.is_empty() { Routed::NotFound } else { Routed::MethodNotAllowed(methods.into_iter().collect()) }
     }
 
-    fn tables<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = &'a Paths<T>> {
+    fn tables<'a>(&'a self, host: &'a Hostname) -> impl Iterator<Item = (Place, &'a Paths<T>)> {
         let parents = std::iter::successors(host.as_str().split_once('.'), |(_, rest)| rest.split_once('.'));
         let wildcards = parents.filter_map(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(host).into_iter().chain(wildcards).chain([&self.any])
+        let exact = self.exact.get(host).map(|paths| (Place::ExactHost, paths));
+        exact.into_iter().chain(wildcards.chain([&self.any]).map(|paths| (Place::Wider, paths)))
     }
+}
+
+/// Which table of hosts a match was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    ExactHost,
+    Wider,
+}
+
+/// A match that was found.
+struct Hit<T> {
+    target: T,
+    /// Whether its path is an Exact one.
+    exact: bool,
 }
 
 impl<T: Copy> Paths<T> {
     fn insert(&mut self, clause: &Match, target: T) {
-        let mut node = &mut self.0;
+        match clause.reach {
+            Reach::Claim | Reach::Remainder => self.claims.insert(clause, target),
+            Reach::Barrier | Reach::BarrierOnAnyHost => self.barriers.get_or_insert_default().insert(clause, target),
+        }
+    }
+
+    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<Hit<T>> {
+        let found = self.claims.find(wanted.path.as_str().get(1..), wanted, methods).map(|candidate| {
+            let exact = matches!(candidate.clause.path, PathMatch::Exact(_));
+            Hit { target: candidate.target, exact }
+        });
+        let closed = match (&found, &self.barriers) {
+            (Some(Hit { exact: true, .. }), _) | (_, None) => None,
+            (_, Some(barriers)) => barriers.covering(wanted),
+        };
+        closed.map(|target| Hit { target, exact: false }).or(found)
+    }
+}
+
+impl<T: Copy> Node<T> {
+    fn insert(&mut self, clause: &Match, target: T) {
+        let mut node = self;
         match &clause.path {
             PathMatch::Exact(path) => {
                 for segment in path.segments() {
@@ -129,18 +186,21 @@ impl<T: Copy> Paths<T> {
         let candidate = Candidate { clause: clause.clone(), target };
         let list = if matches!(clause.path, PathMatch::Prefix(_)) { &mut node.prefix } else { &mut node.whole };
         list.push(candidate);
-        list.sort_by_key(|held| (std::cmp::Reverse(held.clause.headers.len()), held.clause.methods.is_empty()));
+        list.sort_by_key(|held| {
+            let Match { path: _, methods, headers, reach } = &held.clause;
+            (std::cmp::Reverse(headers.len()), !reach.is_claim(), methods.is_empty())
+        });
     }
 
-    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
-        self.0.find(wanted.path.as_str().get(1..), wanted, methods)
+    /// The barrier that a request meets; it looks at the path alone.
+    fn covering(&self, wanted: &Wanted<'_>) -> Option<T> {
+        let found = self.find(wanted.path.as_str().get(1..), wanted, &mut BTreeSet::new());
+        found.map(|candidate| candidate.target)
     }
-}
 
-impl<T: Copy> Node<T> {
     /// `rest` is what is left of the path after the slash; `None` when it is used up. The depth is bounded by the
     /// depth of the table, not by the request.
-    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
+    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<&Candidate<T>> {
         let deeper = match rest {
             None => first(&self.whole, wanted, methods),
             Some(rest) => {
@@ -157,8 +217,13 @@ impl<T: Copy> Node<T> {
     }
 }
 
-fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<T> {
-    for Candidate { clause, target } in list {
+fn first<'a, T>(
+    list: &'a [Candidate<T>],
+    wanted: &Wanted<'_>,
+    methods: &mut BTreeSet<String>,
+) -> Option<&'a Candidate<T>> {
+    for candidate in list {
+        let clause = &candidate.clause;
         let headers = clause.headers.iter().all(|header| {
             let mut lines = wanted.headers.get_all(&header.name).iter();
             lines.next().is_some_and(|line| line.as_bytes() == header.value.as_bytes()) && lines.next().is_none()
@@ -167,7 +232,7 @@ fn first<T: Copy>(list: &[Candidate<T>], wanted: &Wanted<'_>, methods: &mut BTre
             continue;
         }
         if clause.methods.is_empty() || clause.methods.iter().any(|method| method.as_str() == wanted.method) {
-            return Some(*target);
+            return Some(candidate);
         }
         methods.extend(clause.methods.iter().map(ToString::to_string));
     }

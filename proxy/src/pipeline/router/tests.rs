@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use portreeve_policy::{HeaderMatch, Method, PathTemplate};
+use portreeve_policy::{HeaderMatch, Method, PathTemplate, Reach};
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn clause(path: &str, methods: &[&str]) -> Match {
         (_, path) => PathMatch::Template(PathTemplate::try_from(path.to_owned()).unwrap()),
     };
     let methods = methods.iter().map(|method| Method::try_from((*method).to_owned()).unwrap()).collect();
-    Match { path, methods, headers: BTreeSet::new() }
+    Match { path, methods, headers: BTreeSet::new(), reach: Reach::Claim }
 }
 
 fn hosts(hosts: &[&str]) -> Vec<HostnamePattern> {
@@ -110,5 +110,62 @@ fn a_header_match_wants_exactly_one_line_p9() {
         }
         let wanted = Wanted { host: &host, path: &path, method: "GET", headers: &headers };
         assert_eq!(table.route(&wanted), Routed::Found(target), "{lines:?}");
+    }
+}
+
+fn reaching(reach: Reach, clause: Match) -> Match {
+    Match { reach, ..clause }
+}
+
+#[test]
+fn c5_a_barrier_stands_before_everything_but_an_exact_match() {
+    let table = router(&[
+        (&["a.test"], clause("prefix /", &[]), "site"),
+        (&["a.test"], clause("template /orders/{id}", &[]), "template"),
+        (&["a.test"], clause("exact /orders/new", &[]), "exact"),
+        (&[], clause("prefix /", &[]), "any"),
+        (&["a.test"], reaching(Reach::Barrier, clause("prefix /orders", &[])), "closed"),
+    ]);
+    for (host, path, target) in [
+        ("a.test", "/", "site"),
+        ("a.test", "/orders", "closed"),
+        ("a.test", "/orders/7", "closed"),
+        ("a.test", "/orders/new", "exact"),
+        ("a.test", "/orders/new/lines", "closed"),
+        ("b.test", "/orders/7", "any"),
+    ] {
+        assert_eq!(route(&table, "GET", host, path), Routed::Found(target), "{host}{path}");
+    }
+}
+
+#[test]
+fn c5_hosts_that_cannot_be_read_close_their_paths_on_every_host() {
+    let table = router(&[
+        (&["a.test"], clause("prefix /", &[]), "site"),
+        (&["a.test"], clause("exact /orders", &[]), "exact"),
+        (&["*.test"], clause("exact /orders", &[]), "wildcard"),
+        (&[], clause("exact /orders", &[]), "any"),
+        (&[], reaching(Reach::BarrierOnAnyHost, clause("prefix /orders", &[])), "closed"),
+    ]);
+    for (host, path, target) in [
+        ("a.test", "/orders", "exact"),
+        ("a.test", "/orders/7", "closed"),
+        ("b.test", "/orders", "closed"),
+        ("b.other", "/orders", "closed"),
+        ("a.test", "/stock", "site"),
+    ] {
+        assert_eq!(route(&table, "GET", host, path), Routed::Found(target), "{host}{path}");
+    }
+}
+
+#[test]
+fn c5_a_remainder_stands_behind_its_equals_and_before_what_is_broader() {
+    let table = router(&[
+        (&[], reaching(Reach::Remainder, clause("exact /orders", &["GET", "POST"])), "rest"),
+        (&[], clause("exact /orders", &["GET"]), "older"),
+        (&[], clause("prefix /", &[]), "site"),
+    ]);
+    for (method, target) in [("GET", "older"), ("POST", "rest"), ("DELETE", "site")] {
+        assert_eq!(route(&table, method, "a.test", "/orders"), Routed::Found(target), "{method}");
     }
 }

@@ -1,0 +1,80 @@
+//! Targets that do not exist. A name that was changed on one side only leaves a rule without the policy that was meant for
+//! it; what less specific policies say there is not what its owner relies on.
+
+use std::collections::BTreeMap;
+
+use portreeve_policy::{Authentication, NamespacedName};
+
+use super::{Blocks, PolicyState};
+use crate::validate::{Target, ValidRoute};
+
+/// A policy with a target that does not exist, and which rules it could have been meant for.
+pub(super) struct Dangling<'a> {
+    pub(super) policy: &'a PolicyState,
+    pub(super) message: String,
+    /// The route, where that exists and only its rule does not.
+    route: Option<String>,
+    /// The rule's name, where the target has one and its route does not exist.
+    rule: Option<&'a str>,
+    /// How specific the target is.
+    rank: usize,
+    guards_caller: bool,
+    guards_action: bool,
+}
+
+/// Ranks of the places of a policy: overrides of the namespace, rule, route, defaults of the namespace.
+const RULE: usize = 1;
+const ROUTE: usize = 2;
+
+impl<'a> Dangling<'a> {
+    /// `None` for a policy that guards nothing: without it nothing is more open.
+    pub(super) fn new(
+        policy: &'a PolicyState,
+        target: &'a Target,
+        missing: &str,
+        routes: &BTreeMap<NamespacedName, ValidRoute>,
+    ) -> Option<Self> {
+        let (guards_caller, guards_action) = match &policy.blocks {
+            Blocks::Broken(_) => (true, true),
+            Blocks::Settled { authentication, authorization } => {
+                (authentication.as_ref().is_some_and(|who| *who != Authentication::Anonymous), authorization.is_some())
+            }
+        };
+        if policy.mode == portreeve_crds::v1alpha1::PolicyMode::Shadow || !(guards_caller || guards_action) {
+            return None;
+        }
+        let namespace = policy.name.namespace();
+        let known = |route: &str| NamespacedName::new(namespace, route).is_ok_and(|name| routes.contains_key(&name));
+        let (route, rule, rank) = match target {
+            Target::Route(_) => (None, None, ROUTE),
+            Target::Rule(route, _) if known(route) => (Some(route.clone()), None, RULE),
+            Target::Rule(_, rule) => (None, Some(rule.as_str()), RULE),
+            Target::Namespace | Target::Unclear(_) => return None,
+        };
+        let message = format!(
+            "ApiPolicy {}: {missing}; until then, rules that it could be meant for and that no policy as specific covers \
+             are refused",
+            policy.name
+        );
+        Some(Self { policy, message, route, rule, rank, guards_caller, guards_action })
+    }
+
+    /// Whether the policy could have been meant for this rule, and nothing as specific says what it would have said.
+    /// `places` has the policy of each rank.
+    pub(super) fn may_mean(&self, route: &NamespacedName, rule: &str, places: &[Option<&PolicyState>]) -> bool {
+        let here = self.policy.name.namespace() == route.namespace()
+            && self.route.as_deref().is_none_or(|named| named == route.name())
+            && self.rule.is_none_or(|named| named == rule);
+        let as_specific = || places.iter().take(self.rank.saturating_add(1)).flatten();
+        let says = |block: fn(&Blocks) -> bool| as_specific().any(|policy| block(&policy.blocks));
+        let caller = says(|blocks| match blocks {
+            Blocks::Broken(_) => true,
+            Blocks::Settled { authentication, .. } => authentication.is_some(),
+        });
+        let action = says(|blocks| match blocks {
+            Blocks::Broken(_) => true,
+            Blocks::Settled { authorization, .. } => authorization.is_some(),
+        });
+        here && ((self.guards_caller && !caller) || (self.guards_action && !action))
+    }
+}
