@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -37,6 +37,9 @@ conformance: ## published vectors through the library and through a running prox
 
 exchange: ## tokens of partners at a real token service, by all three grants
 	@$(PYTHON) e2e/exchange/run
+
+mutate: ## damages every golden input; no fault may open anything; PAIRS and SEED
+	@cargo run -q --release -p portreeve-e2e --bin mutate -- $(PAIRS) $(SEED)
 
 outages: ## every row of docs/outages.md, with a fault proxy between real parts
 	@$(PYTHON) e2e/outages/run

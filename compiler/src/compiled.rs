@@ -212,8 +212,7 @@ impl Compiler<'_> {
         }
         for (namespace, stray) in self.strays(ObjectKind::ApiRoute) {
             let Some(name) = free_name(&namespace, |name| routes.contains_key(name)) else { continue };
-            let mut route = unreadable_route(&stray.value);
-            route.yield_to_others();
+            let route = ValidRoute { seniority: Seniority::oldest(), ..unreadable_route(&stray.value) };
             routes.insert(name, (route, Some(stray.message.clone())));
         }
         routes
@@ -247,7 +246,7 @@ impl Compiler<'_> {
             let Some(name) = free_name(&namespace, taken) else { continue };
             let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
             let state = unreadable_policy(name, &stray.value, refusal);
-            states.push(PolicyState { seniority: Seniority::youngest(), ..state });
+            states.push(PolicyState { seniority: Seniority::oldest(), ..state });
         }
         states
     }

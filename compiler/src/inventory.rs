@@ -161,6 +161,19 @@ impl Inventory {
         Ok(())
     }
 
+    /// Puts an object that cannot be told in the place of one of the same name.
+    pub(crate) fn replace_by_unreadable(&mut self, unreadable: Unreadable) {
+        if let Ok(name) = NamespacedName::new(&unreadable.object.namespace, &unreadable.object.name) {
+            match unreadable.object.kind {
+                ObjectKind::ApiPolicy => drop(self.policies.remove(&name)),
+                ObjectKind::ApiRoute => drop(self.routes.remove(&name)),
+                ObjectKind::ClientRegistration => drop(self.registrations.remove(&name)),
+                ObjectKind::TokenService => drop(self.token_services.remove(&name)),
+            }
+        }
+        self.insert_unreadable(unreadable);
+    }
+
     /// Adds an object that could not be read.
     pub fn insert_unreadable(&mut self, unreadable: Unreadable) {
         self.unreadable.insert(unreadable.object.clone(), Arc::new(unreadable));

@@ -11,7 +11,7 @@ mod stray;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use identity::{Identity, identity};
-use portreeve_crds::{API_VERSION, ObjectKind, ObjectRef, read_object};
+use portreeve_crds::{API_VERSION, ObjectKind, ObjectRef, Unreadable, read_object};
 use serde_json::Value;
 
 use crate::{Diagnostic, Inventory};
@@ -171,11 +171,7 @@ impl Manifests {
         }
         let place = document.place("metadata.name");
         if let Some(first) = self.taken(&format!("{API_VERSION} {kind} {namespace}/{name}"), &place) {
-            let message = format!(
-                "duplicate {kind} {namespace}/{name}, first at {first}; the first one is in force, and what this one \
-                 covers beside it is refused: rename or remove it"
-            );
-            self.stray(document, "metadata.name", message, &value);
+            self.duplicate(document, &value, &format!("duplicate {kind} {namespace}/{name}, first at {first}"));
             return;
         }
         match read_object(value.clone()) {
@@ -194,6 +190,26 @@ impl Manifests {
                 self.inventory.insert_unreadable(*unreadable);
             }
         }
+    }
+
+    /// A second object of a name. One that says the same changes nothing. Of two that differ nobody can tell which one was
+    /// to be called so: routes and policies refuse what either covers, and of the other kinds the first one stays.
+    fn duplicate(&mut self, document: &Document<'_>, value: &Value, told: &str) {
+        let place = document.place("metadata.name");
+        let Some(object) = ObjectRef::of_value(value) else { return };
+        let first = self.sources.get(&object).and_then(Source::document).unwrap_or_default();
+        if first.get("spec") == value.get("spec") {
+            self.faults.push(ManifestFault { place, message: format!("{told}; remove one of the two") });
+            return;
+        }
+        let message = format!("{told}; what the two cover is refused: rename or remove one");
+        if matches!(object.kind, ObjectKind::ApiPolicy | ObjectKind::ApiRoute) {
+            let path = "metadata.name".to_owned();
+            let message = message.clone();
+            let unreadable = Unreadable { object, path, message, understood: None, value: first };
+            self.inventory.replace_by_unreadable(unreadable);
+        }
+        self.stray(document, "metadata.name", message, value);
     }
 
     /// Namespace and name, or a fault.
@@ -233,6 +249,14 @@ impl Manifests {
         let strays = stray::strays_of_text(fault.text, &fault_here.to_string());
         self.inventory.strays.extend(strays.into_iter().map(Arc::new));
         self.faults.push(fault_here);
+    }
+}
+
+impl Source {
+    /// The object again, as it came.
+    fn document(&self) -> Option<Value> {
+        let (documents, _) = node::parse_all(&self.text);
+        Some(documents.get(self.document)?.at(self.within.trim_end_matches('.'))?.to_value())
     }
 }
 

@@ -40,9 +40,9 @@ impl Seniority {
         }
     }
 
-    /// Behind every object.
-    pub(crate) fn youngest() -> Self {
-        Self { created: i64::MAX, name: String::new() }
+    /// Before every object: of one whose age cannot be told, nobody may take the place.
+    pub(crate) fn oldest() -> Self {
+        Self { created: i64::MIN, name: String::new() }
     }
 
     /// The same for an object that cannot be read.

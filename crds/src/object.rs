@@ -173,6 +173,11 @@ impl ObjectRef {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
+    /// Names the object that a value holds; `None` for a kind that is not ours.
+    pub fn of_value(value: &Value) -> Option<Self> {
+        Some(Self::of(ObjectKind::parse(value.get("kind")?.as_str()?)?, value))
+    }
+
     fn of(kind: ObjectKind, value: &Value) -> Self {
         let text =
             |field: &str| value.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).unwrap_or_default();

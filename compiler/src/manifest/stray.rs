@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use portreeve_crds::{GROUP, ObjectKind};
+use portreeve_policy::NamespacedName;
 use serde_json::Value;
 
 use crate::Stray;
@@ -56,9 +57,16 @@ pub(super) fn read_name(value: &Value) -> Result<(String, String), (String, Stri
     };
     match metadata.get("namespace") {
         None => Ok(("default".to_owned(), name.clone())),
-        Some(Value::String(namespace)) => Ok((namespace.clone(), name.clone())),
-        Some(_) => Err(("metadata.namespace".to_owned(), "metadata.namespace is a text".to_owned())),
+        Some(Value::String(namespace)) if is_namespace(namespace) => Ok((namespace.clone(), name.clone())),
+        Some(_) => {
+            let message = "metadata.namespace is the name of a namespace: lower-case letters, digits and '-'";
+            Err(("metadata.namespace".to_owned(), message.to_owned()))
+        }
     }
+}
+
+fn is_namespace(text: &str) -> bool {
+    NamespacedName::new(text, "any").is_ok()
 }
 
 /// What a document may be; nothing for one that cannot be ours.
@@ -102,7 +110,7 @@ fn stray(namespace: Option<String>, kind: Option<ObjectKind>, value: &Value, mes
 fn namespaces(value: &Value) -> BTreeSet<Option<String>> {
     let Some(metadata) = value.get("metadata").and_then(Value::as_object) else { return BTreeSet::from([None]) };
     match metadata.get("namespace") {
-        Some(Value::String(namespace)) => BTreeSet::from([Some(namespace.clone())]),
+        Some(Value::String(namespace)) if is_namespace(namespace) => BTreeSet::from([Some(namespace.clone())]),
         Some(_) => BTreeSet::from([None]),
         None => {
             // Each field that nobody knows can be the namespace, misspelt.
@@ -132,7 +140,8 @@ pub(super) fn strays_of_text(text: &str, message: &str) -> Vec<Stray> {
         namespaces.insert(Some(name).filter(|name| !name.is_empty()));
     }
     if namespaces.is_empty() {
-        namespaces.insert(Some("default".to_owned()));
+        // It may have been cut before it said.
+        namespaces.insert(None);
     }
     namespaces.into_iter().map(|namespace| stray(namespace, None, &Value::Null, message)).collect()
 }

@@ -75,7 +75,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
         );
         Selector::Unreadable
     } else {
-        Selector::Labels(spec.workload_selector.match_labels.clone())
+        validate_labels(&mut faults, &spec.workload_selector.match_labels)
     };
     check_annotations(&mut faults, route);
     let mut hostnames = BTreeSet::new();
@@ -119,6 +119,25 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
     (valid, faults.found)
 }
 
+/// Labels that no pod can carry would take the route from every pod.
+fn validate_labels(faults: &mut Faults<'_>, labels: &BTreeMap<String, String>) -> Selector {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let word = |text: &str| {
+        let ends = text.bytes().next().into_iter().chain(text.bytes().next_back());
+        text.len() <= 63 && text.bytes().all(inner) && ends.into_iter().all(|b| b.is_ascii_alphanumeric())
+    };
+    let mut all = true;
+    for (name, value) in labels {
+        let bare = name.rsplit('/').next().unwrap_or_default();
+        if bare.is_empty() || !word(bare) || !word(value) {
+            all = false;
+            let message = format!("{name}={value} is not a label: at most 63 letters, digits, '-', '_' and '.' each");
+            faults.add(format!("spec.workloadSelector.matchLabels.{name}"), message);
+        }
+    }
+    if all { Selector::Labels(labels.clone()) } else { Selector::Unreadable }
+}
+
 /// Nothing is ever sent there: it belongs to routes that refuse.
 pub(super) const NO_UPSTREAM: Upstream = Upstream {
     port: NonZeroU16::MIN,
@@ -141,14 +160,6 @@ fn check_annotations(faults: &mut Faults<'_>, route: &ApiRoute) {
 }
 
 impl ValidRoute {
-    /// Leaves to others whatever they match exactly.
-    pub(crate) fn yield_to_others(&mut self) {
-        for clause in self.rules.iter_mut().flat_map(|rule| &mut rule.matches).filter(|clause| clause.reach.is_claim())
-        {
-            clause.reach = Reach::Remainder;
-        }
-    }
-
     /// What the rules match is to be refused on every host, for which hosts are meant cannot be told.
     pub(super) fn cover_every_host(&mut self) {
         for rule in &mut self.rules {

@@ -1,0 +1,283 @@
+//! Decides requests before and after a mistake, through the proxy's own pipeline.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, client::conn::http1::SendRequest, service::service_fn};
+use hyper_util::rt::TokioIo;
+use portreeve_policy::{HostnamePattern, NamespacedName, PathMatch, Route, Snapshot, TemplateSegment, Upstream};
+use portreeve_proxy::{
+    authn::{CredentialContext, CredentialMemory, TokenDigester},
+    authz::Permitted,
+    clock::{Clock, SharedClock, UnixMillis},
+    pipeline::{
+        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Metrics, Records,
+        Runtime, Scheme, SharedRuntime, UpstreamFault, build,
+    },
+};
+use serde_json::{Value, json};
+
+use super::{Case, Draw, case::Made, edits::Edit};
+
+/// The public half of the key that signs the tokens of the requests.
+pub(super) const KEY_X: &str = "6kpsY-KcUgq-9VB7Ey7F-ZVHdq6-vnuSQh7qaRRG0iw";
+
+/// Requests that are compared for one mistake and one pod.
+const REQUESTS: usize = 48;
+
+/// A time at which every token of the requests counts.
+struct Fixed;
+
+const NOW: u64 = 1_790_000_000;
+
+impl Clock for Fixed {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(NOW.saturating_mul(1000))
+    }
+}
+
+/// An application that answers everything.
+struct Constant;
+
+impl Dispatch for Constant {
+    async fn send(
+        &self,
+        _: &Upstream,
+        request: Permitted<Request<Incoming>>,
+        _: tokio::time::Instant,
+    ) -> Result<Response<AnswerBody>, UpstreamFault> {
+        drop(request.into_inner());
+        Ok(Response::new(AnswerBody::full(Bytes::from_static(b"ok"))))
+    }
+}
+
+/// A request, as far as the cases differ.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    method: &'static str,
+    host: String,
+    path: String,
+    token: Option<String>,
+}
+
+/// A case before any mistake.
+pub(super) struct Known {
+    faults: BTreeSet<String>,
+    /// For each pod, every request that is refused.
+    refused: BTreeMap<NamespacedName, Vec<Asked>>,
+}
+
+/// What became of a mistake.
+pub(super) struct Outcome {
+    /// Whether the compiler found a fault that was not there before.
+    pub(super) faulty: bool,
+    pub(super) pairs: u64,
+    pub(super) opened: Vec<String>,
+}
+
+/// A proxy's pipeline, and a client of it.
+pub(super) struct Judge {
+    runtime: SharedRuntime,
+    context: BuildContext,
+    client: SendRequest<Empty<Bytes>>,
+}
+
+impl Judge {
+    /// Starts both; must run within a `LocalSet`.
+    pub(super) async fn start() -> Result<Self> {
+        let clock: SharedClock = Arc::new(Fixed);
+        let metrics = Metrics::new()?;
+        let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone() };
+        let runtime: SharedRuntime = Arc::new(Arc::new(Runtime::refusing()).into());
+        let credentials = || CredentialContext {
+            memory: Arc::new(CredentialMemory::new(&[1; 32])),
+            digester: TokenDigester::new(&[3; 64]),
+            clock: Arc::clone(&clock),
+        };
+        let gate = Rc::new(Gate::new(GateParts {
+            runtime: Arc::clone(&runtime),
+            dispatch: Constant,
+            records: Records::start(std::io::sink(), metrics.records_dropped.clone())?,
+            credentials: credentials(),
+            on_trial: credentials(),
+            ids: DecisionIds::new(0),
+            access_log: AccessLog::Off,
+            unknown_keys: tokio::sync::mpsc::channel(16).0,
+            metrics,
+            clock,
+        }));
+        let connection = Rc::new(Connection {
+            peer: SocketAddr::from(([127, 0, 0, 1], 9)),
+            scheme: Scheme::Http,
+            certificates: None,
+            framing: Arc::default(),
+        });
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));
+            async move { Ok::<_, Infallible>(gate.handle(request, connection).await) }
+        });
+        let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
+        drop(tokio::task::spawn_local(server));
+        let (client, driver) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+        drop(tokio::task::spawn_local(driver));
+        Ok(Self { runtime, context, client })
+    }
+
+    /// Decides every request of a case.
+    pub(super) async fn know(&mut self, case: &Case) -> Result<Known> {
+        let Made { compiled, faults } = case.compile(&case.text())?;
+        let asked = requests(case, compiled.routes.values().map(AsRef::as_ref));
+        let mut refused = BTreeMap::new();
+        for (pod, snapshot) in &compiled.snapshots {
+            self.load(snapshot);
+            let mut found = Vec::new();
+            for one in &asked {
+                if !self.permits(one).await? {
+                    found.push(one.clone());
+                }
+            }
+            refused.insert(pod.clone(), found);
+        }
+        Ok(Known { faults: faults.into_iter().collect(), refused })
+    }
+
+    /// Decides some of the requests that were refused before.
+    pub(super) async fn compare(
+        &mut self,
+        case: &Case,
+        known: &Known,
+        edit: &Edit,
+        draw: &mut Draw,
+    ) -> Result<Outcome> {
+        let Made { compiled, faults } = case.compile(&edit.text)?;
+        // An object of another name is another object, whose faults read otherwise.
+        let renamed = edit.kind.ends_with("/metadata/name") || edit.kind.ends_with("/metadata/namespace");
+        let new = |fault: &String| !known.faults.contains(fault) && (!renamed || fault.contains("metadata."));
+        let faulty = faults.iter().any(new);
+        let mut outcome = Outcome { faulty, pairs: 0, opened: Vec::new() };
+        for (pod, refused) in &known.refused {
+            let Some(snapshot) = compiled.snapshots.get(pod) else { continue };
+            self.load(snapshot);
+            for _ in 0..REQUESTS.min(refused.len()) {
+                let Some(one) = refused.get(draw.below(refused.len())) else { continue };
+                outcome.pairs = outcome.pairs.saturating_add(1);
+                if self.permits(one).await? {
+                    let caller = if one.token.is_some() { "a token" } else { "nobody" };
+                    outcome.opened.push(format!("{pod}: {} {}{} by {caller}", one.method, one.host, one.path));
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn load(&self, snapshot: &Snapshot) {
+        let (runtime, _) = build(snapshot, 1, &Runtime::refusing(), &self.context);
+        self.runtime.store(Arc::new(runtime));
+    }
+
+    async fn permits(&mut self, asked: &Asked) -> Result<bool> {
+        let mut request = Request::builder().method(asked.method).uri(&asked.path).header("host", &asked.host);
+        if let Some(token) = &asked.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.client.ready().await?;
+        let answer = self.client.send_request(request.body(Empty::new())?).await?;
+        let permitted = answer.status() == 200;
+        drop(answer.into_body().collect().await?);
+        Ok(permitted)
+    }
+}
+
+/// Requests at and around everything that the routes match, by nobody, by a caller without scopes, and by one with all.
+fn requests<'a>(case: &Case, routes: impl Iterator<Item = &'a Route>) -> Vec<Asked> {
+    let mut hosts = BTreeSet::from(["other.test".to_owned(), "orders.example.com".to_owned()]);
+    let mut paths = BTreeSet::from(["/".to_owned(), "/elsewhere".to_owned()]);
+    for route in routes {
+        for host in &route.hostnames {
+            hosts.insert(match host {
+                HostnamePattern::Exact(name) => name.to_string(),
+                HostnamePattern::Wildcard(domain) => format!("a.{domain}"),
+            });
+        }
+        for clause in route.rules.iter().flat_map(|rule| &rule.matches) {
+            let path = match &clause.path {
+                PathMatch::Exact(path) | PathMatch::Prefix(path) => path.to_string(),
+                PathMatch::Template(template) => {
+                    let segments = template.segments().iter().map(|segment| match segment {
+                        TemplateSegment::Literal(text) => format!("/{text}"),
+                        TemplateSegment::Parameter(_) => "/7".to_owned(),
+                    });
+                    segments.collect()
+                }
+            };
+            paths.insert(format!("{}/more", path.trim_end_matches('/')));
+            paths.insert(path);
+        }
+    }
+    let tokens = [None, Some(token(case, false)), Some(token(case, true))];
+    let mut found = Vec::new();
+    for host in &hosts {
+        for path in &paths {
+            for method in ["GET", "POST", "DELETE"] {
+                for token in &tokens {
+                    found.push(Asked { method, host: host.clone(), path: path.clone(), token: token.clone() });
+                }
+            }
+        }
+    }
+    found
+}
+
+fn token(case: &Case, with_scopes: bool) -> String {
+    let (mut audiences, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for document in &case.documents {
+        texts(document, &["audiences"], &mut audiences);
+        texts(document, &["allOf", "anyOf"], &mut asked);
+    }
+    let scope = if with_scopes { asked.into_iter().collect::<Vec<_>>().join(" ") } else { String::new() };
+    let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"}).to_string();
+    let claims = json!({
+        "iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "aud": audiences, "iat": NOW,
+        "exp": NOW.saturating_add(3600), "jti": "1", "scope": scope, "tenant": "acme", "roles": ["clerk"],
+    });
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signature =
+        Ed25519KeyPair::from_seed_unchecked(&[7; 32]).map(|key| key.sign(message.as_bytes()).as_ref().to_vec());
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.unwrap_or_default()))
+}
+
+/// Texts in lists of these names, anywhere in a value.
+fn texts(value: &Value, names: &[&str], found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| texts(item, names, found)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                let list = member.as_array().filter(|_| names.contains(&name.as_str()));
+                found.extend(list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+                texts(member, names, found);
+            }
+        }
+        Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The key of the requests is the one whose public half the cases have.
+pub(super) fn check_key() -> Result<()> {
+    use aws_lc_rs::signature::KeyPair as _;
+    let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).ok().context("a seed has 32 bytes")?;
+    let public = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+    anyhow::ensure!(public == KEY_X, "the public half is {public}");
+    Ok(())
+}
