@@ -81,6 +81,24 @@ impl Manifests {
         faults.is_empty()
     }
 
+    /// Takes one file in as it came. Bytes that are no UTF-8 are one fault with its place, as in kubectl.
+    pub fn read_bytes(&mut self, file: &str, bytes: &[u8]) -> bool {
+        let text = match str::from_utf8(bytes) {
+            Ok(text) => return self.read(file, text),
+            Err(fault) => bytes.get(..fault.valid_up_to()).map(String::from_utf8_lossy).unwrap_or_default(),
+        };
+        let line = text.matches('\n').count().saturating_add(1);
+        let column = text.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let position = Position { line: number(line), column: number(column) };
+        let message = "not UTF-8; save the file in that encoding; what it may cover is refused".to_owned();
+        let fault = ManifestFault { place: Place { file: file.to_owned(), position }, message };
+        let strays = stray::strays_of_text(&String::from_utf8_lossy(bytes), &fault.to_string());
+        self.inventory.strays.extend(strays.into_iter().map(Arc::new));
+        self.faults.push(fault);
+        false
+    }
+
     /// Where a diagnostic points to.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<Place> {
         let Source { file, text, document, within } = self.sources.get(&diagnostic.object)?;
@@ -250,6 +268,12 @@ impl Manifests {
         self.inventory.strays.extend(strays.into_iter().map(Arc::new));
         self.faults.push(fault_here);
     }
+}
+
+/// The documents of a text as JSON values; `None` where it is not YAML.
+pub fn documents(text: &str) -> Option<Vec<Value>> {
+    let (documents, faults) = node::parse_all(text);
+    faults.is_empty().then(|| documents.iter().map(Node::to_value).filter(|value| !value.is_null()).collect())
 }
 
 impl Source {

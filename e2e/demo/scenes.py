@@ -100,7 +100,10 @@ def edit(stage, file, old, new):
     text = path.read_text()
     if old not in text:
         raise AssertionError(f"{file} does not hold {old!r}")
-    path.write_text(text.replace(old, new))
+    # By a rename, so that the change is complete at once: see docs/file-mode.md.
+    changed = path.with_suffix(".new")
+    changed.write_text(text.replace(old, new))
+    changed.rename(path)
     return time.monotonic()
 
 

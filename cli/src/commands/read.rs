@@ -24,8 +24,8 @@ pub(crate) fn manifests(paths: &[PathBuf]) -> Result<Manifests, ReadError> {
     }
     let mut manifests = Manifests::default();
     for file in files {
-        let text = fs::read_to_string(&file).map_err(|error| ReadError { path: file.clone(), error })?;
-        manifests.read(&file.display().to_string(), &text);
+        let bytes = fs::read(&file).map_err(|error| ReadError { path: file.clone(), error })?;
+        manifests.read_bytes(&file.display().to_string(), &bytes);
     }
     Ok(manifests)
 }

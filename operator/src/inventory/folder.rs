@@ -1,18 +1,28 @@
 //! Objects from a folder of manifests.
 //!
-//! INVARIANT: a file that stops being YAML keeps its last good text in force, so that a slip of the pen changes nothing
-//! but the log.
+//! INVARIANTS
+//! - A file that stops being YAML keeps its last good text in force, so that a slip of the pen changes nothing but the log.
+//! - A file that is still being written changes nothing (see [`file`]).
+
+mod file;
 
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
+use file::{Content, FileState, Origin, Progress};
 use portreeve_compiler::manifest::{ManifestFault, Manifests};
+use tokio::time::Instant;
 
 use super::{Places, View, generations::Generations};
+
+/// A file that was written longer ago than this is not being written.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The state of a folder, as last read.
 pub(crate) struct Folder {
@@ -22,16 +32,6 @@ pub(crate) struct Folder {
     generations: Generations,
     files: BTreeMap<PathBuf, FileState>,
     read_once: bool,
-}
-
-#[derive(Default, PartialEq, Eq)]
-struct FileState {
-    /// As it stands on disk.
-    text: String,
-    /// What is in force; `None` where no text of this file was ever YAML.
-    good: Option<String>,
-    /// Why `text` is not in force.
-    fault: Option<ManifestFault>,
 }
 
 /// What a change of the folder brought.
@@ -52,65 +52,72 @@ impl Folder {
         }
     }
 
-    /// Reads everything; `None` when nothing changed.
-    pub(crate) fn read(&mut self) -> io::Result<Option<Reading>> {
+    /// Reads everything, and says when to look again where a change may not be complete.
+    pub(crate) fn read(&mut self, now: Instant) -> io::Result<(Option<Reading>, Option<Duration>)> {
         let mut paths = Vec::new();
         list(&self.source, &mut paths)?;
         // After the user's own, so that a Secret of the user is never replaced by one of ours.
         if self.credentials.is_dir() {
             list(&self.credentials, &mut paths)?;
         }
-        let mut changed = !self.read_once;
-        let gone: Vec<_> = self.files.keys().filter(|path| !paths.contains(path)).cloned().collect();
-        for path in gone {
-            self.files.remove(&path);
-            changed = true;
+        let (mut changed, mut wait) = (!self.read_once, None::<Duration>);
+        let known = self.files.keys().filter(|path| !paths.contains(path)).cloned();
+        for path in known.chain(paths.iter().cloned()).collect::<Vec<_>>() {
+            let (content, origin) = self.content(&path)?;
+            let state = self.files.entry(path.clone()).or_default();
+            match state.observe(&path, content, origin, now) {
+                Progress::Unchanged => {}
+                Progress::Changed => changed = true,
+                Progress::Wait(time) => wait = Some(wait.map_or(time, |least| least.min(time))),
+            }
         }
-        for path in &paths {
-            let text = match fs::read(path) {
-                Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                Err(fault) if fault.kind() == io::ErrorKind::NotFound => continue,
-                Err(fault) => return Err(io::Error::new(fault.kind(), format!("{}: {fault}", path.display()))),
-            };
-            changed |= self.take(path, text);
-        }
-        if !changed {
-            return Ok(None);
+        // At the start nothing is told before every file is complete: without one of them the others may open what it closes.
+        let starting = !self.read_once && self.files.values().any(FileState::is_new);
+        self.files.retain(|_, state| !state.is_gone());
+        if !changed || starting {
+            return Ok((None, wait));
         }
         self.read_once = true;
-        Ok(Some(self.assemble(&paths)))
+        Ok((Some(self.assemble()), wait))
     }
 
-    fn take(&mut self, path: &Path, text: String) -> bool {
-        let state = self.files.entry(path.to_owned()).or_default();
-        if state.text == text && (state.good.is_some() || state.fault.is_some()) {
-            return false;
-        }
-        let mut trial = Manifests::default();
-        if trial.read(&path.display().to_string(), &text) {
-            *state = FileState { good: Some(text.clone()), text, fault: None };
-            return true;
-        }
-        let mut fault = trial.faults.pop();
-        if let (Some(fault), true) = (&mut fault, state.good.is_some()) {
-            fault.message =
-                fault.message.replace("nothing of this file is in force", "its last good text stays in force");
-        }
-        state.fault = fault;
-        state.text = text;
-        true
+    /// What stands on disk, and how it came there.
+    fn content(&self, path: &Path) -> io::Result<(Content, Origin)> {
+        let named = |fault: io::Error| io::Error::new(fault.kind(), format!("{}: {fault}", path.display()));
+        let read = || -> io::Result<(Content, Option<SystemTime>)> {
+            let metadata = fs::metadata(path)?;
+            let bytes = fs::read(path)?;
+            Ok((Content::File { bytes, inode: metadata.ino() }, metadata.modified().ok()))
+        };
+        let (content, modified) = match read() {
+            Ok(found) => found,
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => (Content::Gone, None),
+            Err(fault) => return Err(named(fault)),
+        };
+        let settled = modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > SETTLED);
+        let own = path.starts_with(&self.credentials);
+        Ok((content, if own { Origin::Own } else { Origin::Foreign { settled } }))
     }
 
-    fn assemble(&mut self, paths: &[PathBuf]) -> Reading {
+    fn assemble(&mut self) -> Reading {
         let mut manifests = Manifests::default();
         let mut unread = Vec::new();
         let mut complete = true;
-        for path in paths {
-            let Some(FileState { good, fault, text: _ }) = self.files.get(path) else { continue };
-            unread.extend(fault.clone());
-            match good {
-                Some(text) => drop(manifests.read(&path.display().to_string(), text)),
-                None => complete = false,
+        let own = |path: &&PathBuf| path.starts_with(&self.credentials);
+        let (ours, theirs): (Vec<_>, Vec<_>) = self.files.keys().partition(own);
+        for path in theirs.into_iter().chain(ours) {
+            let Some(FileState { good, unread: bytes, fault, .. }) = self.files.get(path) else { continue };
+            match (good, bytes) {
+                (Some(text), _) => {
+                    unread.extend(fault.clone());
+                    manifests.read(&path.display().to_string(), text);
+                }
+                // What can be read of it is in force, and what cannot refuses what it may cover.
+                (None, Some(bytes)) => {
+                    complete = false;
+                    manifests.read_bytes(&path.display().to_string(), bytes);
+                }
+                (None, None) => {}
             }
         }
         let mut faults = manifests.faults.clone();
@@ -162,30 +169,50 @@ mod tests {
         reading.view.inventory.routes.values().next().and_then(|route| route.metadata.generation)
     }
 
+    /// Reads until nothing waits, as if all the time that it takes had passed.
+    fn read(folder: &mut Folder) -> Option<Reading> {
+        let start = Instant::now();
+        drop(folder.read(start).unwrap());
+        folder.read(start + Duration::from_mins(1)).unwrap().0
+    }
+
     #[test]
     fn keeps_the_last_good_text_and_says_where_it_broke() {
         let (source, state) = (scratch("folder-source"), scratch("folder-state"));
         let file = source.join("orders.yaml");
         fs::write(&file, route(8080)).unwrap();
         let mut folder = Folder::new(&source, &state);
-        assert_eq!(generation(&folder.read().unwrap().unwrap()), Some(1));
-        assert!(folder.read().unwrap().is_none());
+        assert_eq!(generation(&read(&mut folder).unwrap()), Some(1));
+        assert!(read(&mut folder).is_none());
         fs::write(&file, "kind: [\n").unwrap();
-        let broken = folder.read().unwrap().unwrap();
+        let broken = read(&mut folder).unwrap();
         assert_eq!((generation(&broken), broken.view.complete), (Some(1), true));
         let told = broken.faults[0].to_string();
         assert!(told.contains("orders.yaml:") && told.contains("last good text stays in force"), "{told}");
         fs::remove_file(&file).unwrap();
-        assert_eq!(generation(&folder.read().unwrap().unwrap()), None);
+        assert_eq!(generation(&read(&mut folder).unwrap()), None);
     }
 
     #[test]
-    fn a_file_that_was_never_readable_hides_objects() {
+    fn c5_a_file_that_was_never_readable_refuses_what_it_may_cover() {
         let (source, state) = (scratch("folder-hidden"), scratch("folder-hidden-state"));
-        fs::write(source.join("a.yaml"), "kind: [\n").unwrap();
-        let reading = Folder::new(&source, &state).read().unwrap().unwrap();
+        fs::write(source.join("a.yaml"), "kind: ApiRoute\nmetadata: {namespace: shop\n").unwrap();
+        let reading = read(&mut Folder::new(&source, &state)).unwrap();
         assert!(!reading.view.complete);
         assert_eq!(reading.faults.len(), 1);
+        let namespaces: Vec<_> = reading.view.inventory.strays.iter().map(|stray| stray.namespace.as_deref()).collect();
+        assert_eq!(namespaces, [Some("shop")]);
+    }
+
+    #[test]
+    fn p4_nothing_is_told_before_every_file_is_complete() {
+        let (source, state) = (scratch("folder-start"), scratch("folder-start-state"));
+        fs::write(source.join("a.yaml"), route(8080)).unwrap();
+        let mut folder = Folder::new(&source, &state);
+        let start = Instant::now();
+        let (reading, wait) = folder.read(start).unwrap();
+        assert!(reading.is_none() && wait.is_some());
+        assert!(folder.read(start + wait.unwrap()).unwrap().0.is_some());
     }
 
     #[test]
@@ -194,7 +221,7 @@ mod tests {
         let file = source.join("orders.yaml");
         for (port, expected) in [(8080, 1), (8081, 2), (8081, 2), (8080, 3)] {
             fs::write(&file, route(port)).unwrap();
-            let reading = Folder::new(&source, &state).read().unwrap().unwrap();
+            let reading = read(&mut Folder::new(&source, &state)).unwrap();
             assert_eq!(generation(&reading), Some(expected), "port {port}");
         }
     }
@@ -206,7 +233,7 @@ mod tests {
         fs::write(source.join("inner/orders.yml"), route(1)).unwrap();
         fs::write(source.join(".hidden.yaml"), route(2)).unwrap();
         fs::write(source.join("notes.txt"), "no: [").unwrap();
-        let reading = Folder::new(&source, &state).read().unwrap().unwrap();
+        let reading = read(&mut Folder::new(&source, &state)).unwrap();
         assert_eq!(reading.view.inventory.routes.len(), 1);
         assert!(reading.faults.is_empty());
     }

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use notify::{EventKind, RecursiveMode, Watcher};
 use serde_json::json;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use super::{
     View,
@@ -45,10 +48,10 @@ impl FolderWatch {
             tracing::warn!(%fault, every, "cannot watch the folder; it is read again every few seconds only");
         }
         loop {
-            self.read();
+            let next = self.read();
             tokio::select! {
                 () = changed.notified() => tokio::time::sleep(DEBOUNCE).await,
-                () = tokio::time::sleep(REREAD) => {}
+                () = tokio::time::sleep(next) => {}
             }
         }
     }
@@ -70,17 +73,21 @@ impl FolderWatch {
         self.settings.state.join("secrets")
     }
 
-    fn read(&mut self) {
-        match tokio::task::block_in_place(|| self.folder.read()) {
-            Ok(None) => {}
-            Ok(Some(Reading { view, faults })) => {
-                self.tell(faults.iter().map(ToString::to_string).collect());
-                self.readiness.clear("source");
-                self.views.send_replace(Some(view));
+    /// Reads the folder; says when to do so again at the latest.
+    fn read(&mut self) -> Duration {
+        match tokio::task::block_in_place(|| self.folder.read(Instant::now())) {
+            Ok((reading, wait)) => {
+                if let Some(Reading { view, faults }) = reading {
+                    self.tell(faults.iter().map(ToString::to_string).collect());
+                    self.readiness.clear("source");
+                    self.views.send_replace(Some(view));
+                }
+                wait.unwrap_or(REREAD).min(REREAD)
             }
             Err(fault) => {
                 let reason = format!("cannot read {fault}; what was read before stays in force");
                 self.tell(BTreeSet::from([reason]));
+                REREAD
             }
         }
     }
