@@ -3,6 +3,7 @@
 //! A file that is not YAML, a kind that does not exist, a field that is unknown, a name that stands twice: each is a
 //! fault with file, line, column and cure, and the other documents stay in force.
 
+mod ambiguous;
 mod identity;
 mod kubernetes;
 mod node;

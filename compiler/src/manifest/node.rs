@@ -9,6 +9,8 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
+use super::ambiguous;
+
 /// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -36,15 +38,16 @@ impl fmt::Display for Place {
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    position: Position,
-    content: Content,
+    pub(super) position: Position,
+    pub(super) content: Content,
 }
 
 #[derive(Debug, Clone)]
-enum Content {
+pub(super) enum Content {
     Scalar(Value),
     List(Vec<Node>),
-    Map(Vec<(String, Node)>),
+    /// Each key with its place.
+    Map(Vec<(String, Position, Node)>),
 }
 
 /// A document that is not YAML.
@@ -88,6 +91,13 @@ fn split(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn parse(text: &str) -> Result<Vec<Node>, (Position, String)> {
+    ambiguous::check_text(text)?;
+    let documents = parse_yaml(text)?;
+    ambiguous::check_values(text, &documents)?;
+    Ok(documents)
+}
+
+fn parse_yaml(text: &str) -> Result<Vec<Node>, (Position, String)> {
     serde_saphyr::from_multiple::<Node>(text).map_err(|error| {
         let at = error
             .location()
@@ -130,7 +140,8 @@ impl Node {
             Content::Scalar(value) => value.clone(),
             Content::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
             Content::Map(entries) => {
-                Value::Object(entries.iter().map(|(key, node)| (key.clone(), node.to_value())).collect::<Map<_, _>>())
+                let members = entries.iter().map(|(key, _, node)| (key.clone(), node.to_value()));
+                Value::Object(members.collect::<Map<_, _>>())
             }
         }
     }
@@ -147,7 +158,7 @@ impl Node {
     fn child(&self, step: &str) -> Option<&Self> {
         match (&self.content, step.strip_suffix(']')) {
             (Content::List(items), Some(index)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
-            (Content::Map(entries), None) => entries.iter().find(|(key, _)| key == step).map(|(_, node)| node),
+            (Content::Map(entries), None) => entries.iter().find(|(key, _, _)| key == step).map(|(_, _, node)| node),
             _ => None,
         }
     }
@@ -232,8 +243,9 @@ impl<'de> Visitor<'de> for ContentVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
         let mut map = Vec::new();
-        while let Some((key, node)) = entries.next_entry::<String, Node>()? {
-            map.push((key, node));
+        while let Some((key, node)) = entries.next_entry::<Spanned<String>, Node>()? {
+            let position = Position { line: key.referenced.line(), column: key.referenced.column() };
+            map.push((key.value, position, node));
         }
         Ok(Content::Map(map))
     }
