@@ -20,6 +20,7 @@ mod emit;
 mod external;
 mod inventory;
 pub mod manifest;
+mod pem;
 mod report;
 mod resolve;
 mod status;

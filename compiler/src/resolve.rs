@@ -20,6 +20,7 @@ use crate::{
     Access, Inventory, Options, decide_access,
     duration::parse_duration,
     emit::no_endpoint,
+    pem::PemKind,
     validate::{ValidTokenService, check_url},
 };
 
@@ -257,12 +258,9 @@ pub(crate) fn ca_bundle(
     let found = referenced_text(inventory, namespace, reference);
     let (object, text) = found.map_err(|error| unresolved(error.to_string()))?;
     let text = text.ok_or_else(|| unresolved(format!("{object} has no text under {:?}", reference.key)))?;
-    if text.contains("-----BEGIN CERTIFICATE-----") {
-        Ok(text)
-    } else {
-        // A broken bundle must not fall back to the system's authorities (M3).
-        Err(unresolved(format!("{object} key {:?} holds no certificate in PEM", reference.key)))
-    }
+    // A broken bundle must not fall back to the system's authorities (M3).
+    let fault = |fault| unresolved(format!("{object} key {:?} {fault}", reference.key));
+    PemKind::Certificate.only(&text).map_err(fault)
 }
 
 /// The object that is referred to, with its kind, and the text that it holds under the key.

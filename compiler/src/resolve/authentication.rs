@@ -10,6 +10,7 @@ use portreeve_policy::{
 use super::{Services, Unresolved, find_token_service, referenced_text};
 use crate::{
     Inventory,
+    pem::PemKind,
     validate::{
         AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
         SubjectDraft, UpstreamDraft, ValidTokenService,
@@ -59,8 +60,9 @@ impl References<'_> {
                 Credential::Basic(BasicRule { realm, users, upstream_token })
             }
             CredentialKind::ClientCertificate { ca, crl, names, forward } => {
-                let ca_certificates = self.pem(&format!("{path}.caRef"), &ca, "CERTIFICATE")?;
-                let crl = crl.map(|crl| self.pem(&format!("{path}.crlRef"), &crl, "X509 CRL")).transpose()?;
+                let ca_certificates = self.pem(&format!("{path}.caRef"), &ca, PemKind::Certificate)?;
+                let crl =
+                    crl.map(|crl| self.pem(&format!("{path}.crlRef"), &crl, PemKind::RevocationList)).transpose()?;
                 let revocation_lists = crl.unwrap_or_default();
                 Credential::ClientCertificate(ClientCertificateRule {
                     ca_certificates,
@@ -209,14 +211,13 @@ impl References<'_> {
         SecretName::new(object, &reference.key).map_err(|error| fault(error.to_string()))
     }
 
-    /// A bundle in PEM with at least one block of this label. A broken one is a fault, never an empty one (M3).
-    fn pem(&self, field: &str, reference: &CaBundleRef, label: &str) -> Result<String, Fault> {
+    /// The blocks of this kind of a bundle. A broken one is a fault, never an empty one (M3).
+    fn pem(&self, field: &str, reference: &CaBundleRef, kind: PemKind) -> Result<String, Fault> {
         let text = self.text(field, reference)?;
-        if text.contains(&format!("-----BEGIN {label}-----")) {
-            return Ok(text);
-        }
-        let message = format!("{} key {:?} holds no {label} in PEM", reference.name, reference.key);
-        Err((field.to_owned(), (ConditionReason::UnresolvedReference, message)))
+        kind.only(&text).map_err(|fault| {
+            let message = format!("{} key {:?} {fault}", reference.name, reference.key);
+            (field.to_owned(), (ConditionReason::UnresolvedReference, message))
+        })
     }
 
     fn text(&self, field: &str, reference: &CaBundleRef) -> Result<String, Fault> {
