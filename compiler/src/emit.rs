@@ -78,6 +78,7 @@ pub(crate) fn emit_route(
         generation: route.generation,
         hostnames: route.hostnames.clone(),
         client_address: route.client_address.clone(),
+        cors: route.cors,
         upstream: route.upstream.clone(),
         rules,
     }

@@ -76,8 +76,19 @@ impl Authorization {
     /// The same without what nobody could satisfy.
     #[must_use]
     pub fn without_caller(&self) -> Self {
-        let kept: Vec<_> = self.conditions().iter().filter(|condition| !condition.needs_caller()).cloned().collect();
-        if kept.is_empty() { Self::Anyone } else { Self::AllOf(kept) }
+        Self::of(self.conditions().iter().filter_map(Condition::without_caller).collect())
+    }
+
+    /// What can be judged of a preflight, which never has a caller: scopes and claims are asked of the request that it
+    /// announces. `None` where attribute rules or a decision point have a say, for nobody knows what they would make of
+    /// a caller that is not there.
+    pub fn of_preflight(&self) -> Option<Self> {
+        let judged = |condition: &Condition| !matches!(condition, Condition::Cedar(_) | Condition::External(_));
+        self.conditions().iter().all(judged).then(|| self.without_caller())
+    }
+
+    fn of(conditions: Vec<Condition>) -> Self {
+        if conditions.is_empty() { Self::Anyone } else { Self::AllOf(conditions) }
     }
 }
 
@@ -88,6 +99,15 @@ impl Condition {
             Self::Scopes(_) | Self::Claims(_) | Self::Cedar(_) | Self::External(_) => true,
             Self::Request(rule) => rule.needs_caller(),
             Self::Addresses(_) | Self::Hours(_) => false,
+        }
+    }
+
+    /// What of it asks nothing of the caller.
+    fn without_caller(&self) -> Option<Self> {
+        match self {
+            Self::Scopes(_) | Self::Claims(_) | Self::Cedar(_) | Self::External(_) => None,
+            Self::Request(rule) => rule.without_caller().map(Self::Request),
+            Self::Addresses(_) | Self::Hours(_) => Some(self.clone()),
         }
     }
 }
@@ -101,5 +121,32 @@ impl Judgement {
     /// The first of several that does not hold; [`Judgement::Holds`] when all do.
     pub fn all(judgements: impl IntoIterator<Item = Self>) -> Self {
         judgements.into_iter().find(|judgement| *judgement != Self::Holds).unwrap_or(Self::Holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn c4_what_is_left_of_conditions_without_a_caller_is_never_less_than_what_needs_none() {
+        let claim = json!({"name": "t", "test": {"equalsClaim": "$.t"}});
+        let text = json!({"name": "u", "test": {"in": ["a"]}});
+        let header = json!({"name": "x-a", "test": {"exists": true}});
+        let request = |parameters: &[&serde_json::Value], headers: &[&serde_json::Value]| json!({"request": {"methods": [], "pathParameters": parameters, "headers": headers}});
+        let addresses = json!({"addresses": {"allow": ["10.0.0.0/8"], "deny": []}});
+        let scopes = json!({"scopes": {"allOf": ["a"], "anyOf": []}});
+        for (conditions, kept) in [
+            (json!([request(&[&claim, &text], &[&header]), scopes]), json!([request(&[&text], &[&header])])),
+            (json!([request(&[&claim], &[])]), json!([])),
+            (json!([scopes, addresses]), json!([addresses])),
+        ] {
+            let whole: Authorization = serde_json::from_value(json!({ "allOf": conditions })).unwrap();
+            let kept = if kept == json!([]) { json!("anyone") } else { json!({ "allOf": kept }) };
+            let kept: Authorization = serde_json::from_value(kept).unwrap();
+            assert_eq!((whole.without_caller(), whole.of_preflight()), (kept.clone(), Some(kept)), "{conditions}");
+        }
     }
 }

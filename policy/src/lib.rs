@@ -10,6 +10,7 @@ mod authentication;
 mod authorization;
 mod cidr;
 mod client_address;
+mod cors;
 mod duration;
 pub mod gate;
 mod hostname;
@@ -40,6 +41,7 @@ pub use authorization::{
 };
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{ClientAddress, ForwardingHeader};
+pub use cors::Cors;
 pub use duration::Millis;
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};

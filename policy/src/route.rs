@@ -7,7 +7,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Authentication, Authorization, ClientAddress, HostnamePattern, Match, Millis, NamespacedName, Shadow};
+use crate::{
+    Authentication, Authorization, ClientAddress, Cors, HostnamePattern, Match, Millis, NamespacedName, Shadow,
+};
 
 /// An ApiRoute with every policy that governs it, settled rule by rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +22,9 @@ pub struct Route {
     /// Whose word is taken for the client's address; absent means nobody's.
     #[serde(default, skip_serializing_if = "ClientAddress::is_peer")]
     pub client_address: ClientAddress,
+    /// Who answers CORS preflights; absent means that they are refused.
+    #[serde(default, skip_serializing_if = "Cors::is_refuse")]
+    pub cors: Cors,
     /// Where permitted requests go.
     pub upstream: Upstream,
     /// The rules, in the order of the object.

@@ -26,8 +26,8 @@ use portreeve_proxy::{
     authz::Permitted,
     clock::{SharedClock, SystemClock},
     pipeline::{
-        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Metrics, Records,
-        Runtime, Scheme, UpstreamFault, build,
+        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
+        Records, RequestBody, Runtime, Scheme, UpstreamFault, build,
     },
 };
 use serde_json::{Value, json};
@@ -42,7 +42,8 @@ impl Dispatch for Constant {
     async fn send(
         &self,
         _: &Upstream,
-        request: Permitted<Request<Incoming>>,
+        _: Lane,
+        request: Permitted<Request<RequestBody>>,
         _: tokio::time::Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
         drop(request.into_inner());

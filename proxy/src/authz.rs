@@ -18,7 +18,7 @@ mod values;
 pub use authorizer::{Authorizer, InvalidAuthorizer};
 pub use cedar::InvalidCedar;
 pub use parameters::PathParameters;
-pub use permit::{Forbidden, Permit, Permitted, Refusal, permit_preflight};
+pub use permit::{Forbidden, Permit, Permitted, Refusal};
 
 use std::net::IpAddr;
 

@@ -5,6 +5,8 @@
 mod authorization;
 #[path = "requests/bed.rs"]
 mod bed;
+#[path = "requests/cors.rs"]
+mod cors;
 #[path = "requests/credentials.rs"]
 mod credentials;
 #[path = "requests/http2.rs"]

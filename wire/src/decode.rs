@@ -7,8 +7,8 @@ use std::{
 };
 
 use portreeve_policy::{
-    Access, AppProtocol, ClientAddress, ForwardedHeaders, InvalidName, Millis, NamespacedName, Refusal, RefusalReason,
-    ResourceKind, ResourceName, Route, Rule, Secret, SecretName, TokenService, Upstream,
+    Access, AppProtocol, ClientAddress, Cors, ForwardedHeaders, InvalidName, Millis, NamespacedName, Refusal,
+    RefusalReason, ResourceKind, ResourceName, Route, Rule, Secret, SecretName, TokenService, Upstream,
 };
 
 use crate::{Digest, MAX_PAYLOAD, proto};
@@ -84,7 +84,7 @@ pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
         forwarded: ForwardedHeaders::Forwarded,
         max_connections: NonZeroU64::MIN,
     };
-    Some(Route { generation: 0, hostnames, client_address: ClientAddress::Peer, upstream, rules })
+    Some(Route { generation: 0, hostnames, client_address: ClientAddress::Peer, cors: Cors::Refuse, upstream, rules })
 }
 
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, InvalidResource> {

@@ -13,8 +13,8 @@ use portreeve_crds::{
     },
 };
 use portreeve_policy::{
-    AppProtocol, CanonicalPath, Cidr, ClientAddress, ForwardedHeaders, ForwardingHeader, HeaderMatch, HostnamePattern,
-    Match, Method, Millis, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
+    AppProtocol, CanonicalPath, Cidr, ClientAddress, Cors, ForwardedHeaders, ForwardingHeader, HeaderMatch,
+    HostnamePattern, Match, Method, Millis, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
 };
 
 use super::{Faults, Seniority, generation};
@@ -35,6 +35,7 @@ pub(crate) struct ValidRoute {
     /// Hosts that could be read; empty: any host.
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
     pub(crate) client_address: ClientAddress,
+    pub(crate) cors: Cors,
     pub(crate) upstream: Upstream,
     pub(crate) rules: Vec<ValidRule>,
     /// Why the route is closed at once, in the words of whoever closed it.
@@ -99,6 +100,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
         rules.push(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule));
     }
     let client_address = validate_client_address(&mut faults, spec.client_address.as_ref());
+    let passthrough = spec.cors.as_ref().is_some_and(|cors| cors.passthrough);
     let upstream = validate_upstream(&mut faults, &spec.upstream);
     let mut valid = ValidRoute {
         generation: generation(&route.metadata),
@@ -106,6 +108,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
         selector,
         hostnames,
         client_address,
+        cors: if passthrough { Cors::Passthrough } else { Cors::Refuse },
         upstream: upstream.unwrap_or(NO_UPSTREAM),
         rules,
         closed: route.metadata.annotations.as_ref().and_then(|all| all.get(CLOSED)).cloned(),

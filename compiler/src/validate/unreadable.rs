@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_crds::v1alpha1::PathMatchType;
-use portreeve_policy::{ClientAddress, HeaderMatch, HostnamePattern, Match, Method};
+use portreeve_policy::{ClientAddress, Cors, HeaderMatch, HostnamePattern, Match, Method};
 use serde_json::Value;
 
 use super::{
@@ -49,6 +49,7 @@ pub(crate) fn unreadable_route(value: &Value) -> ValidRoute {
         selector: read_selector(spec),
         hostnames,
         client_address: ClientAddress::Peer,
+        cors: Cors::Refuse,
         upstream: NO_UPSTREAM,
         rules,
         closed: None,

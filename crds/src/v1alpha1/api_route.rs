@@ -37,6 +37,10 @@ pub struct ApiRouteSpec {
     /// Whose word is taken for the client's address, scheme and host. Left out: nobody's; the client is the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_address: Option<ClientAddressSpec>,
+    /// Who answers cross-origin preflights. Left out: they are refused with 403, and nothing of them reaches the
+    /// application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsSpec>,
     /// What the API is called in catalogues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiDescription>,
@@ -79,6 +83,17 @@ pub enum ForwardingHeaderSpec {
     Forwarded,
     /// `X-Forwarded-For`, with `-Proto` and `-Host`.
     XForwardedFor,
+}
+
+/// Cross-origin requests of browsers (Fetch standard).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CorsSpec {
+    /// `true`: preflights go to the application, without body, query, cookies and credentials; only the
+    /// `Access-Control-*` and `Vary` fields of its answer go back. Conditions on request, address and hours hold for
+    /// them too; a rule with attribute rules or a decision point refuses them.
+    #[serde(default)]
+    pub passthrough: bool,
 }
 
 /// What the API is called.

@@ -62,6 +62,20 @@ pub enum HeaderTest {
 impl RequestRule {
     /// Whether it compares with claims.
     pub fn needs_caller(&self) -> bool {
-        self.path_parameters.iter().any(|rule| matches!(rule.test, ParameterTest::EqualsClaim(_)))
+        self.path_parameters.iter().any(ParameterRule::needs_caller)
+    }
+
+    /// The same without what is compared with claims; `None` when nothing else is asked.
+    pub(super) fn without_caller(&self) -> Option<Self> {
+        let mut kept = self.clone();
+        kept.path_parameters.retain(|rule| !rule.needs_caller());
+        let asks = !(kept.methods.is_empty() && kept.path_parameters.is_empty() && kept.headers.is_empty());
+        asks.then_some(kept)
+    }
+}
+
+impl ParameterRule {
+    fn needs_caller(&self) -> bool {
+        matches!(self.test, ParameterTest::EqualsClaim(_))
     }
 }

@@ -92,12 +92,6 @@ impl Forbidden {
     }
 }
 
-/// A CORS preflight carries no credentials and asks only whether a request may be sent; the application answers it. The
-/// request itself is decided like any other.
-pub fn permit_preflight() -> Permit {
-    Permit::new(Vec::new(), false)
-}
-
 impl Permit {
     /// For whoever judged every condition.
     pub(super) fn new(headers: Vec<(HeaderName, HeaderValue)>, unheard: bool) -> Self {

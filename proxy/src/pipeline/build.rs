@@ -4,12 +4,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Authorization, Introspection, NamespacedName, ResourceName, Route, Rule, Shadow, Snapshot,
-    TokenExchange, TokenService,
+    Access, Authentication, Authorization, Cors, Introspection, NamespacedName, ResourceName, Route, Rule, Shadow,
+    Snapshot, TokenExchange, TokenService,
 };
 
 use super::{
     Challenge, Metrics, Runtime,
+    preflight::{PreflightBudget, PreflightPolicy},
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
     runtime::{RuleGate, RuleRuntime, ShadowRuntime, Target, wants_bound_tokens},
@@ -141,6 +142,7 @@ impl Routes<'_> {
         let mut router = Router::default();
         let mut rules = Vec::new();
         for (name, route) in named {
+            let budget = PreflightBudget::default();
             for (index, rule) in route.rules.iter().enumerate() {
                 let label = name.to_string();
                 let target = rules.len();
@@ -151,6 +153,7 @@ impl Routes<'_> {
                 if let Err(reason) = &authorizer {
                     self.rejections.push(Rejection { resource: ResourceName::route(name), reason: reason.clone() });
                 }
+                let preflight = preflight(route.cors, rule, &label, &budget);
                 rules.push(RuleRuntime {
                     name: name.clone(),
                     metrics: self.context.metrics.rule(&label, &rule.name),
@@ -159,6 +162,7 @@ impl Routes<'_> {
                     index,
                     challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
                     gate: self.gate(name, rule),
+                    preflight,
                     shadows: self.shadows(name, rule),
                     authorizer,
                 });
@@ -222,4 +226,14 @@ fn authorizer(access: &Access, route: &str, rule: &str) -> Result<Authorizer, St
         Access::Refused(_) => &Authorization::Anyone,
     };
     Authorizer::new(authorization, route, rule).map_err(|fault| fault.to_string())
+}
+
+/// What a rule makes of preflights. What cannot be made ready refuses them.
+fn preflight(cors: Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> PreflightPolicy {
+    let authorization = match (cors, &rule.access) {
+        (Cors::Passthrough, Access::Guarded { authorization, .. }) => authorization.of_preflight(),
+        (Cors::Refuse, _) | (Cors::Passthrough, Access::Refused(_)) => return PreflightPolicy::Refuse,
+    };
+    let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, route, &rule.name).ok());
+    ready.map_or(PreflightPolicy::Undecidable, |ready| PreflightPolicy::Passthrough(Box::new(ready), budget.clone()))
 }

@@ -2,7 +2,7 @@
 
 use portreeve_policy::RefusalReason;
 
-use super::{Challenge, InvalidRequest, UpstreamFault};
+use super::{Challenge, InvalidRequest, PreflightFault, UpstreamFault};
 pub use crate::authn::TokenFault;
 use crate::{
     authn::{CredentialFault, CredentialRefusal, FactFault},
@@ -32,6 +32,8 @@ pub enum Denial {
     NoCredentials(Challenge),
     /// There is no snapshot yet, or the proxy is draining for good.
     NotReady,
+    /// A CORS preflight that nothing lets through.
+    Preflight(PreflightFault),
     /// No room is left to remember another proof of possession.
     ProofsOverloaded,
     /// No route answers this host and path.
@@ -78,6 +80,11 @@ impl Denial {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NoCredentials(_) => "no_credentials",
             Self::NotReady => "not_ready",
+            Self::Preflight(fault) => match fault {
+                PreflightFault::NotConfigured => "cors_not_configured",
+                PreflightFault::Overloaded => "cors_overloaded",
+                PreflightFault::Undecidable => "cors_undecidable",
+            },
             Self::ProofsOverloaded => "proofs_overloaded",
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
@@ -111,6 +118,7 @@ impl Denial {
             }
             Self::InvalidToken(TokenFault::Audience, _) => Some("aud holds none of the rule's audiences".to_owned()),
             Self::InvalidToken(TokenFault::NoUpstreamJwt, _) => Some("there is no JWT for the upstream".to_owned()),
+            Self::Preflight(fault) => Some(fault.to_string()),
             Self::Upstream(fault) => Some(fault.to_string()),
             Self::InsufficientScope(challenge) | Self::NoCredentials(challenge) if !challenge.scopes.is_empty() => {
                 Some(format!("the rule demands scope {}", challenge.scope_text()))

@@ -8,7 +8,9 @@ use http::{
 
 use portreeve_policy::RefusalReason;
 
-use super::{AnswerBody, Challenge, Denial, InvalidRequest, TokenFault, UpstreamFault, challenge::Trouble};
+use super::{
+    AnswerBody, Challenge, Denial, InvalidRequest, PreflightFault, TokenFault, UpstreamFault, challenge::Trouble,
+};
 use crate::{
     authn::{CredentialMemory, CredentialRefusal, NonceUse, ProofFault},
     clock::UnixMillis,
@@ -56,6 +58,7 @@ pub(super) fn respond(
         Denial::MethodNotAllowed(allow) => insert(headers, ALLOW.as_str(), allow),
         Denial::DecisionPointUnavailable
         | Denial::NotReady
+        | Denial::Preflight(PreflightFault::Overloaded)
         | Denial::ProofsOverloaded
         | Denial::TokenServiceUnavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -74,6 +77,7 @@ pub(super) fn respond(
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
         | Denial::NoCredentials(_)
+        | Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable)
         | Denial::RouteNotFound
         | Denial::RuleRefuses(_)
         | Denial::UpgradeNotAllowed
@@ -133,6 +137,12 @@ fn answer(denial: &Denial) -> Answer<'_> {
             challenge: Some((challenge, Trouble::None)),
         },
         Denial::NotReady => plain(StatusCode::SERVICE_UNAVAILABLE, "The proxy has no policy yet"),
+        Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable) => {
+            plain(StatusCode::FORBIDDEN, "The API may not be called from other origins")
+        }
+        Denial::Preflight(PreflightFault::Overloaded) => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "Too many preflights at the moment")
+        }
         Denial::ProofsOverloaded => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The proof of possession cannot be checked at the moment")
         }

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route, Rule};
 use prometheus::IntCounter;
 
-use super::{metrics::RuleMetrics, protected_resource::ProtectedResources, router::Router};
+use super::{metrics::RuleMetrics, preflight::PreflightPolicy, protected_resource::ProtectedResources, router::Router};
 use crate::{
     authn::{Authenticators, Authority, Kept},
     authz::Authorizer,
@@ -44,6 +44,8 @@ pub(super) struct RuleRuntime {
     /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
+    /// What becomes of CORS preflights.
+    pub(super) preflight: PreflightPolicy,
     pub(super) shadows: Vec<ShadowRuntime>,
 }
 

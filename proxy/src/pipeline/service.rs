@@ -1,31 +1,36 @@
 //! One request from beginning to end, and its record.
 
-use std::{future::Future, rc::Rc, sync::Arc};
+use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body, Incoming},
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
     AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, InvalidRequest, Metrics,
-    Records, Runtime, SharedRuntime,
+    PreflightFault, Records, RequestBody, Runtime, SharedRuntime,
     account::Account,
-    hop, respond,
+    hop,
+    preflight::{Preflight, PreflightPolicy},
+    respond,
     runtime::{RuleGate, RuleRuntime},
     stages::{
         authenticate::{Refused, Shown, authenticate},
         authorize::{asked, authorize},
         credentials::{Passport, credentials},
-        route::{preflight_method, route},
+        route::route,
         shadow::OnTrial,
         upgrade::{Switch, upgrade},
     },
 };
 use crate::{
     authn::{Caller, CredentialContext},
-    authz::{Permit, Permitted, permit_preflight},
+    authz::{Permit, Permitted},
     clock::SharedClock,
 };
 
@@ -35,9 +40,19 @@ pub trait Dispatch {
     fn send(
         &self,
         upstream: &Upstream,
-        request: Permitted<Request<Incoming>>,
+        lane: Lane,
+        request: Permitted<Request<RequestBody>>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Response<AnswerBody>, UpstreamFault>>;
+}
+
+/// Whose share of the connections to the application a request uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// That of decided requests: the route's `maxConnections`.
+    Exchange,
+    /// That of preflights, whose sender nobody knows.
+    Preflight,
 }
 
 /// Why the application gave no answer.
@@ -59,6 +74,9 @@ pub enum UpstreamFault {
     #[error("the rule's timeout passed before the application answered")]
     Timeout,
 }
+
+/// Time that the application has for a preflight, if the rule's own is not shorter.
+const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the gate is made of.
 pub struct GateParts<D> {
@@ -160,28 +178,25 @@ impl<D: Dispatch> Gate<D> {
             account.metadata = true;
             return Ok(document);
         }
-        let preflight = preflight_method(&request);
+        let preflight = Preflight::of(&request, !body.is_end_stream());
         let ((position, clause), target) = route(runtime, &request, preflight.as_ref())?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
+        if let Some(preflight) = preflight {
+            account.preflight = true;
+            return self.preflight(preflight, request, &side, (target, clause), account).await;
+        }
         let certificates = connection.certificates.as_ref();
         let shown = Shown { request: &request, side: &side, now: account.taken_in, certificates };
-        let (caller, permit) = if preflight.is_some() {
-            account.preflight = true;
-            let caller = refusal_of(target, account).map_or_else(|| Ok(Caller::default()), Err);
-            (caller, Ok(permit_preflight()))
-        } else {
-            let caller = self.identify(target, &shown, account).await;
-            let permit = decision(&request, &side, (target, clause), &caller, account).await;
-            if !target.shadows.is_empty() {
-                let (context, now) = (&self.0.on_trial, account.taken_in);
-                let trial = OnTrial { shown: &shown, rule: (target, clause), context, now, caller: &caller };
-                account.shadow = trial.judge().await;
-            }
-            (caller, permit)
-        };
+        let caller = self.identify(target, &shown, account).await;
+        let permit = decision(&request, &side, (target, clause), &caller, account).await;
+        if !target.shadows.is_empty() {
+            let (context, now) = (&self.0.on_trial, account.taken_in);
+            let trial = OnTrial { shown: &shown, rule: (target, clause), context, now, caller: &caller };
+            account.shadow = trial.judge().await;
+        }
         let (permit, caller) = (permit?, caller?);
         let key_locations = match &target.gate {
             RuleGate::Authenticators(authenticators) => authenticators.key_locations(),
@@ -194,14 +209,57 @@ impl<D: Dispatch> Gate<D> {
         let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         decided_fields(&mut headers, target, &permit);
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
-        let onward = permit.bind(onward(&request, headers, body)?);
+        let onward = permit.bind(onward(&request, headers, RequestBody::Client(body))?);
         let deadline = account.started + rule.timeout.duration();
-        let sent = self.0.dispatch.send(upstream, onward, deadline).await;
+        let sent = self.0.dispatch.send(upstream, Lane::Exchange, onward, deadline).await;
         let response = sent.map_err(Denial::Upstream)?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.framing.switch();
         }
         Ok(finish(response, client_side))
+    }
+
+    /// Answers a CORS preflight, or has the application answer where the route says so and every condition holds that
+    /// looks at no caller. The request that it announces is decided like any other.
+    async fn preflight(
+        &self,
+        preflight: Preflight,
+        mut request: CanonicalRequest,
+        side: &ClientSide,
+        (target, clause): (&RuleRuntime, usize),
+        account: &mut Account<D>,
+    ) -> Result<Response<AnswerBody>, Denial> {
+        if let Some(denial) = refusal_of(target, account) {
+            return Err(denial);
+        }
+        let refused = |fault| Err(Denial::Preflight(fault));
+        let (authorizer, budget) = match &target.preflight {
+            PreflightPolicy::Refuse => return refused(PreflightFault::NotConfigured),
+            PreflightPolicy::Undecidable => return refused(PreflightFault::Undecidable),
+            PreflightPolicy::Passthrough(authorizer, budget) => (authorizer, budget),
+        };
+        let nobody = Caller::default();
+        let mut asked = asked(&request, side, (target, clause), &nobody, account.taken_in);
+        // As for the route, the method that counts is the announced one.
+        asked.method = preflight.method.as_str();
+        let permit = authorize(authorizer, &asked, &target.challenge).await?;
+        let Some(_place) = budget.enter() else { return refused(PreflightFault::Overloaded) };
+        account.permitted();
+        Preflight::strip(&mut request.headers);
+        request.query = None;
+        let now = self.0.clock.now();
+        let passport = Passport { caller: &nobody, key_locations: &[], certificates: None, side, now };
+        let upstream = &target.route.upstream;
+        let headers = credentials(&mut request, &passport, upstream.forwarded, None, &account.id)?;
+        let onward = permit.bind(onward(&request, headers, RequestBody::Empty)?);
+        let timeout = target.rule().map_or(PREFLIGHT_TIMEOUT, |rule| rule.timeout.duration());
+        let deadline = account.started + timeout.min(PREFLIGHT_TIMEOUT);
+        let sent = self.0.dispatch.send(upstream, Lane::Preflight, onward, deadline).await;
+        let answer = sent.map_err(Denial::Upstream)?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Denial::Upstream(UpstreamFault::Protocol));
+        }
+        Ok(finish(Preflight::strip_answer(&answer), None))
     }
 
     /// Who calls, as far as the rule in force asks.
@@ -274,7 +332,7 @@ fn decided_fields(headers: &mut HeaderMap, target: &RuleRuntime, permit: &Permit
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.
-fn onward(request: &CanonicalRequest, headers: HeaderMap, body: Incoming) -> Result<Request<Incoming>, Denial> {
+fn onward(request: &CanonicalRequest, headers: HeaderMap, body: RequestBody) -> Result<Request<RequestBody>, Denial> {
     let target = match &request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_string(),

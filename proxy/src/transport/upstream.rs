@@ -23,19 +23,19 @@ use tokio::{net::TcpStream, time::Instant};
 use super::executor::LocalExecutor;
 use crate::{
     authz::Permitted,
-    pipeline::{AnswerBody, Dispatch, UpstreamFault},
+    pipeline::{AnswerBody, Dispatch, Lane, MAX_PREFLIGHTS, RequestBody, UpstreamFault},
 };
 
-/// Connections of one worker, by port.
+/// Connections of one worker, by port, protocol and lane.
 #[derive(Clone, Default)]
 pub struct UpstreamPool {
-    ports: Rc<RefCell<BTreeMap<(u16, AppProtocol), Port>>>,
+    ports: Rc<RefCell<BTreeMap<Key, Port>>>,
 }
 
 #[derive(Default)]
 struct Port {
-    idle: VecDeque<(Instant, http1::SendRequest<Incoming>)>,
-    shared: Option<http2::SendRequest<Incoming>>,
+    idle: VecDeque<(Instant, http1::SendRequest<RequestBody>)>,
+    shared: Option<http2::SendRequest<RequestBody>>,
     /// HTTP/1 connections that are open or being opened.
     open: u64,
 }
@@ -46,27 +46,32 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Time to connect on loopback.
 const CONNECT: Duration = Duration::from_secs(2);
 
-type Key = (u16, AppProtocol);
+type Key = (u16, AppProtocol, Lane);
 
 /// Counts an open connection down, whatever becomes of it.
 struct Lease {
     pool: UpstreamPool,
     key: Key,
-    sender: Option<http1::SendRequest<Incoming>>,
+    sender: Option<http1::SendRequest<RequestBody>>,
 }
 
 impl Dispatch for UpstreamPool {
     async fn send(
         &self,
         upstream: &Upstream,
-        request: Permitted<Request<Incoming>>,
+        lane: Lane,
+        request: Permitted<Request<RequestBody>>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
-        let key = (upstream.port.get(), upstream.protocol);
+        let key = (upstream.port.get(), upstream.protocol, lane);
+        let most = match lane {
+            Lane::Exchange => upstream.max_connections.get(),
+            Lane::Preflight => MAX_PREFLIGHTS as u64,
+        };
         let request = request.into_inner();
         let exchange = async {
             match upstream.protocol {
-                AppProtocol::Http1 => self.send_h1(key, upstream.max_connections.get(), request, deadline).await,
+                AppProtocol::Http1 => self.send_h1(key, most, request, deadline).await,
                 AppProtocol::Http2 => self.send_h2(key, request, deadline).await,
             }
         };
@@ -79,7 +84,7 @@ impl UpstreamPool {
         &self,
         key: Key,
         most: u64,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
         let mut lease = match self.idle(key) {
@@ -138,7 +143,7 @@ impl UpstreamPool {
     async fn send_h2(
         &self,
         key: Key,
-        mut request: Request<Incoming>,
+        mut request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
         let held = self.ports.borrow().get(&key).and_then(|port| port.shared.clone());
@@ -158,7 +163,7 @@ impl UpstreamPool {
         Ok(response.map(|body| AnswerBody::upstream(body, deadline, Box::new(|_| {}))))
     }
 
-    async fn open_h2(&self, key: Key) -> Result<http2::SendRequest<Incoming>, UpstreamFault> {
+    async fn open_h2(&self, key: Key) -> Result<http2::SendRequest<RequestBody>, UpstreamFault> {
         let io = connect(key.0).await?;
         let handshake = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
@@ -192,7 +197,7 @@ impl Lease {
     }
 
     /// The connection is ready again only after its own task has run once more.
-    fn park(&self, mut sender: http1::SendRequest<Incoming>) {
+    fn park(&self, mut sender: http1::SendRequest<RequestBody>) {
         let (ports, key) = (Rc::clone(&self.pool.ports), self.key);
         if let Some(port) = ports.borrow_mut().get_mut(&key) {
             // Stays counted while it is parked; the lease counts down as it is dropped.

@@ -501,6 +501,11 @@ impl App {
                     std::thread::park_timeout(Duration::from_millis(500));
                     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;
                 }
+                "/r/cors" => stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: https://app.example.com\r\nVary: Origin\r\n\
+                      Set-Cookie: a=1\r\nX-Secret: 1\r\nLocation: /x\r\nContent-Type: text/plain\r\n\
+                      Content-Length: 6\r\n\r\nsecret",
+                )?,
                 "/garbage" => return stream.write_all(b"\x16\x03\x01 this is no HTTP\r\n\r\n"),
                 "/hangup" => return Ok(()),
                 "/live/ws" => {

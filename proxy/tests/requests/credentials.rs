@@ -1,4 +1,4 @@
-//! API keys, Basic, Digest, combinations, minted tokens, metadata of protected resources, preflights.
+//! API keys, Basic, Digest, combinations, minted tokens, metadata of protected resources.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
 
@@ -382,29 +382,4 @@ fn metadata_of_a_protected_resource_comes_from_its_policies() {
         "{line}"
     );
     assert!(bed.app_log().is_empty());
-}
-
-#[test]
-fn only_a_true_preflight_passes_without_credentials_c1() {
-    let signer = Signer::new();
-    let mut get_only = open_rule("r", "/r");
-    get_only["matches"] = json!([{"path": {"prefix": "/r"}, "methods": ["GET"], "headers": []}]);
-    get_only["access"] = guarded(&json!([{"allOf": [{"jwt": jwt_rule()}]}]), "orders:read");
-    let bed = Setup::default().signer("default/login", "https://login.example.com", &signer).raw(get_only).start();
-    let preflight = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: GET\r\n";
-    for (method, headers, status) in [
-        ("OPTIONS", format!("{preflight}Authorization: Bearer abc\r\nCookie: a=1\r\n"), 200),
-        ("OPTIONS", preflight.replace("GET", "DELETE"), 405),
-        ("OPTIONS", "Origin: https://app.example.com\r\n".to_owned(), 405),
-        ("OPTIONS", "Access-Control-Request-Method: GET\r\n".to_owned(), 405),
-        ("OPTIONS", format!("{preflight}Access-Control-Request-Method: PUT\r\n"), 405),
-        ("GET", preflight.to_owned(), 401),
-    ] {
-        let reply = bed.send(&format!("{method} /r HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
-        assert_eq!(reply.status, status, "{method} {headers} {}", reply.body);
-    }
-    let seen = bed.app_log();
-    assert_eq!(seen.len(), 1);
-    assert!(!seen.join("").contains("authorization:"), "a preflight carries no credentials");
-    bed.record("cors_preflight");
 }

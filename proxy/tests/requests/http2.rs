@@ -84,7 +84,7 @@ async fn a_browser_brings_its_bearer_token_over_http2_after_a_preflight_c1() {
     let signer = Signer::new();
     let mut rule = open_rule("r", "/r");
     rule["access"] = jwt_access("orders:read");
-    let bed = Bed::start_with(&json!([rule]), Some(&signer));
+    let bed = Bed::start_route(&json!([rule]), Some(&signer), &json!({"cors": "passthrough"}));
     let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
     let preflight = Request::options("http://orders.example.com/r/7")
         .header("origin", "https://app.example.com")
