@@ -79,6 +79,7 @@ pub(crate) fn emit_route(
         hostnames: route.hostnames.clone(),
         client_address: route.client_address.clone(),
         cors: route.cors,
+        pass_headers: route.pass_headers.clone(),
         upstream: route.upstream.clone(),
         rules,
     }

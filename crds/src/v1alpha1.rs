@@ -18,9 +18,9 @@ pub use access::{
 };
 pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, PolicyMode, Precedence, TargetRef};
 pub use api_route::{
-    ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec, CorsSpec,
-    ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType, RuleSpec,
-    UpgradeSpec, UpstreamSpec, WorkloadSelector,
+    AdditionalHeaderSpec, ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec,
+    CorsSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType,
+    RuleSpec, UpgradeSpec, UpstreamSpec, WorkloadSelector,
 };
 pub use authentication::{
     AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,

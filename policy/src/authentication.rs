@@ -79,6 +79,20 @@ impl Authentication {
         })
     }
 
+    /// Header fields in which credentials of the rule's own choice stand.
+    pub fn watched_fields(&self) -> impl Iterator<Item = &str> {
+        self.credentials().filter_map(|credential| match credential {
+            Credential::ApiKey(ApiKeyRule { location: ApiKeyLocation::Header(name), .. }) => Some(name.as_str()),
+            Credential::ApiKey(_)
+            | Credential::Basic(_)
+            | Credential::ClientCertificate(_)
+            | Credential::Digest(_)
+            | Credential::Exchange(_)
+            | Credential::Introspection(_)
+            | Credential::Jwt(_) => None,
+        })
+    }
+
     /// The token services that are asked or whose keys count.
     pub fn token_services(&self) -> impl Iterator<Item = &NamespacedName> {
         self.credentials().flat_map(Credential::token_services)

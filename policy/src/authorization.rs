@@ -87,6 +87,22 @@ impl Authorization {
         self.conditions().iter().all(judged).then(|| self.without_caller())
     }
 
+    /// Header fields that conditions look at, or that a decision point sets.
+    pub fn watched_fields(&self) -> impl Iterator<Item = &str> {
+        self.conditions().iter().flat_map(|condition| -> Box<dyn Iterator<Item = &str>> {
+            match condition {
+                Condition::Request(rule) => Box::new(rule.headers.iter().map(|header| header.name.as_str())),
+                Condition::Cedar(rule) => Box::new(rule.headers.iter().map(String::as_str)),
+                Condition::External(rule) => {
+                    Box::new(rule.headers.iter().chain(&rule.upstream_headers).map(String::as_str))
+                }
+                Condition::Addresses(_) | Condition::Claims(_) | Condition::Hours(_) | Condition::Scopes(_) => {
+                    Box::new(std::iter::empty())
+                }
+            }
+        })
+    }
+
     fn of(conditions: Vec<Condition>) -> Self {
         if conditions.is_empty() { Self::Anyone } else { Self::AllOf(conditions) }
     }

@@ -17,6 +17,9 @@ pub enum ClientAddress {
     Forwarded {
         /// Where they write it.
         header: ForwardingHeader,
+        /// Further fields of theirs that are believed; each is believed only where it stands here.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        additional_headers: BTreeSet<AdditionalHeader>,
         /// Who they are.
         trusted_proxies: BTreeSet<Cidr>,
     },
@@ -25,10 +28,19 @@ pub enum ClientAddress {
 /// Where a proxy writes whom it serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ForwardingHeader {
-    /// `Forwarded` (RFC 7239).
+    /// `Forwarded` (RFC 7239), which tells scheme and host too.
     Forwarded,
-    /// `X-Forwarded-For`, with `X-Forwarded-Proto` and `X-Forwarded-Host` beside it.
+    /// `X-Forwarded-For`, which tells the address alone.
     XForwardedFor,
+}
+
+/// What a proxy may write beside [`ForwardingHeader::XForwardedFor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AdditionalHeader {
+    /// `X-Forwarded-Host`: the host that the client named.
+    XForwardedHost,
+    /// `X-Forwarded-Proto`: the scheme that the client used.
+    XForwardedProto,
 }
 
 impl ClientAddress {

@@ -12,6 +12,7 @@ mod cidr;
 mod client_address;
 mod cors;
 mod duration;
+mod field;
 pub mod gate;
 mod hostname;
 mod key_set;
@@ -40,9 +41,12 @@ pub use authorization::{
     ParameterTest, RequestRule, Scalar, Scope, ScopeRule, TimeOfDay, TimeZoneName, Weekday, Window,
 };
 pub use cidr::{Cidr, InvalidCidr};
-pub use client_address::{ClientAddress, ForwardingHeader};
+pub use client_address::{AdditionalHeader, ClientAddress, ForwardingHeader};
 pub use cors::Cors;
 pub use duration::Millis;
+pub use field::{
+    FieldClass, InvalidPassedField, OVERRIDE_PREFIXES, OVERRIDES, PassedField, X_OVERRIDE_PREFIXES, X_OVERRIDES,
+};
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};
 pub use matcher::{HeaderMatch, Match, PathMatch, Reach};

@@ -6,7 +6,7 @@
 //! | unreserved or sub-delimiter characters, `:`, `@`, `/` | kept |
 //! | `%41` (an unreserved character, needlessly encoded) | decoded to `A` |
 //! | `%3a`, `%C3%a9` (other characters, UTF-8) | kept encoded, hex digits in upper case |
-//! | `%2F`, `%5C`, `%3B`, `%00`..`%1F`, `%7F`, `%25` before two hex digits (double encoding) | refused |
+//! | `%2F`, `%5C`, `%3B`, `%00`..`%1F`, `%7F`, `%25` before what is, or decodes to, two hex digits (double encoding) | refused |
 //! | broken encoding, octets that are no UTF-8 (overlong forms too) | refused |
 //! | a segment `.` or `..`, also encoded; `;`; an empty segment before the last | refused |
 //! | any other character, or no leading `/` | refused |
@@ -85,7 +85,12 @@ impl CanonicalPath {
         }
         let rest = text.strip_prefix('/').ok_or(InvalidPath::NoLeadingSlash)?;
         if !text.bytes().all(plain) {
-            return decode(text).and_then(|canonical| Self::checked(&canonical));
+            let canonical = decode(text)?;
+            // Parts of a second encoding may come out of the first one: `%25%32%65` is `%252e`.
+            if encodes_twice(&canonical) {
+                return Err(InvalidPath::DoubleEncoding);
+            }
+            return Self::checked(&canonical);
         }
         check_segments(rest)?;
         Ok(Self(text.into()))
@@ -254,7 +259,6 @@ fn decode(text: &str) -> Result<String, InvalidPath> {
         let octet = high << 4 | low;
         match octet {
             b'/' | b'\\' | b';' | 0..=0x1f | 0x7f => return Err(InvalidPath::EncodedDelimiter),
-            b'%' if hex_pair(&mut bytes.clone()).is_some() => return Err(InvalidPath::DoubleEncoding),
             _ if unreserved(octet) => canonical.push(char::from(octet)),
             _ => push_encoded(&mut canonical, high, low),
         }
@@ -262,6 +266,14 @@ fn decode(text: &str) -> Result<String, InvalidPath> {
     }
     str::from_utf8(&octets).map_err(|_ignored: std::str::Utf8Error| InvalidPath::NotUtf8)?;
     Ok(canonical)
+}
+
+/// Whether an encoded percent sign stands before two hex digits.
+fn encodes_twice(canonical: &str) -> bool {
+    canonical.match_indices("%25").any(|(at, sign)| {
+        let rest = canonical.get(at.saturating_add(sign.len())..).unwrap_or_default();
+        hex_pair(&mut rest.bytes()).is_some()
+    })
 }
 
 fn hex_pair(bytes: &mut std::str::Bytes<'_>) -> Option<(u8, u8)> {

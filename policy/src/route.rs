@@ -8,7 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Authentication, Authorization, ClientAddress, Cors, HostnamePattern, Match, Millis, NamespacedName, Shadow,
+    Authentication, Authorization, ClientAddress, Cors, FieldClass, HostnamePattern, Match, Millis, NamespacedName,
+    PassedField, Shadow,
 };
 
 /// An ApiRoute with every policy that governs it, settled rule by rule.
@@ -25,6 +26,9 @@ pub struct Route {
     /// Who answers CORS preflights; absent means that they are refused.
     #[serde(default, skip_serializing_if = "Cors::is_refuse")]
     pub cors: Cors,
+    /// Fields that pass although they would be taken out.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pass_headers: BTreeSet<PassedField>,
     /// Where permitted requests go.
     pub upstream: Upstream,
     /// The rules, in the order of the object.
@@ -141,4 +145,47 @@ pub enum ForwardedHeaders {
 pub enum Upgrade {
     /// RFC 6455.
     WebSocket,
+}
+
+impl Route {
+    /// Header fields that matches, credentials and conditions look at, of policies in force and on trial.
+    pub fn watched_fields(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| {
+            let matched = rule.matches.iter().flat_map(|clause| &clause.headers).map(|header| header.name.as_str());
+            let shadows = rule.shadows.iter().map(|shadow| &shadow.access);
+            matched.chain(std::iter::once(&rule.access).chain(shadows).flat_map(Access::watched_fields))
+        })
+    }
+
+    /// Whether requests for this route ever have a field, as far as its name says.
+    pub fn takes_field(&self, name: &str) -> bool {
+        match FieldClass::of(name) {
+            FieldClass::EndToEnd => !name.contains('_') || self.passes(name),
+            FieldClass::Override => self.passes(name),
+            FieldClass::HopByHop | FieldClass::Own => false,
+        }
+    }
+
+    fn passes(&self, name: &str) -> bool {
+        self.pass_headers.iter().any(|passed| passed.as_str() == name)
+    }
+
+    /// A field with `_` that the route lets pass, and that applications may take for one which a rule looks at.
+    pub fn ambiguous_field(&self) -> Option<&PassedField> {
+        let alias = |passed: &&PassedField| {
+            let dashed = passed.as_str().replace('_', "-");
+            dashed != passed.as_str() && self.watched_fields().any(|watched| watched == dashed)
+        };
+        self.pass_headers.iter().find(alias)
+    }
+}
+
+impl Access {
+    fn watched_fields(&self) -> impl Iterator<Item = &str> {
+        let blocks = match self {
+            Self::Guarded { authentication, authorization } => Some((authentication, authorization)),
+            Self::Refused(_) => None,
+        };
+        blocks.into_iter().flat_map(|(who, what)| who.watched_fields().chain(what.watched_fields()))
+    }
 }

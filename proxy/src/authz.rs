@@ -31,19 +31,19 @@ use crate::{authn::Fact, clock::UnixMillis};
 pub struct Asked<'a> {
     /// The caller; `None` for nobody.
     pub caller: Option<&'a Fact>,
-    /// The real client's address.
-    pub address: IpAddr,
-    /// Whether the client spoke TLS.
-    pub tls: bool,
+    /// The real client's address; `None` where a trusted proxy does not tell it. Nothing that looks at it holds then.
+    pub address: Option<IpAddr>,
+    /// Whether the client spoke TLS; `None` where a trusted proxy cannot be understood.
+    pub tls: Option<bool>,
     /// Method.
     pub method: &'a str,
-    /// Host as the client named it, without port.
-    pub host: &'a str,
+    /// Host as the client named it, without port; `None` where a trusted proxy cannot be understood.
+    pub host: Option<&'a str>,
     /// Canonical path.
     pub path: &'a str,
     /// Parameters of the template that matched.
     pub parameters: PathParameters<'a>,
-    /// Header fields as they came.
+    /// Header fields, as they are matched and forwarded.
     pub headers: &'a HeaderMap,
     /// When it was taken in.
     pub now: UnixMillis,

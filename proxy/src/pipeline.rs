@@ -10,6 +10,7 @@ mod challenge;
 mod client_side;
 mod decision_id;
 mod denial;
+mod fields;
 mod forwarded;
 mod hop;
 mod metrics;

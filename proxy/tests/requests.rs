@@ -9,6 +9,8 @@ mod bed;
 mod cors;
 #[path = "requests/credentials.rs"]
 mod credentials;
+#[path = "requests/fields.rs"]
+mod fields;
 #[path = "requests/http2.rs"]
 mod http2;
 #[path = "requests/introspection.rs"]
@@ -106,7 +108,7 @@ fn trust_headers_and_hop_by_hop_fields_of_the_client_do_not_pass_h1_h2() {
     let bed = Bed::start(&json!([open_rule("all", "/")]));
     let reply = bed.send(
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-private, close\r\nX-Private: 1\r\nForwarded: for=6.6.6.6\r\n\
-         X-Forwarded-For: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\nAuthorization: Bearer abc\r\nTE: gzip\r\n\
+         X-Forwarded-For: 6.6.6.6\r\nAuthorization: Bearer abc\r\nTE: gzip\r\n\
          Portreeve-Subject: root\r\nX-Kept: 1\r\n\r\n",
     );
     assert_eq!(reply.status, 200);

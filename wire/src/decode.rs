@@ -84,7 +84,15 @@ pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
         forwarded: ForwardedHeaders::Forwarded,
         max_connections: NonZeroU64::MIN,
     };
-    Some(Route { generation: 0, hostnames, client_address: ClientAddress::Peer, cors: Cors::Refuse, upstream, rules })
+    Some(Route {
+        generation: 0,
+        hostnames,
+        client_address: ClientAddress::Peer,
+        cors: Cors::Refuse,
+        pass_headers: BTreeSet::new(),
+        upstream,
+        rules,
+    })
 }
 
 fn decompress(payload: &[u8]) -> Result<Vec<u8>, InvalidResource> {

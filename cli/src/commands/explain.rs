@@ -114,6 +114,9 @@ fn in_words(reason: &str) -> &str {
         "token_service_unavailable" => "the token service could not be asked",
         "route_not_found" => "no route claims this host and path",
         "method_not_allowed" => "the path is known, the method is not allowed",
+        "ambiguous_fields" => {
+            "a header field name that applications read in different ways, or one taken away by Connection"
+        }
         "cors_preflight" => "a CORS preflight that the route leaves to the application",
         "cors_not_configured" => "a CORS preflight, and the route has no CORS settings",
         "cors_overloaded" => "too many CORS preflights of the route waited for the application",

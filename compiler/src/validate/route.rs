@@ -8,13 +8,13 @@ use std::{
 use portreeve_crds::{
     ObjectRef,
     v1alpha1::{
-        ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec,
+        AdditionalHeaderSpec, ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec,
         MatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
     },
 };
 use portreeve_policy::{
-    AppProtocol, CanonicalPath, Cidr, ClientAddress, Cors, ForwardedHeaders, ForwardingHeader, HeaderMatch,
-    HostnamePattern, Match, Method, Millis, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
+    AdditionalHeader, AppProtocol, CanonicalPath, Cidr, ClientAddress, Cors, FieldClass, ForwardedHeaders, ForwardingHeader, HeaderMatch,
+    HostnamePattern, Match, Method, Millis, PassedField, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
 };
 
 use super::{Faults, Seniority, generation};
@@ -36,6 +36,7 @@ pub(crate) struct ValidRoute {
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
     pub(crate) client_address: ClientAddress,
     pub(crate) cors: Cors,
+    pub(crate) pass_headers: BTreeSet<PassedField>,
     pub(crate) upstream: Upstream,
     pub(crate) rules: Vec<ValidRule>,
     /// Why the route is closed at once, in the words of whoever closed it.
@@ -89,6 +90,10 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
     if spec.rules.is_empty() {
         faults.add("spec.rules", "name at least one rule");
     }
+    let mut pass_headers = BTreeSet::new();
+    for (i, name) in spec.pass_headers.iter().enumerate() {
+        pass_headers.extend(faults.take(&format!("spec.passHeaders[{i}]"), PassedField::try_from(name.clone())));
+    }
     let mut rules: Vec<ValidRule> = Vec::new();
     for (i, rule) in spec.rules.iter().enumerate() {
         if rules.iter().any(|known| known.name == rule.name) {
@@ -97,7 +102,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
                 format!("rule name {:?} stands twice; give each its own", rule.name),
             );
         }
-        rules.push(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule));
+        rules.push(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule, &pass_headers));
     }
     let client_address = validate_client_address(&mut faults, spec.client_address.as_ref());
     let passthrough = spec.cors.as_ref().is_some_and(|cors| cors.passthrough);
@@ -109,6 +114,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
         hostnames,
         client_address,
         cors: if passthrough { Cors::Passthrough } else { Cors::Refuse },
+        pass_headers,
         upstream: upstream.unwrap_or(NO_UPSTREAM),
         rules,
         closed: route.metadata.annotations.as_ref().and_then(|all| all.get(CLOSED)).cloned(),
@@ -209,13 +215,25 @@ fn validate_client_address(faults: &mut Faults<'_>, spec: Option<&ClientAddressS
         ForwardingHeaderSpec::Forwarded => ForwardingHeader::Forwarded,
         ForwardingHeaderSpec::XForwardedFor => ForwardingHeader::XForwardedFor,
     };
-    ClientAddress::Forwarded { header, trusted_proxies }
+    if header == ForwardingHeader::Forwarded && !spec.additional_headers.is_empty() {
+        faults.add("spec.clientAddress.additionalHeaders", "Forwarded tells scheme and host itself; leave it out");
+    }
+    let additional = spec.additional_headers.iter().map(|header| match header {
+        AdditionalHeaderSpec::XForwardedHost => AdditionalHeader::XForwardedHost,
+        AdditionalHeaderSpec::XForwardedProto => AdditionalHeader::XForwardedProto,
+    });
+    ClientAddress::Forwarded { header, additional_headers: additional.collect(), trusted_proxies }
 }
 
-fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> ValidRule {
+fn validate_rule(
+    faults: &mut Faults<'_>,
+    path: &str,
+    rule: &RuleSpec,
+    passed: &BTreeSet<PassedField>,
+) -> ValidRule {
     let mut matches = Vec::new();
     for (i, clause) in rule.matches.iter().enumerate() {
-        matches.extend(validate_match(faults, &format!("{path}.matches[{i}]"), clause));
+        matches.extend(validate_match(faults, &format!("{path}.matches[{i}]"), clause, passed));
     }
     if rule.matches.is_empty() {
         faults.add(format!("{path}.matches"), "name at least one match");
@@ -236,7 +254,12 @@ fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec) -> ValidR
 }
 
 /// The match, or what it covers at least.
-fn validate_match(faults: &mut Faults<'_>, path: &str, clause: &MatchSpec) -> Vec<Match> {
+fn validate_match(
+    faults: &mut Faults<'_>,
+    path: &str,
+    clause: &MatchSpec,
+    passed: &BTreeSet<PassedField>,
+) -> Vec<Match> {
     let route_path =
         faults.take(&format!("{path}.path.value"), validate_path_text(clause.path.kind, &clause.path.value));
     let mut methods = BTreeSet::new();
@@ -245,7 +268,7 @@ fn validate_match(faults: &mut Faults<'_>, path: &str, clause: &MatchSpec) -> Ve
     }
     let mut headers = BTreeSet::new();
     for (i, header) in clause.headers.iter().enumerate() {
-        headers.extend(validate_header(faults, &format!("{path}.headers[{i}]"), header));
+        headers.extend(validate_header(faults, &format!("{path}.headers[{i}]"), header, passed));
     }
     let all_methods = methods.len() == clause.methods.iter().collect::<BTreeSet<_>>().len();
     let all_headers = headers.len() == clause.headers.len();
@@ -284,8 +307,24 @@ pub(super) fn validate_path_text(kind: PathMatchType, value: &str) -> Result<Pat
     })
 }
 
-fn validate_header(faults: &mut Faults<'_>, path: &str, header: &HeaderMatchSpec) -> Option<HeaderMatch> {
+fn validate_header(
+    faults: &mut Faults<'_>,
+    path: &str,
+    header: &HeaderMatchSpec,
+    passed: &BTreeSet<PassedField>,
+) -> Option<HeaderMatch> {
     let parsed = validate_header_text(&header.name, &header.value);
+    let parsed = parsed.and_then(|parsed| match FieldClass::of(&parsed.name) {
+        FieldClass::Override if !passed.iter().any(|passed| passed.as_str() == parsed.name) => {
+            let name = &header.name;
+            Err(("name", format!("{name:?} is taken out of requests; name it in spec.passHeaders to match it")))
+        }
+        FieldClass::HopByHop | FieldClass::Own => {
+            let name = &header.name;
+            Err(("name", format!("{name:?} belongs to the connection or to the gateway; no rule can match it")))
+        }
+        FieldClass::EndToEnd | FieldClass::Override => Ok(parsed),
+    });
     parsed.map_err(|(field, message)| faults.add(format!("{path}.{field}"), message)).ok()
 }
 

@@ -15,8 +15,8 @@ use super::{
 };
 
 /// Fields of an ApiRoute's `spec`. A field beside these can be any of them, misspelt.
-const ROUTE_FIELDS: [&str; 8] =
-    ["workloadSelector", "hostnames", "clientAddress", "cors", "api", "upstream", "rules", "access"];
+const ROUTE_FIELDS: [&str; 9] =
+    ["workloadSelector", "hostnames", "clientAddress", "cors", "passHeaders", "api", "upstream", "rules", "access"];
 
 /// Whether `spec` has a field that could be a misspelt one.
 fn has_unknown_field(value: &Value) -> bool {
@@ -50,6 +50,7 @@ pub(crate) fn unreadable_route(value: &Value) -> ValidRoute {
         hostnames,
         client_address: ClientAddress::Peer,
         cors: Cors::Refuse,
+        pass_headers: BTreeSet::new(),
         upstream: NO_UPSTREAM,
         rules,
         closed: None,

@@ -41,6 +41,11 @@ pub struct ApiRouteSpec {
     /// application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<CorsSpec>,
+    /// Request headers that reach the application although they are taken out by default: those from which frameworks
+    /// take method, target, client or user, e.g. `[X-HTTP-Method-Override]`, and names with `_`.
+    #[serde(default)]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+$")))]
+    pub pass_headers: Vec<String>,
     /// What the API is called in catalogues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiDescription>,
@@ -72,8 +77,14 @@ pub struct ClientAddressSpec {
     /// as the hops are listed here.
     #[schemars(length(min = 1, max = 32), inner(length(min = 2, max = 64)))]
     pub trusted_proxies: Vec<String>,
-    /// Forwarded (RFC 7239) or XForwardedFor: where these proxies write it. The other one is never read.
+    /// Forwarded (RFC 7239), which tells scheme and host too, or XForwardedFor, which tells the address alone: where these
+    /// proxies write it. The other one is never read.
     pub header: ForwardingHeaderSpec,
+    /// What these proxies write beside XForwardedFor, e.g. `[XForwardedProto]`. Name only what each of them sets or
+    /// removes: what one of them passes on is the client's own word.
+    #[serde(default)]
+    #[schemars(length(max = 2))]
+    pub additional_headers: Vec<AdditionalHeaderSpec>,
 }
 
 /// Where proxies write whom they serve.
@@ -81,8 +92,17 @@ pub struct ClientAddressSpec {
 pub enum ForwardingHeaderSpec {
     /// `Forwarded`.
     Forwarded,
-    /// `X-Forwarded-For`, with `-Proto` and `-Host`.
+    /// `X-Forwarded-For`.
     XForwardedFor,
+}
+
+/// What proxies write beside `X-Forwarded-For`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum AdditionalHeaderSpec {
+    /// `X-Forwarded-Host`.
+    XForwardedHost,
+    /// `X-Forwarded-Proto`.
+    XForwardedProto,
 }
 
 /// Cross-origin requests of browsers (Fetch standard).

@@ -1,6 +1,5 @@
 //! A rule's conditions, ready to be judged.
 
-use http::HeaderName;
 use jiff::tz::TimeZone;
 use portreeve_policy::{
     AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
@@ -63,11 +62,9 @@ impl Authorizer {
         Ok(Self { checks, external })
     }
 
-    /// Whether only a decision point may set this field for the upstream; `_` counts as `-` (H2).
-    pub fn owns_field(&self, name: &HeaderName) -> bool {
-        let Some(point) = &self.external else { return false };
-        let text = name.as_str();
-        point.owns_field(text) || (text.contains('_') && point.owns_field(&text.replace('_', "-")))
+    /// Fields that only a decision point may set for the upstream, in lower case.
+    pub fn owned_fields(&self) -> impl Iterator<Item = &str> {
+        self.external.iter().flat_map(DecisionPoint::owned_fields)
     }
 
     /// What remembered Cedar decisions take.
@@ -98,7 +95,8 @@ impl Check {
                 (request::judge(rule, asked), Forbidden::RequestNotAllowed, Forbidden::RequestUndecidable)
             }
             Self::Addresses(rule) => {
-                (Judgement::of(rule.admits(asked.address)), Forbidden::Address, Forbidden::Address)
+                let judgement = asked.address.map_or(Judgement::Fault, |address| Judgement::of(rule.admits(address)));
+                (judgement, Forbidden::Address, Forbidden::Address)
             }
             Self::Hours(hours, zone) => {
                 (hours.judge(zone, asked.now.0), Forbidden::OutsideHours, Forbidden::OutsideHours)

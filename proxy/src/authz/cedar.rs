@@ -166,12 +166,12 @@ impl CedarCheck {
         let mut pairs = Vec::with_capacity(self.rule.reads.len());
         for read in &self.rule.reads {
             let value = match read {
-                CedarRead::Address => self.constructors.address(asked.address)?,
+                CedarRead::Address => self.constructors.address(asked.address?)?,
                 CedarRead::Headers => values::lines(self.headers(asked)?.into_iter()),
-                CedarRead::Host => asked.host.into(),
+                CedarRead::Host => asked.host?.into(),
                 CedarRead::Path => asked.path.into(),
                 CedarRead::Time => self.constructors.moment(asked.now)?,
-                CedarRead::Tls => asked.tls.into(),
+                CedarRead::Tls => asked.tls?.into(),
                 CedarRead::Resource => continue,
             };
             pairs.push((read.context_attribute()?, value));
@@ -209,9 +209,10 @@ impl CedarCheck {
         let (mut address, mut tls) = (None, None);
         for read in &self.rule.reads {
             match read {
-                CedarRead::Address => address = Some(asked.address),
-                CedarRead::Tls => tls = Some(asked.tls),
-                CedarRead::Host => note(asked.host.as_bytes()),
+                CedarRead::Address => address = asked.address,
+                CedarRead::Tls => tls = asked.tls,
+                // Without a host nothing is decided, and so nothing is remembered.
+                CedarRead::Host => note(asked.host.unwrap_or_default().as_bytes()),
                 CedarRead::Path => note(asked.path.as_bytes()),
                 CedarRead::Headers => {
                     for name in &self.rule.headers {

@@ -63,9 +63,9 @@ impl DecisionPoint {
         })
     }
 
-    /// Whether the policy lets obligations and advice set this field; `name` is in lower case.
-    pub(super) fn owns_field(&self, name: &str) -> bool {
-        self.rule.upstream_headers.contains(name)
+    /// Fields that the policy lets obligations and advice set, in lower case.
+    pub(super) fn owned_fields(&self) -> impl Iterator<Item = &str> {
+        self.rule.upstream_headers.iter().map(String::as_str)
     }
 
     pub(super) async fn consult(&self, asked: &Asked<'_>) -> Result<Consulted, Refusal> {

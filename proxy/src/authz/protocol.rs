@@ -27,6 +27,7 @@ pub(super) struct Field {
 /// The question as a text, the same for the same attributes; `None` when an attribute cannot be told.
 pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -> Option<String> {
     let claims = asked.caller?.claims();
+    let (host, address, tls) = (asked.host?, asked.address?, asked.tls?);
     let object = claims.object();
     let mut told = Map::new();
     for (name, path) in &rule.claims {
@@ -55,9 +56,9 @@ pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -
     let action = json!({"name": asked.method});
     let resource = json!({
         "type": "rule", "id": resource,
-        "properties": {"host": asked.host, "path": asked.path, "parameters": parameters},
+        "properties": {"host": host, "path": asked.path, "parameters": parameters},
     });
-    let context = json!({"address": asked.address, "tls": asked.tls, "headers": headers});
+    let context = json!({"address": address, "tls": tls, "headers": headers});
     let plain = json!({"subject": subject, "action": action, "resource": resource, "context": context});
     let question = match rule.protocol {
         DecisionProtocol::AuthZen => plain,

@@ -71,7 +71,7 @@ impl<D: Dispatch> Account<D> {
 
     /// The client is another than the peer where the route trusts the proxies in between.
     pub(super) fn client_side(&mut self, side: &ClientSide) {
-        let client = side.address.to_string();
+        let client = side.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         if client != self.client {
             self.peer = Some(std::mem::replace(&mut self.client, client));
         }

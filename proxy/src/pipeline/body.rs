@@ -12,6 +12,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::hop;
+
 /// Body of an answer.
 pub enum AnswerBody {
     /// Ours, whole.
@@ -92,8 +94,9 @@ impl Body for AnswerBody {
         match self.get_mut() {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Upstream(body) => {
-                let polled = Pin::new(&mut body.incoming).poll_frame(cx);
-                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                let mut polled = Pin::new(&mut body.incoming).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+                    frame.trailers_mut().into_iter().for_each(hop::strip_answer_trailers);
                     body.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 }
                 match &polled {

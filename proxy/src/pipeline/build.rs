@@ -1,11 +1,11 @@
 //! From a snapshot to a runtime. Everything that can fail happens here, before the swap, and by resource name: what
 //! cannot be built keeps its last good form or refuses, all else goes live.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use portreeve_policy::{
-    Access, Authentication, Authorization, Cors, Introspection, NamespacedName, ResourceName, Route, Rule, Shadow,
-    Snapshot, TokenExchange, TokenService,
+    Access, Authentication, Authorization, Cors, Introspection, Match, NamespacedName, ResourceName, Route, Rule,
+    Shadow, Snapshot, TokenExchange, TokenService,
 };
 
 use super::{
@@ -91,6 +91,7 @@ pub fn build(
         kept,
         resources,
         wants_certificates,
+        watched: snapshot.routes.values().flat_map(|route| route.watched_fields()).map(str::to_owned).collect(),
     };
     (runtime, rejections)
 }
@@ -147,7 +148,7 @@ impl Routes<'_> {
                 let label = name.to_string();
                 let target = rules.len();
                 for (number, clause) in rule.matches.iter().enumerate() {
-                    router.insert(route.hostnames.iter(), clause, (target, number));
+                    router.insert(route.hostnames.iter(), &matchable(route, clause), (target, number));
                 }
                 let authorizer = authorizer(&rule.access, &label, &rule.name);
                 if let Err(reason) = &authorizer {
@@ -161,7 +162,7 @@ impl Routes<'_> {
                     route: Arc::clone(route),
                     index,
                     challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
-                    gate: self.gate(name, rule),
+                    gate: self.gate(name, route, rule),
                     preflight,
                     shadows: self.shadows(name, rule),
                     authorizer,
@@ -172,7 +173,13 @@ impl Routes<'_> {
     }
 
     /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
-    fn gate(&mut self, name: &NamespacedName, rule: &Rule) -> RuleGate {
+    fn gate(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleGate {
+        if let Some(reason) = unfit(route, rule) {
+            let told =
+                Rejection { resource: ResourceName::route(name), reason: format!("rule {}: {reason}", rule.name) };
+            self.rejections.push(told);
+            return RuleGate::Broken(reason);
+        }
         self.make_gate(&rule.access).unwrap_or_else(|reason| {
             let resource = ResourceName::route(name);
             self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
@@ -236,4 +243,22 @@ fn preflight(cors: Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> 
     };
     let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, route, &rule.name).ok());
     ready.map_or(PreflightPolicy::Undecidable, |ready| PreflightPolicy::Passthrough(Box::new(ready), budget.clone()))
+}
+
+/// A match without fields that requests never have: its rule refuses, and has to be found for that.
+fn matchable<'a>(route: &Route, clause: &'a Match) -> Cow<'a, Match> {
+    if clause.headers.iter().all(|header| route.takes_field(&header.name)) {
+        return Cow::Borrowed(clause);
+    }
+    let mut wider = clause.clone();
+    wider.headers.retain(|header| route.takes_field(&header.name));
+    Cow::Owned(wider)
+}
+
+/// Why a rule can never do what it says, whatever its policy is.
+fn unfit(route: &Route, rule: &Rule) -> Option<String> {
+    let untaken = rule.matches.iter().flat_map(|clause| &clause.headers).find(|one| !route.takes_field(&one.name));
+    let untaken = untaken.map(|one| format!("a match needs the header {}, which is taken out of requests", one.name));
+    let ambiguous = route.ambiguous_field();
+    untaken.or_else(|| ambiguous.map(|one| format!("{one} may pass, and a rule looks at its other spelling")))
 }

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use http::{HeaderMap, Method, Uri, Version, header::HOST, request::Parts, uri::Authority};
 use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
 
+use super::fields::SetAside;
 use crate::authn::PeerCertificates;
 
 /// What the transport knows of the connection.
@@ -47,8 +48,10 @@ pub struct CanonicalRequest {
     pub client: SocketAddr,
     /// Version that the client speaks.
     pub version: Version,
-    /// Header fields, hop-by-hop ones included.
+    /// End-to-end fields: what is matched, decided and forwarded.
     pub headers: HeaderMap,
+    /// What was taken out of them.
+    pub(super) aside: SetAside,
 }
 
 /// Why a request is refused before anything of it is used (RFC 9112, RFC 9113; bug classes P and F).
@@ -57,6 +60,9 @@ pub enum InvalidRequest {
     /// CONNECT or TRACE.
     #[error("the method is never forwarded")]
     ForbiddenMethod,
+    /// `Connection` is no list of names.
+    #[error("Connection is not a list of names (RFC 9110 section 7.6.1)")]
+    Connection,
     /// Message framing that two parsers could read in two ways.
     #[error("ambiguous message framing: {0}")]
     Framing(&'static str),
@@ -72,9 +78,15 @@ pub enum InvalidRequest {
     /// A field name that upstreams could read as another one.
     #[error("a field name imitates a framing field")]
     LookAlike,
+    /// `Connection` names a field that a rule looks at.
+    #[error("Connection names a field that a rule looks at")]
+    NamedByConnection,
     /// See [`InvalidPath`].
     #[error("the path is refused: {0}")]
     Path(#[from] InvalidPath),
+    /// A field name with `_` that the route does not let pass.
+    #[error("a field name holds '_', which applications read in different ways")]
+    Underscore,
     /// A query with characters that no query may hold.
     #[error("the query holds a character that a query may not hold")]
     Query,
@@ -96,6 +108,7 @@ impl CanonicalRequest {
         if parts.headers.keys().any(imitates_framing) {
             return Err(InvalidRequest::LookAlike);
         }
+        let aside = SetAside::take_from(&mut parts.headers, parts.version)?;
         let (host, port) = authority(&parts.uri, &parts.headers, parts.version)?;
         let path = CanonicalPath::parse(parts.uri.path())?;
         let query = parts.uri.query();
@@ -112,6 +125,7 @@ impl CanonicalRequest {
             client: connection.peer,
             version: parts.version,
             headers: std::mem::take(&mut parts.headers),
+            aside,
         })
     }
 

@@ -65,6 +65,9 @@ impl Denial {
             Self::Forbidden(why) => why.reason(),
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::InvalidRequest(fault) => match fault {
+                InvalidRequest::Connection | InvalidRequest::NamedByConnection | InvalidRequest::Underscore => {
+                    "ambiguous_fields"
+                }
                 InvalidRequest::ForbiddenMethod => "forbidden_method",
                 InvalidRequest::Framing(_) | InvalidRequest::LookAlike => "ambiguous_framing",
                 InvalidRequest::HeadTooLarge => "head_too_large",

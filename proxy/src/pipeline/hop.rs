@@ -1,124 +1,101 @@
-//! Hop-by-hop hygiene (RFC 9110 section 7.6.1): what concerns one connection stays on it.
+//! Hop-by-hop hygiene of answers (RFC 9110 section 7.6.1): what concerns the connection to the application stays on it.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
-};
+use http::{HeaderMap, HeaderName, header::CONNECTION};
+use portreeve_policy::FieldClass;
 
-/// Fields that upstreams rely on and that only we may set, in the form with dashes. Inbound copies are removed under
-/// every spelling (H1, H2, RFC 9700 section 4.13).
-const OURS: [&str; 9] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-prefix",
-    "x-real-ip",
-    "client-cert",
-    "client-cert-chain",
+/// Removes what belongs to the connection that an answer came on, and what only the gateway says.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let named = named.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+    let concerns = |name: &&HeaderName| FieldClass::of(name.as_str()) == FieldClass::HopByHop;
+    let gone: Vec<_> = named.chain(headers.keys().filter(concerns).cloned()).collect();
+    for name in gone {
+        // The length of the body is the message's own (RFC 9112 section 6), whatever Connection says.
+        if name != http::header::CONTENT_LENGTH {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Trailers that may become known to the application: integrity of the body, and those of gRPC. All others could stand for
+/// fields that framing, routing, authentication or a rule uses (RFC 9110 section 6.5.1, H6).
+const REQUEST_TRAILERS: [&str; 7] = [
+    "content-digest",
+    "content-md5",
+    "digest",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "repr-digest",
 ];
 
-/// Prefix of every header of our own.
-const OWN_PREFIX: &str = "portreeve-";
-
-/// Fields of one connection that need not be named in `Connection`.
-fn of_one_connection(name: &HeaderName) -> bool {
-    [CONNECTION, UPGRADE, TE, TRANSFER_ENCODING, TRAILER, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION].contains(name)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+/// Leaves of a request's trailers only those of the list.
+pub(super) fn strip_request_trailers(trailers: &mut HeaderMap) {
+    retain(trailers, |name| REQUEST_TRAILERS.contains(&name));
 }
 
-/// End-to-end fields that `Connection` cannot take away.
-fn cannot_be_named(name: &str) -> bool {
-    matches!(name, "host" | "authorization" | "content-length" | "content-type" | "cookie" | "cache-control")
+/// Takes out of an answer's trailers what frames, routes, authenticates or controls (RFC 9110 section 6.5.1).
+pub(super) fn strip_answer_trailers(trailers: &mut HeaderMap) {
+    retain(trailers, |name| {
+        let control = matches!(
+            name,
+            "age"
+                | "authentication-info"
+                | "authorization"
+                | "cache-control"
+                | "date"
+                | "expires"
+                | "host"
+                | "location"
+                | "retry-after"
+                | "set-cookie"
+                | "vary"
+                | "via"
+                | "warning"
+                | "www-authenticate"
+        );
+        let content = name.starts_with("content-") && !matches!(name, "content-digest" | "content-md5");
+        let cors = name.starts_with("access-control-");
+        !control && !content && !cors && FieldClass::of(name) == FieldClass::EndToEnd
+    });
 }
 
-/// Removes what belongs to the connection that a message came on. `TE: trailers` survives, for gRPC needs it.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(TE).iter().any(|line| line.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let mut named: Vec<HeaderName> = Vec::new();
-    for line in headers.get_all(CONNECTION) {
-        for name in line.to_str().unwrap_or_default().split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok();
-            named.extend(parsed.filter(|name| !cannot_be_named(name.as_str())));
-        }
-    }
-    for name in named {
-        headers.remove(name);
-    }
-    let gone: Vec<_> = headers.keys().filter(|name| of_one_connection(name)).cloned().collect();
+fn retain(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+    let gone: Vec<_> = headers.keys().filter(|name| !keep(name.as_str())).cloned().collect();
     for name in gone {
         headers.remove(name);
     }
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-}
-
-/// Removes inbound copies of fields that only we may set.
-pub(super) fn strip_ours(headers: &mut HeaderMap) {
-    let ours = |name: &&HeaderName| {
-        let text = name.as_str();
-        if text.contains('_') {
-            let dashed = text.replace('_', "-");
-            return is_ours(&dashed) || dashed == "authorization";
-        }
-        is_ours(text)
-    };
-    let gone: Vec<_> = headers.keys().filter(ours).cloned().collect();
-    for name in gone {
-        headers.remove(name);
-    }
-}
-
-fn is_ours(dashed: &str) -> bool {
-    OURS.contains(&dashed) || dashed.starts_with(OWN_PREFIX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn after(lines: &[(&str, &str)], strip: impl Fn(&mut HeaderMap)) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-        }
+    fn after(names: &[&'static str], strip: fn(&mut HeaderMap)) -> Vec<String> {
+        let mut headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), "x".parse().unwrap())).collect();
         strip(&mut headers);
-        let mut names: Vec<_> =
-            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut names: Vec<_> = headers.keys().map(ToString::to_string).collect();
         names.sort();
         names
     }
 
     #[test]
-    fn what_connection_names_goes_but_never_end_to_end_fields_h1() {
-        let lines = [
-            ("connection", "close, X-Private, authorization, HOST"),
-            ("x-private", "1"),
-            ("authorization", "Bearer a"),
-            ("host", "a"),
-            ("keep-alive", "1"),
-            ("te", "trailers"),
-            ("transfer-encoding", "chunked"),
-            ("proxy-authorization", "x"),
-            ("x-kept", "1"),
-        ];
-        assert_eq!(after(&lines, strip), ["authorization: Bearer a", "host: a", "te: trailers", "x-kept: 1"]);
+    fn p6_only_listed_trailers_of_a_request_pass() {
+        let names =
+            ["authorization", "host", "forwarded", "portreeve-subject", "content-length", "x-sum", "client-cert"];
+        assert_eq!(after(&names, strip_request_trailers), Vec::<String>::new());
+        assert_eq!(
+            after(&["grpc-status", "content-digest"], strip_request_trailers),
+            ["content-digest", "grpc-status"]
+        );
     }
 
     #[test]
-    fn inbound_copies_of_our_fields_go_under_every_spelling_h2() {
-        let lines = [
-            ("forwarded", "for=1.2.3.4"),
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x_forwarded_for", "1.2.3.4"),
-            ("X-Forwarded_Proto", "https"),
-            ("portreeve-decision-id", "x"),
-            ("portreeve_subject", "root"),
-            ("client-cert", ":AAA=:"),
-            ("x_authorization", "kept"),
-        ];
-        assert_eq!(after(&lines, strip_ours), ["x_authorization: kept"]);
+    fn p6_trailers_of_an_answer_that_control_it_do_not_pass() {
+        let names = ["set-cookie", "content-length", "content-type", "transfer-encoding", "location", "x-real-ip"];
+        assert_eq!(after(&names, strip_answer_trailers), Vec::<String>::new());
+        let names = ["grpc-status", "x-sum", "content-digest", "server-timing"];
+        assert_eq!(after(&names, strip_answer_trailers).len(), 4);
     }
 }

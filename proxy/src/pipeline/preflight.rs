@@ -158,6 +158,7 @@ mod tests {
             client: "192.0.2.1:1".parse().unwrap(),
             version: Version::HTTP_11,
             headers,
+            aside: crate::pipeline::fields::SetAside::default(),
         };
         Preflight::of(&request, has_body).map(|preflight| preflight.method.to_string())
     }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::hop;
+
 /// Body of a request.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -25,7 +27,18 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Client(body) => {
+                let mut polled = Pin::new(body).poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &mut polled
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    hop::strip_request_trailers(trailers);
+                    if trailers.is_empty() {
+                        return Poll::Ready(None);
+                    }
+                }
+                polled
+            }
         }
     }
 

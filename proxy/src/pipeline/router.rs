@@ -63,6 +63,8 @@ pub(super) struct Wanted<'a> {
     pub(super) path: &'a CanonicalPath,
     pub(super) method: &'a str,
     pub(super) headers: &'a HeaderMap,
+    /// Fields that are not in the other map. A rule that matches one which its route does not let pass refuses.
+    pub(super) withheld: &'a HeaderMap,
 }
 
 impl<T> Default for Node<T> {
@@ -225,7 +227,8 @@ fn first<'a, T>(
     for candidate in list {
         let clause = &candidate.clause;
         let headers = clause.headers.iter().all(|header| {
-            let mut lines = wanted.headers.get_all(&header.name).iter();
+            let withheld = wanted.withheld.get_all(&header.name).iter();
+            let mut lines = wanted.headers.get_all(&header.name).iter().chain(withheld);
             lines.next().is_some_and(|line| line.as_bytes() == header.value.as_bytes()) && lines.next().is_none()
         });
         if !headers {

@@ -1,6 +1,9 @@
 //! A snapshot made ready to run. One immutable value for each request; replaced as a whole.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route, Rule};
@@ -28,6 +31,8 @@ pub struct Runtime {
     pub(super) kept: Kept,
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
+    /// Header fields that any rule looks at, in force or on trial.
+    pub(super) watched: BTreeSet<String>,
 }
 
 /// Position of a rule, and of the match within it.
@@ -85,6 +90,7 @@ impl Runtime {
             kept: Kept::default(),
             resources: ProtectedResources::default(),
             wants_certificates: false,
+            watched: BTreeSet::new(),
         }
     }
 

@@ -178,10 +178,14 @@ impl<D: Dispatch> Gate<D> {
             account.metadata = true;
             return Ok(document);
         }
+        request.aside.check_named(&runtime.watched).map_err(Denial::InvalidRequest)?;
         let preflight = Preflight::of(&request, !body.is_end_stream());
         let ((position, clause), target) = route(runtime, &request, preflight.as_ref())?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
+        let passed = &target.route.pass_headers;
+        request.aside.settle(&mut request.headers, passed).map_err(Denial::InvalidRequest)?;
+        remove_decided_fields(&mut request.headers, target);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
         if let Some(preflight) = preflight {
@@ -207,7 +211,7 @@ impl<D: Dispatch> Gate<D> {
         let upstream = &target.route.upstream;
         let passport = Passport { caller: &caller, key_locations, certificates, side: &side, now: self.0.clock.now() };
         let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
-        decided_fields(&mut headers, target, &permit);
+        headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, RequestBody::Client(body))?);
         let deadline = account.started + rule.timeout.duration();
@@ -321,14 +325,10 @@ async fn decision<D: Dispatch>(
     Ok(permit)
 }
 
-/// Fields that a decision point sets. The caller's copies go first, so that none passes for one where none was set (H3).
-fn decided_fields(headers: &mut HeaderMap, target: &RuleRuntime, permit: &Permit) {
+/// Takes out the caller's copies of fields that only a decision point sets, before anybody looks at them (H3).
+fn remove_decided_fields(headers: &mut HeaderMap, target: &RuleRuntime) {
     let Ok(authorizer) = &target.authorizer else { return };
-    let forged: Vec<_> = headers.keys().filter(|name| authorizer.owns_field(name)).cloned().collect();
-    for name in forged {
-        headers.remove(name);
-    }
-    headers.extend(permit.headers().iter().cloned());
+    authorizer.owned_fields().for_each(|name| drop(headers.remove(name)));
 }
 
 /// The request as it goes upstream: the canonical one, nothing else.

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header::TRANSFER_ENCODING};
+use http_body::Body;
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
@@ -87,6 +88,10 @@ impl UpstreamPool {
         mut request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
+        if request.body().size_hint().exact().is_none() {
+            // Without it hyper sends a GET or HEAD without its body, which is then left for nobody.
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         let mut lease = match self.idle(key) {
             Some(lease) => lease,
             None => self.open_h1(key, most).await?,

@@ -337,7 +337,7 @@ fn no_usable_answer_refuses_unless_the_policy_says_otherwise_h3() {
             assert_eq!(ask(&bed, "/orders", &token, ""), reply, "{mode} {number}");
         }
         assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""), "{mode}: faults are not remembered");
-        let forged = "X-Row-Filter: forged\r\nX_Row_Filter: forged\r\n";
+        let forged = "X-Row-Filter: forged\r\n";
         assert_eq!(ask(&bed, "/orders", &token, forged), told(200, ""));
         assert!(!bed.app_log().pop().unwrap().contains("forged"), "H3: nobody but the decision point sets it");
         assert_eq!(asked.lock().unwrap()[0]["input"]["subject"]["id"], "ada");

@@ -51,10 +51,10 @@ fn judge(check: &CedarCheck, given: &Given) -> Verdict {
     let template = PathMatch::Template("/tenants/{tenant}/orders".to_owned().try_into().unwrap());
     let asked = Asked {
         caller: Some(&given.fact),
-        address: given.address.parse().unwrap(),
-        tls: given.tls,
+        address: given.address.parse().ok(),
+        tls: Some(given.tls),
         method: given.method,
-        host: "orders.example.com",
+        host: Some("orders.example.com"),
         path: path.as_str(),
         parameters: PathParameters::new(&path, Some(&template)),
         headers: &headers,

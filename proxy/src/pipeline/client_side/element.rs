@@ -24,16 +24,23 @@ pub(super) enum Node {
     Hidden,
 }
 
-/// The elements of a field, the last one first; several lines are one list (section 7.1). Lines that are no text end it.
-pub(super) fn elements_from_the_end<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+/// The elements of a field, the last one first; several lines are one list (section 7.1). A line that is no text is one
+/// element of which nothing is known.
+pub(super) fn elements_from_the_end<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
-    let texts = lines.into_iter().rev().map_while(|line| line.to_str().ok());
-    texts.flat_map(|text| {
-        let mut rest = Some(text);
+    lines.into_iter().rev().flat_map(|line| {
+        let mut rest = Some(line.to_str().ok());
         std::iter::from_fn(move || {
-            let (before, last) = split_last(rest?);
-            rest = before;
-            Some(last)
+            let Some(text) = rest? else {
+                rest = None;
+                return Some(None);
+            };
+            let (before, last) = split_last(text);
+            rest = before.map(Some);
+            Some(Some(last))
         })
     })
 }
@@ -98,7 +105,7 @@ impl Element {
     }
 }
 
-fn scheme(value: &str) -> Option<Scheme> {
+pub(super) fn scheme(value: &str) -> Option<Scheme> {
     match value.to_ascii_lowercase().as_str() {
         "http" => Some(Scheme::Http),
         "https" => Some(Scheme::Https),
@@ -137,9 +144,13 @@ fn obfuscated(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')
 }
 
-/// An entry of `X-Forwarded-For`: an address, as some proxies write it with a port.
+/// An entry of `X-Forwarded-For`: an address, as some proxies write it with a port or in brackets.
 pub(super) fn address_and_port(text: &str) -> Option<IpAddr> {
-    let alone = text.parse::<IpAddr>().ok();
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let alone = match in_brackets {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse::<IpAddr>().ok(),
+    };
     alone.or_else(|| text.parse::<SocketAddr>().ok().map(|both| both.ip())).map(|address| address.to_canonical())
 }
 

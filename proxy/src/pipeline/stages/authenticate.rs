@@ -43,19 +43,22 @@ pub(in crate::pipeline) async fn authenticate(
         RuleGate::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
     };
     let Shown { request, side, now, certificates } = shown;
-    let scheme = match side.scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
+    // A scheme or host that nobody knows is that of no proof (RFC 9449 section 4.3).
+    let scheme = match side.scheme.filter(|_| side.authority.is_some()) {
+        Some(Scheme::Http) => "http",
+        Some(Scheme::Https) => "https",
+        None => "unknown",
     };
+    let (host, port) = side.authority.as_ref().map_or((&request.host, request.port), |(host, port)| (host, *port));
     let presentation = Presentation::new(
         &request.method,
         scheme,
-        &side.host,
-        side.port,
+        host,
+        port,
         &request.path,
         request.query.as_deref(),
         &request.headers,
-        side.address,
+        side.address.unwrap_or(side.peer),
         *now,
         *certificates,
     );

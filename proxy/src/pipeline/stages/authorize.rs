@@ -33,9 +33,9 @@ pub(in crate::pipeline) fn asked<'a>(
     Asked {
         caller: caller.fact().map(AsRef::as_ref),
         address: side.address,
-        tls: side.scheme == Scheme::Https,
+        tls: side.scheme.map(|scheme| scheme == Scheme::Https),
         method: request.method.as_str(),
-        host: side.host.as_str(),
+        host: side.authority.as_ref().map(|(host, _)| host.as_str()),
         path: request.path.as_str(),
         parameters: PathParameters::new(&request.path, matched),
         headers: &request.headers,

@@ -1,10 +1,10 @@
-//! Stage: the request as the upstream gets it. Hop-by-hop fields go first, inbound copies of our fields next, ours are
+//! Stage: the request as the upstream gets it. What is not end-to-end was taken out before anything looked at it; ours are
 //! set last; the caller's Authorization goes only where the policy sends it (H1 to H5).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, VIA},
+    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, VIA},
 };
 use portreeve_policy::{ApiKeyLocation, ForwardedHeaders};
 
@@ -12,7 +12,7 @@ use super::upgrade::Switch;
 use crate::{
     authn::{Caller, PeerCertificates, UpstreamCredential, remove_api_key},
     clock::UnixMillis,
-    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, TokenFault, forwarded, hop, respond::DECISION_ID},
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, TokenFault, forwarded, respond::DECISION_ID},
 };
 
 /// Header of a DPoP proof, which goes on only beside the token that it is for.
@@ -40,21 +40,24 @@ pub(in crate::pipeline) fn credentials(
     decision_id: &str,
 ) -> Result<HeaderMap, Denial> {
     let mut headers = std::mem::take(&mut request.headers);
-    hop::strip(&mut headers);
-    hop::strip_ours(&mut headers);
     join_cookies(&mut headers);
     for location in passport.key_locations {
         remove_api_key(location, &mut headers, &mut request.query);
     }
     passport.stamp(&mut headers)?;
     forwarded::set(&mut headers, passport.side, form);
-    for (name, text) in [(HOST, request.authority()), (VIA, via(request))] {
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(name, value);
-        }
+    if let Ok(value) = HeaderValue::from_str(&request.authority()) {
+        headers.insert(HOST, value);
+    }
+    // Each recipient adds itself to those before it (RFC 9110 section 7.6.3).
+    if let Ok(value) = HeaderValue::from_str(&via(request)) {
+        headers.append(VIA, value);
     }
     if let Ok(value) = HeaderValue::from_str(decision_id) {
         headers.insert(DECISION_ID, value);
+    }
+    if request.aside.takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Some(switch) = switch {
         switch.announce(&mut headers);

@@ -17,7 +17,8 @@ pub(in crate::pipeline) fn route<'a>(
         return Err(Denial::NotReady);
     }
     let method = preflight.map_or(&request.method, |preflight| &preflight.method).as_str();
-    let wanted = Wanted { host: &request.host, path: &request.path, method, headers: &request.headers };
+    let (headers, withheld) = (&request.headers, &request.aside.withheld);
+    let wanted = Wanted { host: &request.host, path: &request.path, method, headers, withheld };
     match runtime.router.route(&wanted) {
         Routed::Found(target) => runtime.rules.get(target.0).map(|rule| (target, rule)).ok_or(Denial::RouteNotFound),
         Routed::MethodNotAllowed(methods) => Err(Denial::MethodNotAllowed(methods.join(", "))),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::{
-    HeaderMap, HeaderValue, Method, Version,
+    HeaderMap, HeaderValue, Method,
     header::{CONNECTION, UPGRADE},
 };
 use portreeve_policy::Upgrade;
@@ -19,12 +19,7 @@ pub(in crate::pipeline) fn upgrade(
     request: &CanonicalRequest,
     allowed: &BTreeSet<Upgrade>,
 ) -> Result<Option<Switch>, Denial> {
-    let asks = |name, token: &str| {
-        let lines = request.headers.get_all(name).iter();
-        let mut tokens = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
-        tokens.any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
-    if request.version != Version::HTTP_11 || !asks(UPGRADE, "websocket") || !asks(CONNECTION, "upgrade") {
+    if !request.aside.asks_for_websocket {
         return Ok(None);
     }
     if request.method == Method::GET && allowed.contains(&Upgrade::WebSocket) {
