@@ -32,11 +32,13 @@ mod onward;
 mod presentation;
 mod provider;
 mod saml;
+mod shares;
 #[cfg(test)]
 pub(crate) mod signed_tokens;
 mod signer;
 mod token;
 mod token_cache;
+mod token_kind;
 mod verifier;
 
 pub use crate::outbound::InvalidEndpoint;
@@ -46,7 +48,7 @@ pub use authorization::{AuthorizationField, CredentialFault};
 pub use binding::ProofFault;
 pub use claims::{Claims, Verified};
 pub(crate) use derived::Derived;
-pub use fact::{CacheState, Fact, FactFault};
+pub use fact::{CacheState, Fact, FactFault, Origin};
 pub use introspect::LookupFault;
 pub use jwt::{JwtFault, TokenShape, shape, verify_jws};
 pub use materials::{Kept, Materials};

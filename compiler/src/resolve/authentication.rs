@@ -66,6 +66,7 @@ impl References<'_> {
                 let revocation_lists = crl.unwrap_or_default();
                 Credential::ClientCertificate(ClientCertificateRule {
                     ca_certificates,
+                    authorities: self.place(&ca),
                     revocation_lists,
                     names,
                     forward,
@@ -180,7 +181,7 @@ impl References<'_> {
                     let first = faults.first().map_or_else(|| "it is empty".to_owned(), ToString::to_string);
                     return Err(fault(format!("{} holds no key that can be used: {first}", key_set.name)));
                 }
-                Ok(ApiKeySource::Signed { keys, audience })
+                Ok(ApiKeySource::Signed { keys, audience, signers: self.place(&key_set) })
             }
         }
     }
@@ -218,6 +219,11 @@ impl References<'_> {
             let message = format!("{} key {:?} {fault}", reference.name, reference.key);
             (field.to_owned(), (ConditionReason::UnresolvedReference, message))
         })
+    }
+
+    /// Names what a reference of this namespace points to.
+    fn place(&self, CaBundleRef { kind, name, key }: &CaBundleRef) -> String {
+        format!("{kind:?}/{}/{name}/{key}", self.namespace)
     }
 
     fn text(&self, field: &str, reference: &CaBundleRef) -> Result<String, Fault> {

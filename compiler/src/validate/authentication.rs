@@ -339,11 +339,17 @@ fn identity(
     upstream(faults, path, spec, mint, false)
 }
 
+/// Longest life of a minted token.
+const MAX_LIFETIME: std::time::Duration = std::time::Duration::from_hours(1);
+
 fn mint_draft(faults: &mut Faults<'_>, path: &str, spec: &MintSpec) -> Option<MintDraft> {
     let lifetime = parse_duration(&spec.lifetime);
     if lifetime.is_none() {
         faults
             .add(format!("{path}.lifetime"), format!("{:?} is not a duration such as 60s, above zero", spec.lifetime));
+    }
+    if lifetime.is_some_and(|lifetime| lifetime.duration() > MAX_LIFETIME) {
+        faults.add(format!("{path}.lifetime"), "at most 1h: what a token says of the caller is not looked at again");
     }
     let mut claims: BTreeMap<_, _> =
         COPIED_CLAIMS.iter().map(|name| ((*name).to_owned(), ClaimSource::Claim((*name).to_owned()))).collect();

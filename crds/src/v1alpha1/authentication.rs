@@ -202,7 +202,7 @@ pub struct MintSpec {
     /// `aud`, e.g. `orders`.
     #[schemars(length(min = 1, max = 512))]
     pub audience: String,
-    /// Longest life of one token, e.g. `60s` (default). It never outlives the caller's credential.
+    /// Longest life of one token, e.g. `60s` (default), at most `1h`. It never outlives the caller's credential.
     #[serde(default = "default_lifetime")]
     #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
     pub lifetime: String,

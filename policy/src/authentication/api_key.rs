@@ -32,6 +32,9 @@ pub enum ApiKeySource {
         keys: KeySet,
         /// `aud` of the key.
         audience: String,
+        /// Where the keys of the signers are held, for the names of callers: `shop/signers/keys.json`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        signers: String,
     },
 }
 

@@ -11,6 +11,9 @@ use super::UpstreamToken;
 pub struct ClientCertificateRule {
     /// Authorities that may have issued the certificate, in PEM.
     pub ca_certificates: String,
+    /// Where the authorities are held, for the names of callers: `shop/partners/ca.crt`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub authorities: String,
     /// Revocation lists in PEM; empty means that revocation is not checked.
     pub revocation_lists: String,
     /// One of these must be in the certificate; empty means that any certificate of the authorities counts.

@@ -11,15 +11,25 @@ use super::{
     json,
     jwt::{self, TokenType},
     key_ring::KeyRing,
+    token_kind,
 };
 use crate::clock::UnixMillis;
 
 /// What is known of the token now.
 pub(super) enum Answer {
     /// In use, with these facts, and for some dialects with a JWT for the upstream.
-    Active(Verified<Claims>, Option<HeaderValue>),
+    Active(Verified<Claims>, Option<UpstreamJwt>),
     /// Not in use; the answer says no more.
     Inactive,
+    /// In use, but no access token.
+    OtherToken,
+}
+
+/// A JWT for the upstream, as the value of Authorization, and the first moment at which it counts no longer.
+#[derive(Debug, Clone)]
+pub(super) struct UpstreamJwt {
+    pub(super) value: HeaderValue,
+    pub(super) expires_at: UnixMillis,
 }
 
 /// An answer that says nothing about the token.
@@ -113,12 +123,12 @@ impl Expected<'_> {
         if claims.issuer().is_some_and(|named| named != self.issuer) {
             return Err(AnswerFault::Malformed);
         }
-        let bound = claims.binding().dpop().is_some();
-        let fits = members.get("token_type").is_none_or(|kind| {
-            let names: &[&str] = if bound { &["dpop", "bearer", "access_token"] } else { &["bearer", "access_token"] };
-            kind.as_str().is_some_and(|kind| names.iter().any(|name| kind.eq_ignore_ascii_case(name)))
-        });
-        if !fits {
+        if token_kind::is_other(&members, false) {
+            return Ok(Answer::OtherToken);
+        }
+        let dpop =
+            members.get("token_type").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("dpop"));
+        if dpop && claims.binding().dpop().is_none() {
             return Err(AnswerFault::Token(JwtFault::SenderConstrained));
         }
         if jwt::check_times(&claims, self.now).is_err() {
@@ -128,7 +138,7 @@ impl Expected<'_> {
             None => None,
             Some(Value::String(jwt)) => match self.read_jwt(jwt.as_bytes())? {
                 Answer::Active(_, value) => value,
-                Answer::Inactive => return Ok(Answer::Inactive),
+                other @ (Answer::Inactive | Answer::OtherToken) => return Ok(other),
             },
             Some(_) => return Err(AnswerFault::Malformed),
         };
@@ -139,8 +149,13 @@ impl Expected<'_> {
     fn read_jwt(&self, body: &[u8]) -> Result<Answer, AnswerFault> {
         let text = text(body)?;
         match jwt::verify(text, TokenType::Any, self.issuer, self.keys()?, self.now) {
-            Ok((claims, _)) => Ok(Answer::Active(claims, Some(bearer_value(text)?))),
+            Ok((claims, _)) => {
+                let expires_at = claims.get().expires_at().unwrap_or(self.now);
+                let jwt = UpstreamJwt { value: bearer_value(text)?, expires_at };
+                Ok(Answer::Active(claims, Some(jwt)))
+            }
             Err(JwtFault::Expired) => Ok(Answer::Inactive),
+            Err(JwtFault::NotAccessToken) => Ok(Answer::OtherToken),
             Err(fault) => Err(AnswerFault::Token(fault)),
         }
     }
@@ -184,6 +199,7 @@ mod tests {
         match read(&answer, &Expected { dialect, issuer, client_id, keys: None, now: NOW }) {
             Ok(Answer::Active(..)) => "active".to_owned(),
             Ok(Answer::Inactive) => "inactive".to_owned(),
+            Ok(Answer::OtherToken) => "other".to_owned(),
             Err(fault) => format!("{fault:?}"),
         }
     }
@@ -208,6 +224,11 @@ mod tests {
                 "active",
             ),
             (r#"{"active":true,"token_type":"DPoP"}"#, "Token(SenderConstrained)"),
+            (r#"{"active":true,"token_type":"Refresh"}"#, "other"),
+            (r#"{"active":true,"token_use":"refresh_token"}"#, "other"),
+            (r#"{"active":true,"typ":"ID"}"#, "other"),
+            (r#"{"active":true,"events":{},"typ":"Bearer"}"#, "other"),
+            (r#"{"active":true,"nonce":"n","at_hash":"h"}"#, "other"),
             (r#"{"active":tr"#, "Malformed"),
             ("[true]", "Malformed"),
             ("", "Malformed"),
@@ -252,6 +273,7 @@ mod tests {
                     format!("{} {}", claims.get().subject().unwrap_or("-"), jwt.map_or("none", |_| "jwt"))
                 }
                 Ok(Answer::Inactive) => "inactive".to_owned(),
+                Ok(Answer::OtherToken) => "other".to_owned(),
                 Err(fault) => format!("{fault:?}"),
             }
         }
@@ -311,6 +333,13 @@ mod tests {
                 ("forged", json!({"active": true, "jwt": forged}), "Token(Signature)"),
                 ("expired", json!({"active": true, "jwt": sign(7, "JWT", &claims(1_000))}), "inactive"),
                 ("no text", json!({"active": true, "jwt": 7}), "Malformed"),
+                (
+                    "a refresh token",
+                    json!({"active": true, "jwt": sign(7, "JWT", &json!({
+                        "iss": ISSUER, "aud": "orders", "sub": "ann", "exp": 1_000_060, "typ": "Refresh",
+                    }))}),
+                    "other",
+                ),
                 (
                     "an envelope",
                     json!({"active": true, "jwt": sign(7, "token-introspection+jwt", &claims(1_000_060))}),

@@ -12,8 +12,9 @@ use prometheus::Gauge;
 use serde_json::Map;
 
 use super::{
-    Fact, TokenDigester,
+    Fact, Origin, TokenDigester,
     authorization::CredentialFault,
+    fact::place,
     jwt::{self, TokenType},
     key_ring::KeyRing,
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
@@ -35,6 +36,7 @@ enum Known {
     Signed {
         keys: KeyRing,
         audience: String,
+        origin: Arc<Origin>,
     },
 }
 
@@ -52,15 +54,18 @@ impl ApiKeys {
         last_use: &dyn Fn(&str, &str) -> Gauge,
     ) -> Result<Self, InvalidApiKeys> {
         let known = match &rule.source {
-            ApiKeySource::Signed { keys, audience } => {
-                Known::Signed { keys: KeyRing::new(keys), audience: audience.clone() }
+            ApiKeySource::Signed { keys, audience, signers } => {
+                let place = if signers.is_empty() { audience } else { signers };
+                let origin = Origin::held("signedApiKey", place);
+                Known::Signed { keys: KeyRing::new(keys), audience: audience.clone(), origin }
             }
-            ApiKeySource::Digests(_) => {
+            ApiKeySource::Digests(names) => {
                 let mut known = HashMap::new();
-                for secret in secrets {
+                for (name, secret) in names.iter().zip(secrets) {
+                    let origin = Origin::held("apiKey", &place(name));
                     let text = secret.expose_str().ok_or(InvalidApiKeys { line: 0, reason: "not text" })?;
                     for entry in parse_api_keys(text)? {
-                        let fact = fact(&entry).ok_or(InvalidApiKeys { line: 0, reason: "not a consumer" })?;
+                        let fact = fact(&entry, &origin).ok_or(InvalidApiKeys { line: 0, reason: "not a consumer" })?;
                         let last_use = last_use(&entry.consumer, &entry.key_id);
                         let id = entry.key_id.clone();
                         if known.insert(id, Entry { stored: entry, fact: Arc::new(fact), last_use }).is_some() {
@@ -115,14 +120,16 @@ impl ApiKeys {
                 found.last_use.set(seconds as f64);
                 Arc::clone(&found.fact)
             }
-            Known::Signed { keys, audience } => Arc::new(signed(key, keys, audience, now).ok_or(refused)?),
+            Known::Signed { keys, audience, origin } => {
+                Arc::new(signed(key, keys, audience, origin, now).ok_or(refused)?)
+            }
         };
         Ok(Proven { fact, digest: digester.digest(key), cache: None, issuer: None })
     }
 }
 
 /// What is known of a consumer.
-fn fact(entry: &ApiKeyEntry) -> Option<Fact> {
+fn fact(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<Fact> {
     let scope: Vec<_> = entry.scopes.iter().map(portreeve_policy::Scope::as_str).collect();
     let mut members = Map::new();
     members.insert("sub".to_owned(), entry.consumer.as_str().into());
@@ -134,16 +141,20 @@ fn fact(entry: &ApiKeyEntry) -> Option<Fact> {
     if entry.not_after < u64::MAX {
         members.insert("exp".to_owned(), entry.not_after.into());
     }
-    Fact::of_claims(&members, UnixMillis(u64::MAX))
+    Fact::of_claims(&members, origin, UnixMillis(u64::MAX))
 }
 
-/// A self-contained key: a JWT of its own type, so that no other token passes for one (RFC 8725 section 3.11).
-fn signed(key: &str, keys: &KeyRing, audience: &str, now: UnixMillis) -> Option<Fact> {
+/// A self-contained key: a JWT of its own type, so that no other token passes for one (RFC 8725 section 3.11). Who signs
+/// keys speaks for no issuer, and a key that is bound to another one would have to be proven, which nobody does for keys.
+fn signed(key: &str, keys: &KeyRing, audience: &str, origin: &Arc<Origin>, now: UnixMillis) -> Option<Fact> {
     let text = key.strip_prefix(ApiKeyEntry::PREFIX).unwrap_or(key);
     let mut members = jwt::verify_members(text, TokenType::Exactly("key+jwt"), keys).ok()?.members;
+    if members.contains_key("iss") || members.contains_key("cnf") {
+        return None;
+    }
     let consumer = members.get("sub")?.clone();
     members.entry("client_id").or_insert(consumer);
-    let fact = Fact::of_claims(&members, now)?;
+    let fact = Fact::of_claims(&members, origin, now)?;
     let claims = fact.claims();
     claims.expires_at()?;
     jwt::check_times(claims, now).ok()?;

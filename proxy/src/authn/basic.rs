@@ -10,8 +10,9 @@ use serde_json::Map;
 use zeroize::Zeroizing;
 
 use super::{
-    Fact, TokenDigest, TokenDigester,
+    Fact, Origin, TokenDigest, TokenDigester,
     authorization::CredentialFault,
+    fact::place,
     memory::CredentialMemory,
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
 };
@@ -25,6 +26,7 @@ pub(super) struct BasicUsers {
     rule: BasicRule,
     file: Secret,
     users: BTreeMap<String, PasswordEntry>,
+    origin: Arc<Origin>,
     verified: BoundedCache<TokenDigest, Arc<Fact>>,
     hashing: tokio::sync::Semaphore,
 }
@@ -48,6 +50,7 @@ impl BasicUsers {
             rule: rule.clone(),
             file: file.clone(),
             users: parse_htpasswd(text)?,
+            origin: Origin::held("basic", &place(&rule.users)),
             verified: BoundedCache::new(MAX_BYTES),
             hashing: tokio::sync::Semaphore::new(HASHES),
         }))
@@ -86,7 +89,7 @@ impl BasicUsers {
         memory.failures.clear(by_user);
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.as_str().into());
-        let fact = Fact::of_claims(&members, now.plus(REMEMBERED));
+        let fact = Fact::of_claims(&members, &self.origin, now.plus(REMEMBERED));
         let fact = Arc::new(fact.ok_or(Unproven::Refused(CredentialRefusal::Password))?);
         self.verified.insert(digest, Arc::clone(&fact));
         Ok(Proven { fact, digest, cache: None, issuer: None })

@@ -19,7 +19,7 @@ use x509_parser::{
 };
 
 use super::{
-    Fact, TokenDigester,
+    Fact, Origin, TokenDigester,
     presentation::{CredentialRefusal, PeerCertificates, Proven, Unproven, unix_time},
 };
 use crate::{
@@ -32,6 +32,7 @@ pub(super) struct CertificateVerifier {
     rule: ClientCertificateRule,
     chain: Arc<dyn ClientCertVerifier>,
     checked: BoundedCache<[u8; 32], Arc<Fact>>,
+    origin: Arc<Origin>,
 }
 
 /// How long a certificate that was good is remembered; its validity is part of the fact.
@@ -75,7 +76,8 @@ impl CertificateVerifier {
                 let lists = matches!(fault, rustls::server::VerifierBuilderError::InvalidCrl(_));
                 if lists { InvalidTrust::RevocationLists } else { InvalidTrust::Authorities }
             })?;
-        Ok(Arc::new(Self { rule: rule.clone(), chain, checked: BoundedCache::new(MAX_BYTES) }))
+        let origin = Origin::held("certificate", &rule.authorities);
+        Ok(Arc::new(Self { rule: rule.clone(), chain, checked: BoundedCache::new(MAX_BYTES), origin }))
     }
 
     /// What its memory takes.
@@ -110,7 +112,7 @@ impl CertificateVerifier {
         }
         let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         let until = UnixMillis(end.saturating_mul(1000)).min(now.plus(REMEMBERED));
-        let fact = Arc::new(says.fact(end, until).ok_or(refused)?);
+        let fact = Arc::new(says.fact(&self.origin, end, until).ok_or(refused)?);
         self.checked.insert(*shown.thumbprint(), Arc::clone(&fact));
         Ok(Proven { fact, digest, cache: None, issuer: None })
     }
@@ -185,7 +187,7 @@ impl Says {
         bytes.is_some_and(|bytes| URL_SAFE_NO_PAD.encode(bytes) == self.thumbprint)
     }
 
-    fn fact(&self, end: u64, until: UnixMillis) -> Option<Fact> {
+    fn fact(&self, origin: &Arc<Origin>, end: u64, until: UnixMillis) -> Option<Fact> {
         let mut members = Map::new();
         members.insert("sub".to_owned(), self.spiffe_id().unwrap_or(&self.subject).into());
         members.insert("subject".to_owned(), self.subject.as_str().into());
@@ -196,7 +198,7 @@ impl Says {
             }
         }
         members.insert("exp".to_owned(), end.into());
-        Fact::of_claims(&members, until)
+        Fact::of_claims(&members, origin, until)
     }
 }
 

@@ -134,6 +134,11 @@ impl Claims {
         Object(self.object.get_or_make(&OBJECT, parse))
     }
 
+    /// Every claim, as the text of one JSON object.
+    pub(super) fn text(&self) -> &[u8] {
+        self.texts.object()
+    }
+
     /// Something made of these claims, kept with them under the digest of how it is made as long as there is room. What
     /// was made under another recipe is never handed out.
     pub(crate) fn derived<T>(&self, recipe: &[u8; 32], make: impl Fn() -> T) -> Derived<'_, T>

@@ -8,10 +8,12 @@ use portreeve_policy::{CanonicalPath, DigestAlgorithm, DigestEntry, DigestRule, 
 use serde_json::Map;
 
 use super::{
-    Fact, TokenDigester,
+    Fact, Origin, TokenDigester,
     authorization::CredentialFault,
-    memory::{CredentialMemory, NonceUse, NonceVerdict, Use},
+    fact::place,
+    memory::{CredentialMemory, NonceUse, NonceVerdict},
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+    shares::Use,
 };
 use crate::clock::UnixMillis;
 
@@ -19,6 +21,7 @@ use crate::clock::UnixMillis;
 pub(super) struct DigestUsers {
     rule: DigestRule,
     users: BTreeMap<(String, DigestAlgorithm), DigestEntry>,
+    origin: Arc<Origin>,
 }
 
 /// The parameters of an Authorization field, each at most once.
@@ -27,7 +30,8 @@ struct Parameters<'a>(BTreeMap<String, Cow<'a, str>>);
 impl DigestUsers {
     pub(super) fn new(rule: &DigestRule, file: &Secret) -> Result<Self, InvalidUsers> {
         let text = file.expose_str().ok_or(InvalidUsers { line: 0, reason: "not text" })?;
-        Ok(Self { rule: rule.clone(), users: parse_htdigest(text, &rule.realm)? })
+        let origin = Origin::held("digest", &place(&rule.users));
+        Ok(Self { rule: rule.clone(), users: parse_htdigest(text, &rule.realm)?, origin })
     }
 
     pub(super) fn prove(
@@ -76,14 +80,15 @@ impl DigestUsers {
             NonceVerdict::Stale => return Err(Unproven::Refused(CredentialRefusal::StaleNonce)),
             NonceVerdict::Unknown => return Err(refused),
         }
-        match memory.nonce_counts.advance(digester.digest(nonce).short(), count, now) {
+        let owner = digester.digest(&format!("nonces\0{}\0{realm}\0{user}", self.origin.authority())).short();
+        match memory.nonce_counts.advance(owner, digester.digest(nonce).short(), count, now) {
             Use::First => {}
             Use::Repeated => return Err(refused),
             Use::Full => return Err(Unproven::Overloaded),
         }
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.into());
-        let fact = Fact::of_claims(&members, now).ok_or(refused)?;
+        let fact = Fact::of_claims(&members, &self.origin, now).ok_or(refused)?;
         let digest = digester.digest(&format!("digest\0{realm}\0{user}\0{stored}"));
         Ok(Proven { fact: Arc::new(fact), digest, cache: None, issuer: None })
     }

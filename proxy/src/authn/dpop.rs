@@ -12,8 +12,9 @@ use super::{
     binding::ProofFault,
     jwt::{self, TokenType},
     key_ring::KeyRing,
-    memory::{CredentialMemory, NonceUse, NonceVerdict, Use},
+    memory::{CredentialMemory, NonceUse, NonceVerdict},
     presentation::{Presentation, TokenFault, Unproven},
+    shares::Use,
 };
 use crate::clock::UnixMillis;
 
@@ -30,9 +31,13 @@ const MAX_JTI: usize = 256;
 
 /// What a proof says, once its signature held.
 struct Proof {
-    thumbprint: [u8; 32],
     claims: Map<String, Value>,
 }
+
+/// Largest modulus of a proof's own key in bytes, and its only exponent, 65537: keys that a caller brings are verified
+/// with before anybody knows the caller, so that they must not cost more than others (L2, J17).
+const MAX_MODULUS: usize = 512;
+const EXPONENT: &str = "AQAB";
 
 /// Whether the request carries exactly one valid proof for this token and this key (section 4.3).
 pub(super) fn check(
@@ -47,39 +52,15 @@ pub(super) fn check(
     let mut lines = presentation.headers.get_all(DPOP).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Err(fault(ProofFault::Missing)) };
     let text = line.to_str().ok().filter(|text| text.len() <= MAX_PROOF).ok_or_else(|| fault(ProofFault::Malformed))?;
-    let proof = read(text).ok_or_else(|| fault(ProofFault::Malformed))?;
-    if proof.thumbprint != *key {
-        return Err(fault(ProofFault::Key));
-    }
+    let proof = Proof::read(text, key).map_err(fault)?;
     let jti = proof.binds(presentation, token).map_err(fault)?;
     proof.is_recent(now).map_err(fault)?;
     proof.nonce(rule, memory, now).map_err(fault)?;
-    let mut used = [0; 16];
-    let digest = digest(&SHA256, &[key.as_slice(), jti.as_bytes()].concat());
-    used.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
-    match memory.proofs.take(used, MAX_AGE.saturating_add(SKEW).saturating_add(SKEW), now) {
+    match memory.take_proof(key, jti, MAX_AGE.saturating_add(SKEW).saturating_add(SKEW), now) {
         Use::First => Ok(()),
         Use::Repeated => Err(fault(ProofFault::Replayed)),
         Use::Full => Err(Unproven::Overloaded),
     }
-}
-
-/// Verifies the proof with the public key that it brings. The key says nothing by itself; only its thumbprint counts.
-fn read(text: &str) -> Option<Proof> {
-    let header = jwt::header(text)?;
-    let algorithm = header.get("alg")?.as_str()?;
-    let Some(Value::Object(jwk)) = header.get("jwk") else { return None };
-    if jwk.get("alg").is_some_and(|named| named.as_str() != Some(algorithm)) {
-        return None;
-    }
-    let mut jwk = jwk.clone();
-    let thumbprint = thumbprint(&jwk)?;
-    jwk.insert("alg".to_owned(), algorithm.into());
-    // Not named by `kid`: the proof has one key only.
-    jwk.remove("kid");
-    let (set, _) = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes()).ok()?;
-    let payload = jwt::verify_members_with_any_key(text, TokenType::Exactly("dpop+jwt"), &KeyRing::new(&set)).ok()?;
-    Some(Proof { thumbprint, claims: payload.members })
 }
 
 /// RFC 7638: SHA-256 of the required members in order.
@@ -94,7 +75,36 @@ fn thumbprint(jwk: &Map<String, Value>) -> Option<[u8; 32]> {
     digest(&SHA256, canonical.to_string().as_bytes()).as_ref().try_into().ok()
 }
 
+/// Whether a key costs no more to verify with than it has to. Elliptic curves have one cost each.
+fn is_cheap(jwk: &Map<String, Value>) -> bool {
+    let text = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default();
+    text("kty") != "RSA" || (text("e") == EXPONENT && text("n").len() <= MAX_MODULUS.div_ceil(3).saturating_mul(4))
+}
+
 impl Proof {
+    /// Verifies the proof with the public key that it brings, once that is the one to which the token is bound: the key
+    /// says nothing by itself, and no signature is looked at that could not count.
+    fn read(text: &str, bound: &[u8; 32]) -> Result<Self, ProofFault> {
+        let header = jwt::header(text).ok_or(ProofFault::Malformed)?;
+        let algorithm = header.get("alg").and_then(Value::as_str).ok_or(ProofFault::Malformed)?;
+        let Some(Value::Object(jwk)) = header.get("jwk") else { return Err(ProofFault::Malformed) };
+        if thumbprint(jwk).ok_or(ProofFault::Malformed)? != *bound {
+            return Err(ProofFault::Key);
+        }
+        if !is_cheap(jwk) || jwk.get("alg").is_some_and(|named| named.as_str() != Some(algorithm)) {
+            return Err(ProofFault::Malformed);
+        }
+        let mut jwk = jwk.clone();
+        jwk.insert("alg".to_owned(), algorithm.into());
+        // Not named by `kid`: the proof has one key only.
+        jwk.remove("kid");
+        let set = KeySet::parse(json!({ "keys": [jwk] }).to_string().as_bytes());
+        let (set, _) = set.map_err(|_ignored: portreeve_policy::InvalidKeySet| ProofFault::Malformed)?;
+        let payload = jwt::verify_members_with_any_key(text, TokenType::Exactly("dpop+jwt"), &KeyRing::new(&set));
+        let payload = payload.map_err(|_ignored: jwt::JwtFault| ProofFault::Malformed)?;
+        Ok(Self { claims: payload.members })
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.claims.get(name).and_then(Value::as_str)
     }
@@ -149,4 +159,42 @@ fn is_address_of(text: &str, presentation: &Presentation<'_>) -> bool {
         && host.is_ok_and(|host| host == *presentation.host)
         && default(authority.port_u16(), scheme) == default(presentation.port, scheme)
         && path.is_ok_and(|path| path == *presentation.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fault of a proof that nobody signed, for a token that is bound to its key or to another one.
+    fn fault(jwk: &Value, is_bound: bool) -> Option<ProofFault> {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let header = json!({"alg": "RS256", "typ": "dpop+jwt", "jwk": jwk});
+        let text = format!("{}.{}.{}", part(&header), part(&json!({})), URL_SAFE_NO_PAD.encode([0; 256]));
+        let own = thumbprint(jwk.as_object().unwrap()).unwrap();
+        Proof::read(&text, if is_bound { &own } else { &[0; 32] }).err()
+    }
+
+    #[test]
+    fn l2_the_thumbprint_is_compared_before_a_signature_is_verified_and_keys_that_cost_much_never_are() {
+        let rsa = |bytes: usize, exponent: &str| {
+            let modulus = URL_SAFE_NO_PAD.encode(vec![0xff; bytes]);
+            json!({"kty": "RSA", "n": modulus, "e": exponent})
+        };
+        for jwk in [rsa(1024, "_____w"), rsa(256, "AQAB"), json!({"kty": "EC", "crv": "P-256", "x": "x", "y": "y"})] {
+            assert_eq!(fault(&jwk, false), Some(ProofFault::Key), "{jwk}");
+            assert_eq!(fault(&jwk, true), Some(ProofFault::Malformed), "{jwk}");
+        }
+        for (jwk, cheap) in [
+            (rsa(256, "AQAB"), true),
+            (rsa(512, "AQAB"), true),
+            (rsa(520, "AQAB"), false),
+            (rsa(1024, "AQAB"), false),
+            (rsa(256, "Aw"), false),
+            (rsa(256, "_____w"), false),
+            (rsa(256, "AAEAAQ"), false),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": "x"}), true),
+        ] {
+            assert_eq!(is_cheap(jwk.as_object().unwrap()), cheap, "{jwk}");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use portreeve_policy::JwtType;
+use portreeve_policy::{JwtType, SecretName};
 use serde_json::{Map, Value};
 
 use super::{
     JwtFault, LookupFault,
-    answer::bearer_value,
+    answer::{UpstreamJwt, bearer_value},
     claims::{Claims, Verified},
     jwt::FoundType,
 };
@@ -18,9 +18,17 @@ use crate::{clock::UnixMillis, footprint::Footprint};
 #[derive(Debug)]
 pub struct Fact {
     claims: Verified<Claims>,
-    upstream_jwt: Option<HeaderValue>,
+    origin: Arc<Origin>,
+    upstream_jwt: Option<UpstreamJwt>,
     usable_until: UnixMillis,
     token_type: FoundType,
+}
+
+/// Who vouches for a fact. Never a claim: what a credential says of its origin is only what its signer says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Origin {
+    authority: Box<str>,
+    source: Box<str>,
 }
 
 /// Why there is no fact.
@@ -52,9 +60,39 @@ pub enum CacheState {
     Stale,
 }
 
+impl Origin {
+    /// A token service of this issuer; `source` tells apart who was asked, as whom, and how.
+    pub(crate) fn token_service(issuer: &str, source: &str) -> Arc<Self> {
+        Arc::new(Self { authority: issuer.into(), source: source.into() })
+    }
+
+    /// Credentials of a kind that are held in one place: `basic:shop/users/htpasswd`. No issuer is spelled like that, for
+    /// an issuer is an http or https URL.
+    pub(crate) fn held(kind: &str, place: &str) -> Arc<Self> {
+        let name: Box<str> = if place.is_empty() { kind.into() } else { format!("{kind}:{place}").into() };
+        Arc::new(Self { authority: name.clone(), source: name })
+    }
+
+    /// Names the verified authority: the issuer of a token service, or kind and Secret. Holds no `#`.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Tells apart everything that facts are found out from.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+/// A Secret's place in the name of an authority.
+pub(super) fn place(secret: &SecretName) -> String {
+    format!("{}/{}", secret.object(), secret.key())
+}
+
 impl Footprint for Fact {
     fn heap_bytes(&self) -> usize {
-        self.claims().heap_bytes().saturating_add(self.upstream_jwt.heap_bytes())
+        let jwt = self.upstream_jwt.as_ref().map_or(0, |jwt| jwt.value.heap_bytes());
+        self.claims().heap_bytes().saturating_add(jwt)
     }
 }
 
@@ -65,18 +103,24 @@ impl Fact {
     /// A fact that has to be found out anew from `usable_until` on.
     pub(super) fn new(
         claims: Verified<Claims>,
+        origin: Arc<Origin>,
         token_type: FoundType,
-        upstream_jwt: Option<HeaderValue>,
+        upstream_jwt: Option<UpstreamJwt>,
         usable_until: UnixMillis,
     ) -> Self {
-        Self { claims, upstream_jwt, usable_until, token_type }
+        Self { claims, origin, upstream_jwt, usable_until, token_type }
     }
 
     /// A fact about the owner of a credential that is no token. `None` when the claims are of wrong types, which ours
     /// never are.
-    pub(super) fn of_claims(members: &Map<String, Value>, usable_until: UnixMillis) -> Option<Self> {
+    pub(crate) fn of_claims(
+        members: &Map<String, Value>,
+        origin: &Arc<Origin>,
+        usable_until: UnixMillis,
+    ) -> Option<Self> {
         let claims = Verified::new(Claims::read(members).ok()?);
-        Some(Self { claims, upstream_jwt: None, usable_until, token_type: FoundType::Other })
+        let origin = Arc::clone(origin);
+        Some(Self { claims, origin, upstream_jwt: None, usable_until, token_type: FoundType::Other })
     }
 
     /// A fact for tests of what looks at claims.
@@ -84,14 +128,18 @@ impl Fact {
     pub(crate) fn of_claims_for_tests(claims: &Value) -> Self {
         let members = claims.as_object().cloned().unwrap_or_default();
         let claims = Claims::read(&members).unwrap_or_default();
+        let origin = Origin::token_service(claims.issuer().unwrap_or_default(), "test");
         let claims = Verified::new(claims);
-        Self { claims, upstream_jwt: None, usable_until: UnixMillis(u64::MAX), token_type: FoundType::AccessToken }
+        let usable_until = UnixMillis(u64::MAX);
+        Self { claims, origin, upstream_jwt: None, usable_until, token_type: FoundType::AccessToken }
     }
 
     /// The same facts, with the token that the upstream gets for them. `None` for a token that is no field value.
     pub(super) fn exchanged(&self, token: &str, usable_until: UnixMillis) -> Option<Self> {
-        let upstream_jwt = Some(bearer_value(token).ok()?);
-        Some(Self { claims: self.claims.clone(), upstream_jwt, usable_until, token_type: self.token_type })
+        let expires_at = self.claims().expires_at().unwrap_or(UnixMillis(u64::MAX));
+        let upstream_jwt = Some(UpstreamJwt { value: bearer_value(token).ok()?, expires_at });
+        let (claims, origin) = (self.claims.clone(), Arc::clone(&self.origin));
+        Some(Self { claims, origin, upstream_jwt, usable_until, token_type: self.token_type })
     }
 
     /// The claims, verified.
@@ -99,9 +147,14 @@ impl Fact {
         self.claims.get()
     }
 
-    /// Value for `Authorization` towards the upstream (phantom token).
-    pub fn upstream_jwt(&self) -> Option<&HeaderValue> {
-        self.upstream_jwt.as_ref()
+    /// Who vouches for them.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Value for `Authorization` towards the upstream (phantom token), as long as it counts itself.
+    pub fn upstream_jwt(&self, now: UnixMillis) -> Option<&HeaderValue> {
+        self.upstream_jwt.as_ref().filter(|jwt| now < jwt.expires_at).map(|jwt| &jwt.value)
     }
 
     /// First moment at which the fact has to be found out anew.

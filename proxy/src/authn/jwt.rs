@@ -13,6 +13,7 @@ use super::{
     claims::{Claims, Verified},
     json,
     key_ring::{KeyRing, SignatureVerdict},
+    token_kind,
 };
 use crate::clock::UnixMillis;
 
@@ -39,6 +40,8 @@ pub enum JwtFault {
     Malformed,
     #[error("a claim that every access token has is missing")]
     MissingClaim,
+    #[error("the token says that it is a refresh, ID, logout or other token, and no access token")]
+    NotAccessToken,
     #[error("the token is not valid yet")]
     NotYetValid,
     #[error("the token is bound to a key, but not in a way that its answer or its type allows")]
@@ -74,10 +77,6 @@ pub(super) enum FoundType {
     /// Another, or none.
     Other,
 }
-
-/// Claims that ID tokens and logout tokens have and access tokens have not (OpenID Connect Core sections 3.1.3.6 and
-/// 3.3.2.11, Back-Channel Logout section 2.4).
-const FOREIGN_CLAIMS: [&str; 4] = ["at_hash", "c_hash", "s_hash", "events"];
 
 /// What can be told of a token by looking at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +114,14 @@ pub fn shape(token: &str) -> TokenShape {
         claims.get("iss").and_then(Value::as_str).map(str::to_owned)
     });
     TokenShape::Structured { issuer }
+}
+
+/// Whether a token says of itself that it is no access token, before anything of it is verified: good for refusing only.
+pub(super) fn disclaims(token: &str) -> bool {
+    let Some(compact) = split(token) else { return false };
+    let Ok(found) = check_type(&compact.header, TokenType::Any) else { return true };
+    json::parse_object(&compact.payload)
+        .is_some_and(|members| token_kind::is_other(&members, found == FoundType::AccessToken))
 }
 
 /// Verifies the signature of a compact JWS, whatever its payload is (RFC 7515 section 5.2). Gives the payload.
@@ -182,9 +189,11 @@ fn check_signature(
 
 fn read_members(compact: &Compact<'_>, kind: TokenType, found: FoundType) -> Result<Payload, JwtFault> {
     let members = json::parse_object(&compact.payload).ok_or(JwtFault::Malformed)?;
-    let foreign = FOREIGN_CLAIMS.iter().any(|claim| members.contains_key(*claim));
-    if kind == TokenType::Any && found == FoundType::Other && foreign {
-        return Err(JwtFault::Type);
+    match kind {
+        TokenType::AccessToken | TokenType::Any if token_kind::is_other(&members, found == FoundType::AccessToken) => {
+            return Err(JwtFault::NotAccessToken);
+        }
+        TokenType::AccessToken | TokenType::Any | TokenType::Exactly(_) => {}
     }
     Ok(Payload { members, found })
 }

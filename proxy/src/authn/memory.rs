@@ -2,23 +2,19 @@
 //! Digest nonces, failed passwords. Everything is bounded; a full table refuses rather than forgets (RFC 9449 section
 //! 11.1).
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::shares::{SHARD_ENTRIES, SHARDS, Shares, Short, Use, UsedOnce, lock, shard};
 use crate::clock::UnixMillis;
 
 /// State of credentials that are more than a look-up.
 pub struct CredentialMemory {
     key: hmac::Key,
     /// DPoP proofs that were accepted.
-    pub(super) proofs: UsedOnce<[u8; 16]>,
+    proofs: UsedOnce,
     /// Highest `nc` of each Digest nonce.
     pub(super) nonce_counts: Counts,
     /// Failed passwords by user and by address.
@@ -84,6 +80,24 @@ impl CredentialMemory {
         if UnixMillis(made).plus(NONCE_LIFETIME) > now { NonceVerdict::Fresh } else { NonceVerdict::Stale }
     }
 
+    /// Takes a proof of the holder of this key that has to be remembered for `generation`. Where it lies in the table
+    /// follows from a key of ours, so that nobody can aim at a part of it.
+    pub(super) fn take_proof(&self, holder: &[u8; 32], jti: &str, generation: Duration, now: UnixMillis) -> Use {
+        let owner = self.keyed(&[b"holder\0", holder]);
+        let proof = self.keyed(&[b"proof\0", holder, jti.as_bytes()]);
+        self.proofs.take(owner, proof, generation, now)
+    }
+
+    fn keyed(&self, parts: &[&[u8]]) -> Short {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in parts {
+            context.update(part);
+        }
+        let mut short = [0; 16];
+        short.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+        short
+    }
+
     fn covered(kind: NonceUse, bytes: &[u8]) -> Vec<u8> {
         let label: &[u8] = match kind {
             NonceUse::Digest => b"digest\0",
@@ -93,77 +107,30 @@ impl CredentialMemory {
     }
 }
 
-/// Whether a value was new.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    First,
-    /// There is no room to remember another one, so that it must not be accepted.
-    Full,
-    Repeated,
-}
-
-const SHARDS: usize = 16;
-
-/// Most values of one generation in one shard.
-const SHARD_ENTRIES: usize = 16_384;
-
-/// Remembers values for at least one generation and at most two.
-pub(super) struct UsedOnce<T>([Mutex<Generations<T>>; SHARDS]);
-
-struct Generations<T> {
-    number: u64,
-    current: HashSet<T>,
-    previous: HashSet<T>,
-}
-
-impl<T: Eq + Hash + Copy + AsRef<[u8]>> UsedOnce<T> {
-    fn new() -> Self {
-        let empty = || Generations { number: 0, current: HashSet::new(), previous: HashSet::new() };
-        Self(std::array::from_fn(|_| Mutex::new(empty())))
-    }
-
-    /// Takes a value that has to be remembered for `generation` from now on.
-    pub(super) fn take(&self, value: T, generation: Duration, now: UnixMillis) -> Use {
-        let length = u64::try_from(generation.as_millis()).unwrap_or(u64::MAX).max(1);
-        let number = now.0 / length;
-        let Some(shard) = shard(&self.0, value.as_ref()) else { return Use::Full };
-        let mut held = lock(shard);
-        if number > held.number {
-            let current = std::mem::take(&mut held.current);
-            held.previous = if number == held.number.saturating_add(1) { current } else { HashSet::new() };
-            held.number = number;
-        }
-        if held.current.contains(&value) || held.previous.contains(&value) {
-            return Use::Repeated;
-        }
-        if held.current.len() >= SHARD_ENTRIES {
-            return Use::Full;
-        }
-        held.current.insert(value);
-        Use::First
-    }
-}
-
 /// The highest count seen of each nonce; a nonce lives shorter than a generation.
-pub(super) struct Counts([Mutex<CountGenerations>; SHARDS]);
+pub(super) struct Counts {
+    counts: [Mutex<CountGenerations>; SHARDS],
+    shares: Shares,
+}
 
 struct CountGenerations {
     number: u64,
-    current: HashMap<[u8; 16], u32>,
-    previous: HashMap<[u8; 16], u32>,
+    current: HashMap<Short, u32>,
+    previous: HashMap<Short, u32>,
 }
 
 impl Counts {
     fn new() -> Self {
         let empty = || CountGenerations { number: 0, current: HashMap::new(), previous: HashMap::new() };
-        Self(std::array::from_fn(|_| Mutex::new(empty())))
+        Self { counts: std::array::from_fn(|_| Mutex::new(empty())), shares: Shares::new() }
     }
 
-    /// Takes the next count of a nonce; it has to be higher than every one before (RFC 7616 section 3.4).
-    pub(super) fn advance(&self, nonce: [u8; 16], count: u32, now: UnixMillis) -> Use {
+    /// Takes the next count of a nonce; it has to be higher than every one before (RFC 7616 section 3.4). Both are keyed
+    /// digests.
+    pub(super) fn advance(&self, user: Short, nonce: Short, count: u32, now: UnixMillis) -> Use {
         let length = u64::try_from(NONCE_LIFETIME.as_millis()).unwrap_or(u64::MAX).saturating_mul(2);
         let number = now.0 / length;
-        let Some(shard) = shard(&self.0, &nonce) else { return Use::Full };
+        let Some(shard) = shard(&self.counts, nonce) else { return Use::Full };
         let mut held = lock(shard);
         if number > held.number {
             let current = std::mem::take(&mut held.current);
@@ -174,7 +141,8 @@ impl Counts {
         if count <= seen {
             return Use::Repeated;
         }
-        if held.current.len() >= SHARD_ENTRIES && !held.current.contains_key(&nonce) {
+        let known = held.current.contains_key(&nonce);
+        if !known && (held.current.len() >= SHARD_ENTRIES || !self.shares.take(user, number)) {
             return Use::Full;
         }
         held.current.insert(nonce, count);
@@ -203,7 +171,7 @@ impl Failures {
 
     /// Time until the next try is taken; zero when it is taken now.
     pub(super) fn wait(&self, who: [u8; 16], now: UnixMillis) -> Duration {
-        let Some(shard) = shard(&self.0, &who) else { return Duration::ZERO };
+        let Some(shard) = shard(&self.0, who) else { return Duration::ZERO };
         let held = lock(shard);
         let Some(failure) = held.get(&who) else { return Duration::ZERO };
         let until = failure.last.plus(Self::pause(failure.count));
@@ -212,7 +180,7 @@ impl Failures {
 
     /// Notes a failure. With no room left, the oldest half of the shard is forgotten: a brake, not a lock.
     pub(super) fn note(&self, who: [u8; 16], now: UnixMillis) {
-        let Some(shard) = shard(&self.0, &who) else { return };
+        let Some(shard) = shard(&self.0, who) else { return };
         let mut held = lock(shard);
         held.retain(|_, failure| failure.last.plus(MAX_WAIT) > now);
         if held.len() >= SHARD_ENTRIES {
@@ -228,7 +196,7 @@ impl Failures {
 
     /// A password was right.
     pub(super) fn clear(&self, who: [u8; 16]) {
-        if let Some(shard) = shard(&self.0, &who) {
+        if let Some(shard) = shard(&self.0, who) {
             lock(shard).remove(&who);
         }
     }
@@ -238,14 +206,6 @@ impl Failures {
         let seconds = if over == 0 { 0 } else { 1_u64.checked_shl(over.saturating_sub(1)).unwrap_or(u64::MAX) };
         Duration::from_secs(seconds).min(MAX_WAIT)
     }
-}
-
-fn shard<'a, T>(shards: &'a [T; SHARDS], value: &[u8]) -> Option<&'a T> {
-    shards.get(usize::from(value.first().copied().unwrap_or(0)) % SHARDS)
-}
-
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -268,42 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_taken_once_for_at_least_a_generation() {
-        let used = UsedOnce::<[u8; 16]>::new();
-        let minute = Duration::from_mins(1);
-        assert_eq!(used.take([1; 16], minute, NOW), Use::First);
-        assert_eq!(used.take([1; 16], minute, NOW), Use::Repeated);
-        assert_eq!(used.take([1; 16], minute, NOW.plus(minute)), Use::Repeated);
-        assert_eq!(used.take([2; 16], minute, NOW.plus(minute)), Use::First);
-        assert_eq!(used.take([1; 16], minute, NOW.plus(minute * 3)), Use::First);
-    }
-
-    #[test]
-    fn a_full_table_refuses_rather_than_forgets() {
-        let used = UsedOnce::<[u8; 16]>::new();
-        let value = |number: u64| {
-            let mut value = [0; 16];
-            value[8..].copy_from_slice(&number.to_be_bytes());
-            value
-        };
-        let minute = Duration::from_mins(1);
-        for number in 0..SHARD_ENTRIES as u64 {
-            assert_eq!(used.take(value(number), minute, NOW), Use::First);
-        }
-        assert_eq!(used.take(value(u64::MAX), minute, NOW), Use::Full);
-        assert_eq!(used.take(value(0), minute, NOW), Use::Repeated);
-    }
-
-    #[test]
     fn counts_only_rise_c4() {
         let counts = Counts::new();
         for (count, verdict) in
             [(1, Use::First), (1, Use::Repeated), (3, Use::First), (2, Use::Repeated), (4, Use::First)]
         {
-            assert_eq!(counts.advance([1; 16], count, NOW), verdict, "{count}");
+            assert_eq!(counts.advance([9; 16], [1; 16], count, NOW), verdict, "{count}");
         }
-        assert_eq!(counts.advance([2; 16], 1, NOW), Use::First);
-        assert_eq!(counts.advance([2; 16], 0, NOW), Use::Repeated);
+        assert_eq!(counts.advance([9; 16], [2; 16], 1, NOW), Use::First);
+        assert_eq!(counts.advance([9; 16], [2; 16], 0, NOW), Use::Repeated);
     }
 
     #[test]

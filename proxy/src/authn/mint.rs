@@ -1,7 +1,9 @@
-//! Tokens that the gateway mints for the upstream: one for each credential, not one for each request.
+//! Tokens that the gateway mints for the upstream: one for each credential and what is known of it, not one for each
+//! request.
 
 use std::{sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use http::HeaderValue;
 use portreeve_policy::{ClaimSource, KeySet, MintRule, Secret};
 use serde_json::{Map, Value};
@@ -22,7 +24,7 @@ pub struct Minter {
     rule: MintRule,
     key: Secret,
     signer: Signer,
-    minted: BoundedCache<TokenDigest, Arc<Minted>>,
+    minted: BoundedCache<[u8; 32], Arc<Minted>>,
 }
 
 /// A minted token, and when the next one is due.
@@ -30,6 +32,9 @@ struct Minted {
     value: HeaderValue,
     renew_at: UnixMillis,
 }
+
+/// Longest life of a minted token, whatever the rule says: what it says of the caller is not looked at again meanwhile.
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Bytes of minted tokens that one rule holds at the most.
 const MAX_BYTES: u64 = 16 << 20;
@@ -62,12 +67,13 @@ impl Minter {
 
     /// Value for Authorization. `None` when nothing can be signed.
     pub fn token_for(&self, digest: TokenDigest, fact: &Fact, now: UnixMillis) -> Option<HeaderValue> {
-        if let Some(held) = self.minted.get(&digest)
+        let key = key(digest, fact);
+        if let Some(held) = self.minted.get(&key)
             && now < held.renew_at
         {
             return Some(held.value.clone());
         }
-        let end = now.plus(self.rule.lifetime.duration());
+        let end = now.plus(self.rule.lifetime.duration().min(MAX_LIFETIME));
         // Never beyond the caller's own credential.
         let end = fact.claims().expires_at().map_or(end, |expiry| expiry.min(end));
         let text = self.signer.sign("JWT", &self.rule.key_id, &self.claims(fact, now, end)?)?;
@@ -75,7 +81,7 @@ impl Minter {
         // The upstream shall have some time to use it.
         let life = end.since(now);
         let renew_at = now.plus(life.saturating_sub((life / 5).max(Duration::from_millis(1))));
-        self.minted.insert(digest, Arc::new(Minted { value: value.clone(), renew_at }));
+        self.minted.insert(key, Arc::new(Minted { value: value.clone(), renew_at }));
         Some(value)
     }
 
@@ -98,5 +104,71 @@ impl Minter {
         ];
         claims.extend(fixed.map(|(name, value)| (name.to_owned(), value)));
         Some(Value::Object(claims))
+    }
+}
+
+/// Everything that a minted token follows from beside the rule, which has a table of its own: who vouches for the caller
+/// and how that was found out, the credential, and every claim (H1).
+fn key(credential: TokenDigest, fact: &Fact) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    let source = fact.origin().source().as_bytes();
+    context.update(&source.len().to_le_bytes());
+    context.update(source);
+    context.update(credential.bytes());
+    context.update(fact.claims().text());
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::json;
+
+    use super::*;
+    use crate::authn::{Origin, TokenDigester};
+
+    const NOW: UnixMillis = UnixMillis(1_000_000_000);
+
+    fn claims_of(value: &HeaderValue) -> Value {
+        let payload = value.to_str().unwrap().split('.').nth(1).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+    }
+
+    /// Whatever changes of the caller changes what the upstream is told at once; nothing changes nothing.
+    #[test]
+    fn h1_a_minted_token_is_bound_to_everything_that_it_says_and_to_who_vouches_for_it() {
+        let rule: MintRule = serde_json::from_value(json!({
+            "signingKey": "d/s#gw", "keyId": "gw", "published": [], "issuer": "urn:gw", "audience": "app",
+            "lifetime": 999_999_999_u64, "claims": {"sub": {"claim": "sub"}, "roles": {"claim": "roles"}},
+        }))
+        .unwrap();
+        let key = Secret::new(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes());
+        let minter = Minter::new(&rule, &key, &[]).unwrap();
+        let digest = TokenDigester::new(&[1; 64]).digest("opaque");
+        let fact = |issuer: &str, sub: &str, roles: &[&str]| {
+            let claims = json!({"sub": sub, "roles": roles});
+            let origin = Origin::token_service(issuer, issuer);
+            Fact::of_claims(claims.as_object().unwrap(), &origin, NOW).unwrap()
+        };
+        let mut seen = Vec::new();
+        for fact in [
+            fact("https://corp", "mallory", &["admin"]),
+            fact("https://corp", "mallory", &[]),
+            fact("https://corp", "cfo", &["admin"]),
+            fact("https://partner", "mallory", &["admin"]),
+        ] {
+            let value = minter.token_for(digest, &fact, NOW).unwrap();
+            assert_eq!(minter.token_for(digest, &fact, NOW).unwrap(), value, "one for each credential");
+            let claims = claims_of(&value);
+            assert_eq!(
+                (&claims["sub"], &claims["roles"]),
+                (&fact.claims().object()["sub"], &fact.claims().object()["roles"])
+            );
+            assert_eq!(claims["exp"], 1_000_000 + 3600, "never longer than an hour");
+            assert!(!seen.contains(&value), "{claims}");
+            seen.push(value);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{Fact, Minter};
+use crate::clock::UnixMillis;
 
 /// What the upstream gets for a credential.
 #[derive(Clone)]
@@ -31,10 +32,10 @@ pub enum UpstreamCredential {
 }
 
 impl Onward {
-    pub(super) fn credential(&self, fact: &Fact) -> UpstreamCredential {
+    pub(super) fn credential(&self, fact: &Fact, now: UnixMillis) -> UpstreamCredential {
         match self {
-            Self::Jwt => fact.upstream_jwt().cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
-            Self::JwtOrMinted(minter) => match fact.upstream_jwt() {
+            Self::Jwt => fact.upstream_jwt(now).cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
+            Self::JwtOrMinted(minter) => match fact.upstream_jwt(now) {
                 Some(jwt) => UpstreamCredential::Set(jwt.clone()),
                 None => UpstreamCredential::Mint(Arc::clone(minter)),
             },

@@ -8,7 +8,7 @@ use portreeve_policy::{
 };
 
 use super::{
-    CacheState, Fact, FactFault, InvalidEndpoint, LookupFault, TokenDigest,
+    CacheState, Fact, FactFault, InvalidEndpoint, JwtFault, LookupFault, Origin, TokenDigest,
     answer::{self, Answer, Expected},
     fact::Found,
     flight::Flights,
@@ -41,6 +41,7 @@ pub struct Authority {
 struct VerifiedTokens {
     ring: KeyRing,
     cache: TokenCache,
+    origin: Arc<Origin>,
 }
 
 #[derive(Clone)]
@@ -54,6 +55,7 @@ struct Lookup {
 struct LookupState {
     cache: TokenCache,
     flights: Arc<Flights<Result<Arc<Fact>, FactFault>>>,
+    origin: Arc<Origin>,
 }
 
 impl Authority {
@@ -69,7 +71,9 @@ impl Authority {
         let keys = match (&service.keys, same_keys) {
             (_, Some(old)) => old.keys.clone(),
             (Keys::Known(set), None) => {
-                Some(Arc::new(VerifiedTokens { ring: KeyRing::new(set), cache: TokenCache::new(MAX_VERIFIED_BYTES) }))
+                let origin = Origin::token_service(&service.issuer, &format!("{name} by signature"));
+                let cache = TokenCache::new(MAX_VERIFIED_BYTES);
+                Some(Arc::new(VerifiedTokens { ring: KeyRing::new(set), cache, origin }))
             }
             (Keys::Unavailable, None) => None,
         };
@@ -94,8 +98,11 @@ impl Authority {
                 let kept = previous.filter(|old| same_source(&old.config, service));
                 let state = kept.and_then(|old| old.lookup.as_ref()).map(|old| Arc::clone(&old.state));
                 let bytes = u64::from(cache.max_bytes.get());
-                let fresh =
-                    || Arc::new(LookupState { cache: TokenCache::new(bytes), flights: Arc::new(Flights::new()) });
+                let fresh = || {
+                    let asked = format!("{name} at {} as {} by {dialect:?}", access.endpoint, access.client.client_id);
+                    let origin = Origin::token_service(&service.issuer, &asked);
+                    Arc::new(LookupState { cache: TokenCache::new(bytes), flights: Arc::new(Flights::new()), origin })
+                };
                 let state = state.unwrap_or_else(fresh);
                 Some(Lookup { introspector: Arc::new(introspector), limits: *cache, state })
             }
@@ -132,7 +139,8 @@ impl Authority {
         }
         let (claims, token_type) = jwt::verify(token, TokenType::Any, &self.issuer, &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
-        let fact = Arc::new(Fact::new(claims, token_type, None, usable_until));
+        let origin = Arc::clone(&keys.origin);
+        let fact = Arc::new(Fact::new(claims, origin, token_type, None, usable_until));
         keys.cache.put_active(digest, Arc::clone(&fact));
         Ok((fact, CacheState::Miss))
     }
@@ -180,6 +188,10 @@ impl Authority {
             let (lookup, keys, issuer, clock, token) = asked;
             lookup.find_out(&token, digest, &issuer, keys.as_deref(), &clock).await
         };
+        // What disclaims itself is nobody's business to answer for.
+        if jwt::disclaims(token) {
+            return Err(FactFault::Jwt(JwtFault::NotAccessToken));
+        }
         let found = Arc::clone(&lookup.state.flights).join(digest, ask).await;
         match found.unwrap_or(Err(LookupFault::Interrupted.into())) {
             Ok(fact) => Ok((fact, CacheState::Miss)),
@@ -225,14 +237,21 @@ impl Lookup {
         match answer::read(&answer, &expected).map_err(LookupFault::Answer)? {
             Answer::Active(claims, upstream_jwt) => {
                 let cap = asked_at.plus(self.limits.max_ttl.duration());
-                let usable_until = claims.get().expires_at().map_or(cap, |expiry| expiry.min(cap));
-                let fact = Arc::new(Fact::new(claims, FoundType::Other, upstream_jwt, usable_until));
+                // What goes upstream ends no later than its own `exp`, whatever the answer's is.
+                let ends = [claims.get().expires_at(), upstream_jwt.as_ref().map(|jwt| jwt.expires_at)];
+                let usable_until = ends.into_iter().flatten().fold(cap, UnixMillis::min);
+                let origin = Arc::clone(&self.state.origin);
+                let fact = Arc::new(Fact::new(claims, origin, FoundType::Other, upstream_jwt, usable_until));
                 self.state.cache.put_active(digest, Arc::clone(&fact));
                 Ok(fact)
             }
             Answer::Inactive => {
                 self.state.cache.put_inactive(digest, asked_at.plus(self.limits.negative_ttl.duration()));
                 Err(FactFault::Inactive)
+            }
+            Answer::OtherToken => {
+                self.state.cache.put_inactive(digest, asked_at.plus(self.limits.negative_ttl.duration()));
+                Err(FactFault::Jwt(JwtFault::NotAccessToken))
             }
         }
     }

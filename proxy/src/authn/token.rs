@@ -114,12 +114,12 @@ impl TokenVerifier {
         };
         let (fact, cache) = found.map_err(unproven)?;
         // The verdict is made anew on every use of a fact (I1).
-        self.check(&fact)?;
+        self.check(&fact, now)?;
         check_possession(&fact, presentation, token, &self.proof, memory, now)?;
         Ok(Proven { fact, digest, cache: Some(cache), issuer: Some(authority.issuer_shared()) })
     }
 
-    fn check(&self, fact: &Fact) -> Result<(), Unproven> {
+    fn check(&self, fact: &Fact, now: UnixMillis) -> Result<(), Unproven> {
         if let TokenSource::Signature(wanted) = self.source
             && !fact.is_of(wanted)
         {
@@ -128,7 +128,7 @@ impl TokenVerifier {
         if !self.audiences.accept(fact.claims().audiences()) {
             return Err(Unproven::Token(TokenFault::Audience));
         }
-        if self.needs_jwt && fact.upstream_jwt().is_none() {
+        if self.needs_jwt && fact.upstream_jwt(now).is_none() {
             return Err(Unproven::Token(TokenFault::NoUpstreamJwt));
         }
         Ok(())

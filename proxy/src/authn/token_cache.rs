@@ -79,6 +79,11 @@ impl TokenDigest {
 }
 
 impl TokenDigest {
+    /// All of it.
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 128 bits, for tables that hold much.
     pub(super) fn short(&self) -> [u8; 16] {
         let mut bytes = [0; 16];

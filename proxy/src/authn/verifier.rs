@@ -193,7 +193,7 @@ async fn decide(
         let known = recalled.take_if(|(by, _)| std::ptr::eq(*by, verifier)).map(|(_, fact)| fact);
         let proven = verifier.prove(presentation, token, known, context, now).await?;
         if matches!(caller.upstream, UpstreamCredential::Remove) {
-            caller.upstream = verifier.upstream.credential(&proven.fact);
+            caller.upstream = verifier.upstream.credential(&proven.fact, now);
         }
         caller.forwards_certificate |= matches!(&verifier.kind, Kind::Certificate(rule) if rule.forwards());
         caller.proven.push(proven);

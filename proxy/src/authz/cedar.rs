@@ -125,7 +125,7 @@ impl CedarCheck {
     pub(super) fn judge(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
         let fact = asked.caller.ok_or(Refusal::NoCaller)?;
         let claims = fact.claims();
-        let make = || Principal::new(&self.rule, &self.names, claims);
+        let make = || Principal::new(&self.rule, &self.names, fact);
         let principal = claims.derived(&self.recipe, make);
         let is_kept = matches!(principal, Derived::Kept(_));
         let undecidable = Refusal::Forbidden(Forbidden::CedarUndecidable);

@@ -10,7 +10,7 @@ use portreeve_policy::{CedarRule, ClaimAttribute, ClaimPath, ClaimType};
 use serde_json::Value;
 
 use super::cedar::{Names, entity_id};
-use crate::{authn::Claims, footprint::Footprint};
+use crate::{authn::Fact, footprint::Footprint};
 
 /// A principal, built.
 pub(super) struct Principal {
@@ -37,9 +37,10 @@ impl Footprint for Principal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unfit;
 
-/// `issuer#subject`: an issuer has no fragment (RFC 8414 section 2), so that no two callers share a name.
-fn name(claims: &Claims) -> String {
-    format!("{}#{}", claims.issuer().unwrap_or_default(), claims.subject().unwrap_or_default())
+/// `authority#subject`. The authority is the verified one, never a claim: an issuer has no fragment (RFC 8414 section 2),
+/// and places of other credentials have none, so that no two callers share a name.
+fn name(fact: &Fact) -> String {
+    format!("{}#{}", fact.origin().authority(), fact.claims().subject().unwrap_or_default())
 }
 
 pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
@@ -47,12 +48,13 @@ pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
 }
 
 impl Principal {
-    pub(super) fn new(rule: &CedarRule, names: &Names, claims: &Claims) -> Result<Self, Unfit> {
+    pub(super) fn new(rule: &CedarRule, names: &Names, fact: &Fact) -> Result<Self, Unfit> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let claims = fact.claims();
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let scopes = claims.scopes().map(text);
         let mut attributes = HashMap::from([
-            ("issuer".to_owned(), text(claims.issuer().unwrap_or_default())),
+            ("issuer".to_owned(), text(fact.origin().authority())),
             ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
         ]);
         attributes.extend(claims.subject().map(|subject| ("sub".to_owned(), text(subject))));
@@ -73,7 +75,7 @@ impl Principal {
         // Every text of the claims may stand in it, both in the entity and in the store.
         let texts = claims.heap_bytes().saturating_mul(2);
         let bytes = values.saturating_mul(VALUE).saturating_add(texts).saturating_add(ENTITY);
-        let me = uid(&names.user, &name(claims));
+        let me = uid(&names.user, &name(fact));
         let unfit = |_ignored: cedar_policy::EntityAttrEvaluationError| Unfit;
         let entity = Entity::new(me.clone(), attributes, parents).map_err(unfit)?;
         let alone = Entities::from_entities([entity], None);
@@ -126,7 +128,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{authn::Fact, authz::cedar::Names, footprint::tests::taken};
+    use crate::{authz::cedar::Names, footprint::tests::taken};
+
+    #[test]
+    fn m4_principals_are_named_by_who_vouches_for_them_and_never_by_a_claim() {
+        use std::sync::Arc;
+
+        use crate::{authn::Origin, clock::UnixMillis};
+        let login = Origin::token_service("https://login", "x");
+        let held = |kind: &str, place: &str| Origin::held(kind, place);
+        let name_of = |claims: Value, origin: &Arc<Origin>| {
+            name(&Fact::of_claims(claims.as_object().unwrap(), origin, UnixMillis(0)).unwrap())
+        };
+        let claims = json!({"sub": "admin", "iss": "https://login"});
+        let names = [
+            name_of(json!({"sub": "admin"}), &login),
+            name_of(claims.clone(), &held("signedApiKey", "orders")),
+            name_of(claims.clone(), &held("apiKey", "shop/keys/keys")),
+            name_of(claims.clone(), &held("basic", "shop/users/htpasswd")),
+            name_of(claims.clone(), &held("basic", "shop/others/htpasswd")),
+            name_of(claims.clone(), &held("digest", "shop/users/htpasswd")),
+            name_of(claims, &held("certificate", "")),
+        ];
+        assert_eq!(names[0], "https://login#admin", "the issuer of the token service, whatever its answer says");
+        assert_eq!(names[3], "basic:shop/users/htpasswd#admin");
+        let distinct: HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+    }
 
     #[test]
     fn a_principal_never_takes_more_than_it_is_weighed() {
@@ -149,8 +177,8 @@ mod tests {
             });
             claims.as_object_mut().unwrap().extend(many("claim").into_iter().map(|name| (name, json!("value"))));
             let fact = Fact::of_claims_for_tests(&claims);
-            drop(Principal::new(&rule, &names, fact.claims()).unwrap());
-            let (bytes, principal) = taken(|| Principal::new(&rule, &names, fact.claims()).unwrap());
+            drop(Principal::new(&rule, &names, &fact).unwrap());
+            let (bytes, principal) = taken(|| Principal::new(&rule, &names, &fact).unwrap());
             println!("{size}: takes {bytes}, weighed {}", principal.heap_bytes());
             assert!(bytes <= principal.heap_bytes(), "{size}: {bytes} > {}", principal.heap_bytes());
             assert!(principal.heap_bytes() <= bytes.saturating_mul(4), "{size}: {bytes} << {}", principal.heap_bytes());

@@ -26,7 +26,8 @@ pub(super) struct Field {
 
 /// The question as a text, the same for the same attributes; `None` when an attribute cannot be told.
 pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -> Option<String> {
-    let claims = asked.caller?.claims();
+    let fact = asked.caller?;
+    let claims = fact.claims();
     let (host, address, tls) = (asked.host?, asked.address?, asked.tls?);
     let object = claims.object();
     let mut told = Map::new();
@@ -51,7 +52,7 @@ pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -
     let subject = claims.subject().unwrap_or_default();
     let subject = json!({
         "type": "user", "id": subject,
-        "properties": {"issuer": claims.issuer(), "client_id": claims.client_id(), "claims": told},
+        "properties": {"issuer": fact.origin().authority(), "client_id": claims.client_id(), "claims": told},
     });
     let action = json!({"name": asked.method});
     let resource = json!({

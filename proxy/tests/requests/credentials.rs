@@ -121,6 +121,63 @@ fn self_contained_keys_are_of_their_own_type_j16() {
     }
 }
 
+/// Who signs keys speaks for no issuer and proves no binding; and nobody is somebody else for having the same name.
+#[test]
+fn m4_l6_a_key_names_no_issuer_and_callers_of_other_kinds_are_other_principals() {
+    let signer = Signer::new();
+    let (set, _) = portreeve_policy::KeySet::parse(signer.key_set().to_string().as_bytes()).unwrap();
+    let key_rule = json!({"apiKey": {
+        "source": {"signed": {"keys": set, "audience": "orders", "signers": "ConfigMap/default/signers/keys"}},
+        "location": {"header": "x-api-key"}, "upstreamToken": "none",
+    }});
+    let basic_rule = json!({"basic": {"realm": "team", "users": "default/team#htpasswd", "upstreamToken": "none"}});
+    let cedar = |principal: &str| {
+        json!({"allOf": [{"cedar": {
+            "text": format!("permit(principal == User::\"{principal}\", action, resource);"), "roles": null,
+            "groups": null, "pathParameters": [], "headers": [], "claims": {}, "reads": [],
+        }}]})
+    };
+    let rule = |name: &str, principal: &str| {
+        let mut rule = open_rule(name, &format!("/{name}"));
+        let alternatives = json!([{"allOf": [key_rule]}, {"allOf": [basic_rule]}]);
+        rule["access"] = json!({"guarded": {
+            "authentication": {"anyOf": alternatives}, "authorization": cedar(principal),
+        }});
+        rule
+    };
+    let users = format!("admin:{}\n", bcrypt::hash("s3cret", 4).unwrap());
+    let bed = Setup::default()
+        .raw(rule("token", "https://login.example.com#admin"))
+        .raw(rule("nameless", "#admin"))
+        .raw(rule("key", "signedApiKey:ConfigMap/default/signers/keys#admin"))
+        .raw(rule("basic", "basic:default/team/htpasswd#admin"))
+        .secret("default/team#htpasswd", &users)
+        .start();
+    let key = |more: Value| {
+        let mut claims = json!({"sub": "admin", "aud": "orders", "exp": now() + 60});
+        claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        format!("X-API-Key: {}\r\n", signer.sign_as(&json!({"alg": "EdDSA", "kid": "ed-1", "typ": "key+jwt"}), &claims))
+    };
+    let (plain, named) = (key(json!({})), key(json!({"iss": "https://login.example.com"})));
+    let bound = key(json!({"cnf": {"jkt": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}));
+    let password = basic("admin", "s3cret");
+    for (path, headers, status) in [
+        ("/key", &plain, 200),
+        ("/basic", &password, 200),
+        ("/key", &password, 403),
+        ("/basic", &plain, 403),
+        ("/nameless", &plain, 403),
+        ("/nameless", &password, 403),
+        ("/token", &plain, 403),
+        ("/token", &password, 403),
+        ("/token", &named, 401),
+        ("/key", &named, 401),
+        ("/key", &bound, 401),
+    ] {
+        assert_eq!(get(&bed, path, headers).status, status, "{path} {headers}");
+    }
+}
+
 fn basic(user: &str, password: &str) -> String {
     format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
 }

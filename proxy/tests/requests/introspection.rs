@@ -77,6 +77,8 @@ fn serve(
     let now = current(mode);
     let (status, kind, body) = match now {
         "inactive" => ("200 OK", "application/json", r#"{"active":false}"#.to_owned()),
+        "refresh" => ("200 OK", "application/json", ACTIVE.replace('}', r#","token_use":"refresh_token"}"#)),
+        "id" => ("200 OK", "application/json", ACTIVE.replace('}', r#","typ":"ID"}"#)),
         "error" => ("500 Oops", "application/json", r#"{"active":true}"#.to_owned()),
         "credentials" => ("401 No", "application/json", r#"{"error":"invalid_client"}"#.to_owned()),
         "html" => ("200 OK", "text/html", "<html>active: true</html>".to_owned()),
@@ -130,6 +132,23 @@ fn stale_answers_are_used_in_an_outage_only_and_the_record_says_so_i9() {
     endpoint.set("error");
     std::thread::park_timeout(Duration::from_millis(1900));
     assert_eq!(ask(&bed, "/read", "u").status, 503, "the window has an end");
+}
+
+/// A refresh or ID token is active too, and no fault of the token service.
+#[test]
+fn j16_an_active_token_of_another_kind_is_refused_as_invalid() {
+    let endpoint = Endpoint::start();
+    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    for (mode, token) in [("refresh", "r"), ("id", "i")] {
+        endpoint.set(mode);
+        for _ in 0..2 {
+            let reply = ask(&bed, "/read", token);
+            assert_eq!((reply.status, reply.json()["reason"].clone()), (401, json!("invalid_token")), "{mode}");
+        }
+    }
+    assert_eq!(endpoint.asked().len(), 2, "and it is remembered");
+    assert!(bed.record("invalid_token")["detail"].as_str().unwrap().contains("no access token"));
+    assert_eq!(bed.app_log(), Vec::<String>::new());
 }
 
 fn rules() -> Value {

@@ -43,6 +43,7 @@ fn show(params: &CertificateParams, authority: &Authority) -> PeerCertificates {
 
 fn rule(authority: &Authority, names: Vec<CertificateName>) -> ClientCertificateRule {
     ClientCertificateRule {
+        authorities: String::new(),
         ca_certificates: authority.1.clone(),
         revocation_lists: String::new(),
         names,

@@ -1,8 +1,10 @@
-//! Cached and uncached verdicts agree (I1, I2, I3, J9, B8): a million draws over token services, clients, rules and
-//! tokens, sixty-four at a time, against verdicts of verifiers that have never seen a token before.
+//! Cached and uncached verdicts agree, and so does what goes upstream for them (H1, I1, I2, I3, J9, B8): a million draws
+//! over token services, clients, rules and tokens, sixty-four at a time, against verifiers that have never seen a token
+//! before.
 
 use std::{collections::BTreeMap, convert::Infallible, net::IpAddr};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
@@ -110,11 +112,17 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenti
             "tokenService": service, "audiences": [audience], "tokenType": typ, "proof": proof, "upstreamToken": "none",
         }}]})
     };
-    let opaque = |service: &str, audience: &str| {
+    let opaque_with = |service: &str, audience: &str, upstream: Value| {
         json!({"allOf": [{"introspection": {
-            "tokenService": service, "audiences": [audience], "proof": proof, "upstreamToken": "none",
+            "tokenService": service, "audiences": [audience], "proof": proof, "upstreamToken": upstream,
         }}]})
     };
+    let opaque = |service: &str, audience: &str| opaque_with(service, audience, json!("none"));
+    // The same for every rule, so that all of them share one minter.
+    let minted = json!({"minted": {
+        "signingKey": "d/s#gw", "keyId": "gw", "published": [], "issuer": "urn:gateway", "audience": "app",
+        "lifetime": 60_000, "claims": {"sub": {"claim": "sub"}, "roles": {"claim": "aud"}},
+    }});
     let lists = [
         json!([jwt("d/a", "x", "accessToken")]),
         json!([jwt("d/a", "y", "any"), jwt("d/b", "y", "any")]),
@@ -124,15 +132,27 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenti
         json!([opaque("d/a2", "x")]),
         json!([jwt("d/a2", "y", "accessToken"), opaque("d/a2", "y")]),
         json!([opaque("d/b", "y"), "anonymous"]),
+        json!([opaque_with("d/a", "x", minted.clone())]),
+        json!([opaque_with("d/a2", "x", minted.clone())]),
+        json!([opaque_with("d/b", "x", minted.clone())]),
+        json!([opaque_with("d/b", "y", minted.clone())]),
     ];
-    let (secrets, previous) = (BTreeMap::new(), Kept::default());
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let secrets = BTreeMap::from([("d/s#gw".to_owned().try_into().unwrap(), Secret::new(key.into_bytes()))]);
+    let previous = Kept::default();
     let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
     let materials = Materials { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
-    let make = |list: &Value| {
-        let authentication = serde_json::from_value(json!({ "anyOf": list })).unwrap();
-        Authenticators::new(&authentication, &materials, &mut Kept::default()).unwrap()
+    let make = |materials: &Materials<'_>, kept: &mut Kept| {
+        let make = |list: &Value| {
+            let authentication = serde_json::from_value(json!({ "anyOf": list })).unwrap();
+            Authenticators::new(&authentication, materials, kept).unwrap()
+        };
+        lists.iter().map(make).collect()
     };
-    lists.iter().map(make).collect()
+    // As after an edit: from the second snapshot on, rules share what is kept.
+    let mut kept = Kept::default();
+    let _first: Vec<Authenticators> = make(&materials, &mut kept);
+    make(&Materials { previous: &kept, ..materials }, &mut Kept::default())
 }
 
 fn context() -> CredentialContext {
@@ -151,14 +171,31 @@ async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext
         Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, SystemClock.now(), None)
             .unwrap();
     match rule.prove(&shown, context).await {
-        Ok(caller) => caller.fact().and_then(|fact| fact.claims().subject()).unwrap_or("nobody").to_owned(),
+        Ok(caller) => {
+            let subject = caller.fact().and_then(|fact| fact.claims().subject()).unwrap_or("nobody");
+            format!("{subject} {}", upstream(&caller))
+        }
         Err(Unauthenticated::NoCredentials) => "no credentials".to_owned(),
         Err(Unauthenticated::Unproven { fault, .. }) => format!("{fault:?}"),
     }
 }
 
+/// What the upstream would be told of the caller.
+fn upstream(caller: &Caller) -> String {
+    match (&caller.upstream, caller.proven.first()) {
+        (UpstreamCredential::Mint(minter), Some(proven)) => {
+            let value = minter.token_for(proven.digest, &proven.fact, SystemClock.now()).unwrap();
+            let payload = value.to_str().unwrap().split('.').nth(1).unwrap();
+            let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+            format!("{} {}", claims["sub"], claims["roles"])
+        }
+        (UpstreamCredential::Remove, _) => String::new(),
+        (UpstreamCredential::Keep | UpstreamCredential::Mint(_) | UpstreamCredential::Set(_), _) => "other".to_owned(),
+    }
+}
+
 #[test]
-fn cached_and_uncached_verdicts_agree_i1_i2_i3_j9() {
+fn cached_and_uncached_verdicts_agree_h1_i1_i2_i3_j9() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     runtime.block_on(async {
         let (port, tokens) = (endpoint().await, tokens());
@@ -196,4 +233,72 @@ fn cached_and_uncached_verdicts_agree_i1_i2_i3_j9() {
             done.unwrap();
         }
     });
+}
+
+/// A clock that stands where it is put.
+struct Standing(std::sync::atomic::AtomicU64);
+
+impl Clock for Standing {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+/// A token service whose answer outlives the JWT in it.
+async fn phantom(jwt_ends: u64, answer_ends: u64) -> (u16, Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    drop(tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let counted = Arc::clone(&counted);
+            let service = service_fn(move |_: Request<Incoming>| {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let jwt = sign(1, "JWT", &json!({"iss": "https://a", "aud": "x", "sub": "ann", "exp": jwt_ends}));
+                let answer = json!({"active": true, "aud": "x", "sub": "ann", "exp": answer_ends, "jwt": jwt});
+                let answer = Response::builder()
+                    .header("content-type", "application/json")
+                    .body(Full::<Bytes>::from(answer.to_string()));
+                async move { Ok::<_, Infallible>(answer.unwrap()) }
+            });
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            drop(tokio::spawn(async move { server.serve_connection(TokioIo::new(stream), service).await.is_ok() }));
+        }
+    }));
+    (port, asked)
+}
+
+#[tokio::test]
+async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
+    let (port, asked) = phantom(1_000_060, 1_003_600).await;
+    let clock = Arc::new(Standing(std::sync::atomic::AtomicU64::new(1_000_000_000)));
+    let service = json!({
+        "issuer": "https://a", "keys": {"known": key_set(1)}, "exchange": "disabled",
+        "introspection": {"enabled": {
+            "access": {
+                "endpoint": format!("http://127.0.0.1:{port}/"), "caCertificates": "", "timeout": 20_000,
+                "addresses": "PrivateAndPublic",
+                "client": {"clientId": "gw", "secret": "d/s#k", "method": "ClientSecretPost"},
+            },
+            "dialect": {"JwtMember": {"member": "jwt", "accept": "Json"}},
+            "cache": {"maxTtl": 3_600_000, "negativeTtl": 1000, "maxBytes": 65_536, "stale": {"for": 3_600_000}},
+        }},
+    });
+    let service = serde_json::from_value(service).unwrap();
+    let name: NamespacedName = "d/a".parse().unwrap();
+    let shared: SharedClock = Arc::clone(&clock) as SharedClock;
+    let secret = Secret::new(b"s".to_vec());
+    let authority = Authority::new(&name, &service, Some(&secret), None, shared).unwrap();
+    let digest = TokenDigester::new(&[5; 64]).digest("opaque");
+    let (fact, _) = authority.introspect("opaque", digest).await.unwrap();
+    assert!(fact.upstream_jwt(clock.now()).is_some());
+    authority.introspect("opaque", digest).await.unwrap();
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1, "remembered");
+    clock.0.store(1_000_060_000, std::sync::atomic::Ordering::Relaxed);
+    assert!(fact.upstream_jwt(clock.now()).is_none());
+    assert!(authority.recall_answer(&digest, clock.now()).is_none(), "asked anew");
+    // The JWT that comes again is over as well: nothing is sent on, although the answer says that the token is in use.
+    assert_eq!(authority.introspect("opaque", digest).await.err(), Some(FactFault::Inactive));
 }
