@@ -9,6 +9,7 @@ use super::{Authority, Minter, basic::BasicUsers, certificate::CertificateVerifi
 use crate::bounded_cache::Held;
 
 /// What verifiers are made of.
+#[derive(Clone, Copy)]
 pub struct Materials<'a> {
     /// Secrets of the snapshot.
     pub secrets: &'a BTreeMap<SecretName, Secret>,

@@ -18,7 +18,7 @@ pub(super) enum Onward {
 }
 
 /// What stands in Authorization towards the upstream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub enum UpstreamCredential {
     /// What the caller sent.
     Keep,

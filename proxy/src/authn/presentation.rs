@@ -146,6 +146,7 @@ impl PeerCertificates {
 }
 
 /// A proven credential.
+#[derive(Clone)]
 pub struct Proven {
     /// What is known of its owner.
     pub fact: std::sync::Arc<super::Fact>,

@@ -66,7 +66,7 @@ enum Shown {
 }
 
 /// The caller, as far as known.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Caller {
     /// Every credential that was proven; the first names the caller. None: nobody.
     pub proven: Vec<Proven>,

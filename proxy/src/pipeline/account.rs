@@ -6,8 +6,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
-    CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, Gate, Runtime, ShadowDecision,
-    access::AccessEntry, record, runtime::RuleRuntime,
+    CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, Gate, Runtime, access::AccessEntry,
+    record, runtime::RuleRuntime, stages::shadow::TrialRecord,
 };
 use crate::{
     authn::{CacheState, Caller, Fact, Fingerprint},
@@ -33,7 +33,7 @@ pub(super) struct Account<D: Dispatch> {
     pub(super) fingerprint: Option<Fingerprint>,
     cache: Option<CacheState>,
     permitted: bool,
-    pub(super) shadow: Vec<ShadowDecision>,
+    trial: Option<Rc<TrialRecord>>,
     pub(super) denial: Option<Denial>,
     pub(super) detail: Option<String>,
     status: Option<StatusCode>,
@@ -58,7 +58,7 @@ impl<D: Dispatch> Account<D> {
             fingerprint: None,
             cache: None,
             permitted: false,
-            shadow: Vec::new(),
+            trial: None,
             denial: None,
             detail: None,
             status: None,
@@ -83,6 +83,13 @@ impl<D: Dispatch> Account<D> {
         self.fact = Some(Arc::clone(&first.fact));
         self.fingerprint = Some(first.digest.fingerprint());
         self.cache = caller.proven.iter().find_map(|proven| proven.cache);
+    }
+
+    /// The record waits for trials that are under way; the answer does not.
+    pub(super) fn on_trial(&mut self) -> Rc<TrialRecord> {
+        let record = TrialRecord::new(self.gate.0.records.clone());
+        self.trial = Some(Rc::clone(&record));
+        record
     }
 
     pub(super) fn permitted(&mut self) {
@@ -131,7 +138,7 @@ impl<D: Dispatch> Drop for Account<D> {
             (None, _) => {}
         }
         let detail = self.detail.take().or_else(|| self.denial.as_ref().and_then(Denial::detail));
-        parts.records.put(&DecisionRecord {
+        let record = DecisionRecord {
             log: "decision",
             time: record::rfc3339(self.taken_in),
             decision_id: &self.id,
@@ -153,8 +160,11 @@ impl<D: Dispatch> Drop for Account<D> {
             client_id: self.fact.as_ref().and_then(|fact| fact.claims().client_id()),
             credential_fingerprint: self.fingerprint,
             token_cache: self.cache,
-            shadow: std::mem::take(&mut self.shadow),
             duration_ms: elapsed.as_secs_f64() * 1000.0,
-        });
+        };
+        match self.trial.take() {
+            None => parts.records.put(&record),
+            Some(trial) => serde_json::to_string(&record).map_or((), |line| trial.close(line)),
+        }
     }
 }

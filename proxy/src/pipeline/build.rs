@@ -74,9 +74,12 @@ pub fn build(
         previous: &previous.kept,
         api_key_use: &api_key_use,
     };
-    let mut made = Routes { materials, previous, context, kept: Kept::default(), rejections };
+    let trial_key_use = |consumer: &str, key: &str| metrics.api_key_use_on_trial(consumer, key);
+    let on_trial = Materials { previous: &previous.kept_on_trial, api_key_use: &trial_key_use, ..materials };
+    let (kept, kept_on_trial) = (Kept::default(), Kept::default());
+    let mut made = Routes { materials, on_trial, previous, context, kept, kept_on_trial, rejections };
     let (router, rules) = made.build(&snapshot.routes);
-    let Routes { kept, rejections, .. } = made;
+    let Routes { kept, kept_on_trial, rejections, .. } = made;
     let issuer = |name: &NamespacedName| authorities.get(name).map(|known| known.issuer().to_owned());
     let resources = ProtectedResources::of(snapshot.routes.values().map(AsRef::as_ref), &issuer);
     let bound = |rule: &RuleRuntime| rule.rule().is_some_and(|rule| wants_bound_tokens(&rule.access));
@@ -89,6 +92,7 @@ pub fn build(
         routes: snapshot.routes.clone(),
         authorities,
         kept,
+        kept_on_trial,
         resources,
         wants_certificates,
         watched: snapshot.routes.values().flat_map(|route| route.watched_fields()).map(str::to_owned).collect(),
@@ -131,9 +135,11 @@ fn authority(
 /// Makes the rules of every route.
 struct Routes<'a> {
     materials: Materials<'a>,
+    on_trial: Materials<'a>,
     previous: &'a Runtime,
     context: &'a BuildContext,
     kept: Kept,
+    kept_on_trial: Kept,
     rejections: Vec<Rejection>,
 }
 
@@ -180,7 +186,7 @@ impl Routes<'_> {
             self.rejections.push(told);
             return RuleGate::Broken(reason);
         }
-        self.make_gate(&rule.access).unwrap_or_else(|reason| {
+        make_gate(&rule.access, &self.materials, &mut self.kept).unwrap_or_else(|reason| {
             let resource = ResourceName::route(name);
             self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
             let same = |held: &&RuleRuntime| {
@@ -191,18 +197,6 @@ impl Routes<'_> {
         })
     }
 
-    /// How an access establishes its caller, in force or on trial; the fault says why it cannot.
-    fn make_gate(&mut self, access: &Access) -> Result<RuleGate, String> {
-        match access {
-            Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleGate::Anonymous),
-            Access::Refused(refusal) => Ok(RuleGate::Broken(refusal.message.clone())),
-            Access::Guarded { authentication, .. } => {
-                let made = Authenticators::new(authentication, &self.materials, &mut self.kept)?;
-                Ok(RuleGate::Authenticators(Arc::new(made)))
-            }
-        }
-    }
-
     /// Policies on trial made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on
     /// it.
     fn shadows(&mut self, route: &NamespacedName, rule: &Rule) -> Vec<ShadowRuntime> {
@@ -210,7 +204,7 @@ impl Routes<'_> {
         let mut ready = Vec::with_capacity(rule.shadows.len());
         for Shadow { policy, access, .. } in &rule.shadows {
             let policy = policy.name.to_string();
-            let gate = self.make_gate(access).unwrap_or_else(RuleGate::Broken);
+            let gate = make_gate(access, &self.on_trial, &mut self.kept_on_trial).unwrap_or_else(RuleGate::Broken);
             let count = |outcome| self.context.metrics.shadow(&label, &rule.name, &policy, outcome);
             ready.push(ShadowRuntime {
                 access: access.clone(),
@@ -219,6 +213,7 @@ impl Routes<'_> {
                 authorizer: authorizer(access, &label, &rule.name),
                 would_permit: count("permit"),
                 would_deny: count("deny"),
+                undecided: count("unknown"),
                 policy,
             });
         }
@@ -261,4 +256,16 @@ fn unfit(route: &Route, rule: &Rule) -> Option<String> {
     let untaken = untaken.map(|one| format!("a match needs the header {}, which is taken out of requests", one.name));
     let ambiguous = route.ambiguous_field();
     untaken.or_else(|| ambiguous.map(|one| format!("{one} may pass, and a rule looks at its other spelling")))
+}
+
+/// How an access establishes its caller, in force or on trial; the fault says why it cannot.
+fn make_gate(access: &Access, materials: &Materials<'_>, kept: &mut Kept) -> Result<RuleGate, String> {
+    match access {
+        Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleGate::Anonymous),
+        Access::Refused(refusal) => Ok(RuleGate::Broken(refusal.message.clone())),
+        Access::Guarded { authentication, .. } => {
+            let made = Authenticators::new(authentication, materials, kept)?;
+            Ok(RuleGate::Authenticators(Arc::new(made)))
+        }
+    }
 }

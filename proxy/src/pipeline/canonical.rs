@@ -30,7 +30,7 @@ pub enum Scheme {
 }
 
 /// A request that was understood in one way only.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CanonicalRequest {
     /// Never CONNECT or TRACE.
     pub method: Method,

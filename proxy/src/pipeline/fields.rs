@@ -13,7 +13,7 @@ use portreeve_policy::{FieldClass, PassedField};
 use super::InvalidRequest;
 
 /// What a request said about its connection, and the fields that go no further unless the route says so.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SetAside {
     /// Fields that `Connection` named and that were taken out for it.
     named: Vec<HeaderName>,

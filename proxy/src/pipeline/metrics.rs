@@ -15,6 +15,8 @@ pub struct Metrics {
     shadow: IntCounterVec,
     duration: HistogramVec,
     api_key_use: GaugeVec,
+    /// Of keys that only policies on trial accepted; shown to nobody.
+    trial_key_use: GaugeVec,
     /// Decision records that nobody could take.
     pub records_dropped: IntCounter,
     /// Revision that runs.
@@ -78,6 +80,7 @@ impl Metrics {
             Opts::new("portreeve_proxy_api_key_last_use_timestamp_seconds", "When an API key was last accepted."),
             &["consumer", "key_id"],
         )?;
+        let trial_key_use = GaugeVec::new(Opts::new("unregistered", "never shown"), &["consumer", "key_id"])?;
         let table = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["table"]);
         let cache_entries = table("portreeve_proxy_cache_entries", "What is remembered, by table.")?;
         let cache_bytes = table("portreeve_proxy_cache_bytes", "Memory of what is remembered, by table.")?;
@@ -93,6 +96,7 @@ impl Metrics {
             shadow,
             duration,
             api_key_use,
+            trial_key_use,
             records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
             snapshot_revision: gauge("portreeve_proxy_snapshot_revision", "Revision that runs.")?,
             snapshot_time,
@@ -119,7 +123,12 @@ impl Metrics {
         self.api_key_use.with_label_values(&[consumer, key_id])
     }
 
-    /// Handle for what a policy on trial would decide: `permit` or `deny`.
+    /// The same for policies on trial, whose use is no use.
+    pub(super) fn api_key_use_on_trial(&self, consumer: &str, key_id: &str) -> Gauge {
+        self.trial_key_use.with_label_values(&[consumer, key_id])
+    }
+
+    /// Handle for what a policy on trial would decide: `permit`, `deny` or `unknown`.
     pub fn shadow(&self, route: &str, rule: &str, policy: &str, outcome: &str) -> IntCounter {
         self.shadow.with_label_values(&[route, rule, policy, outcome])
     }

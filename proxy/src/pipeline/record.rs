@@ -9,13 +9,13 @@ use portreeve_policy::PolicyOrigin;
 use prometheus::IntCounter;
 use serde::Serialize;
 
-use super::stages::shadow::ShadowDecision;
 use crate::{
     authn::{CacheState, Fingerprint},
     clock::UnixMillis,
 };
 
-/// A decision, as a line of JSON. Holds no credential and no header of the caller.
+/// A decision, as a line of JSON; where policies are on trial, with a last member `shadow` that lists what they would
+/// have decided. Holds no credential and no header of the caller.
 #[derive(Debug, Serialize)]
 pub struct DecisionRecord<'a> {
     /// Always `decision`, to be told from other lines of the same stream.
@@ -61,9 +61,6 @@ pub struct DecisionRecord<'a> {
     pub credential_fingerprint: Option<Fingerprint>,
     /// Where the facts about the token came from.
     pub token_cache: Option<CacheState>,
-    /// What policies on trial would have decided.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub shadow: Vec<ShadowDecision>,
     /// Time to the head of the answer.
     pub duration_ms: f64,
 }
@@ -97,8 +94,15 @@ impl Records {
 
     /// Hands a record over. With no room left it is counted as dropped: traffic is never held up by its own log.
     pub fn put(&self, record: &impl Serialize) {
-        let taken = serde_json::to_string(record).ok().and_then(|line| self.lines.try_send(line).ok());
-        if taken.is_none() {
+        match serde_json::to_string(record) {
+            Ok(line) => self.put_line(line),
+            Err(_) => self.dropped.inc(),
+        }
+    }
+
+    /// The same for a record that is a line already.
+    pub(super) fn put_line(&self, line: String) {
+        if self.lines.try_send(line).is_err() {
             self.dropped.inc();
         }
     }

@@ -29,6 +29,8 @@ pub struct Runtime {
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
     pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
     pub(super) kept: Kept,
+    /// The same for policies on trial: what is in force shares nothing with them.
+    pub(super) kept_on_trial: Kept,
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
     /// Header fields that any rule looks at, in force or on trial.
@@ -64,6 +66,8 @@ pub(super) struct ShadowRuntime {
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) would_permit: IntCounter,
     pub(super) would_deny: IntCounter,
+    /// Out of time, or too many at once.
+    pub(super) undecided: IntCounter,
 }
 
 /// How a rule establishes its caller.
@@ -88,6 +92,7 @@ impl Runtime {
             routes: BTreeMap::new(),
             authorities: BTreeMap::new(),
             kept: Kept::default(),
+            kept_on_trial: Kept::default(),
             resources: ProtectedResources::default(),
             wants_certificates: false,
             watched: BTreeSet::new(),
@@ -116,7 +121,8 @@ impl Runtime {
             ("introspected", self.authorities.values().map(|authority| authority.held_of_introspected()).sum()),
             ("cedar_decisions", self.rules.iter().map(decisions).sum()),
         ];
-        of_tokens.into_iter().chain(self.kept.held())
+        let kept = self.kept.held().into_iter().zip(self.kept_on_trial.held());
+        of_tokens.into_iter().chain(kept.map(|((table, held), (_, trial))| (table, [held, trial].into_iter().sum())))
     }
 
     /// Names of the token services in force.

@@ -24,7 +24,7 @@ use super::{
         authorize::{asked, authorize},
         credentials::{Passport, credentials},
         route::route,
-        shadow::OnTrial,
+        shadow::{OnTrial, Trials},
         upgrade::{Switch, upgrade},
     },
 };
@@ -103,7 +103,7 @@ pub struct GateParts<D> {
 }
 
 /// Decides requests of one worker.
-pub struct Gate<D>(pub(super) GateParts<D>);
+pub struct Gate<D>(pub(super) GateParts<D>, Trials);
 
 impl UpstreamFault {
     pub(super) fn reason(self) -> &'static str {
@@ -120,7 +120,7 @@ impl UpstreamFault {
 impl<D: Dispatch> Gate<D> {
     /// A gate.
     pub fn new(parts: GateParts<D>) -> Self {
-        Self(parts)
+        Self(parts, Trials::default())
     }
 
     /// Whether the TLS handshake asks for client certificates.
@@ -163,7 +163,7 @@ impl<D: Dispatch> Gate<D> {
         &self,
         runtime: &Arc<Runtime>,
         request: Request<Incoming>,
-        connection: &Connection,
+        connection: &Rc<Connection>,
         account: &mut Account<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let (mut parts, body) = request.into_parts();
@@ -197,9 +197,17 @@ impl<D: Dispatch> Gate<D> {
         let caller = self.identify(target, &shown, account).await;
         let permit = decision(&request, &side, (target, clause), &caller, account).await;
         if !target.shadows.is_empty() {
-            let (context, now) = (&self.0.on_trial, account.taken_in);
-            let trial = OnTrial { shown: &shown, rule: (target, clause), context, now, caller: &caller };
-            account.shadow = trial.judge().await;
+            let trial = OnTrial {
+                runtime: Arc::clone(runtime),
+                target: (position, clause),
+                request: request.clone(),
+                side: side.clone(),
+                connection: Rc::clone(connection),
+                context: self.0.on_trial.clone(),
+                now: account.taken_in,
+                caller: caller.clone(),
+            };
+            self.1.begin(trial, account.on_trial());
         }
         let (permit, caller) = (permit?, caller?);
         let key_locations = match &target.gate {

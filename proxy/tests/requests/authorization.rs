@@ -1,6 +1,11 @@
 //! What a caller may do, decided by a running proxy.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -177,6 +182,40 @@ fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
     ] {
         assert!(metrics.contains(&format!("portreeve_proxy_shadow_decisions_total{{{line}")), "{line}");
     }
+}
+
+/// A trial that hangs, and more of them than are judged at a time, cost the exchange nothing.
+#[test]
+fn m2_a_policy_on_trial_is_never_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut hanging = external("AuthZen", silent.local_addr().unwrap().port(), "Deny");
+    hanging[0]["external"]["timeout"] = json!(60_000);
+    let keys = Signer::new();
+    let mut access = jwt_access("unused");
+    access["guarded"]["authorization"] = json!({ "allOf": hanging });
+    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "access": access});
+    let mut rule = open_rule("all", "/");
+    rule["timeout"] = json!(2000);
+    rule["shadows"] = json!([shadow("strict", &jwt_access("orders:all")), shadow("slow", &access)]);
+    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", keys.token("orders:read", "orders"));
+    let start = std::time::Instant::now();
+    let reply = bed.send(&request);
+    assert_eq!(reply.status, 200);
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+    for _ in 0..80 {
+        let mut client = bed.connect();
+        client.write(&request);
+        client.read_until("hello");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
+    let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
+    let first = json!([told("strict", "deny", "insufficient_scope"), told("slow", "unknown", "trial_timeout")]);
+    assert_eq!(trial(&bed, &reply), first, "one record, with what became of the trials");
+    let metrics = bed.admin("/metrics").body;
+    assert!(metrics.contains(r#"outcome="unknown",policy="default/slow""#), "{metrics}");
+    assert_eq!(bed.app_log().len(), 81);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenti
         json!([opaque_with("d/a", "x", minted.clone())]),
         json!([opaque_with("d/a2", "x", minted.clone())]),
         json!([opaque_with("d/b", "x", minted.clone())]),
-        json!([opaque_with("d/b", "y", minted.clone())]),
+        json!([opaque_with("d/b", "y", minted)]),
     ];
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let secrets = BTreeMap::from([("d/s#gw".to_owned().try_into().unwrap(), Secret::new(key.into_bytes()))]);
