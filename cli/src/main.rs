@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod printable;
 
 use std::process::ExitCode;
 

@@ -12,7 +12,7 @@
 
 mod fixture;
 
-use std::{convert::Infallible, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, convert::Infallible, rc::Rc, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -27,7 +27,7 @@ use portreeve_proxy::{
     clock::{SharedClock, SystemClock},
     pipeline::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
-        Records, RequestBody, Runtime, Scheme, UpstreamFault, build,
+        Pseudonym, Records, RequestBody, Runtime, Scheme, UpstreamFault, build,
     },
 };
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ fn snapshot() -> Snapshot {
 fn gate() -> Rc<Gate<Constant>> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().unwrap();
-    let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone() };
+    let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone(), own_ports: BTreeSet::new() };
     let (runtime, rejections) = build(&snapshot(), 1, &Runtime::refusing(), &context);
     assert_eq!(rejections, []);
     let credentials = || CredentialContext {
@@ -106,6 +106,7 @@ fn gate() -> Rc<Gate<Constant>> {
         credentials: credentials(),
         on_trial: credentials(),
         ids: DecisionIds::new(0),
+        pseudonym: Pseudonym::new(0),
         access_log: AccessLog::Off,
         unknown_keys: tokio::sync::mpsc::channel(16).0,
         metrics,

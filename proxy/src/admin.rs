@@ -21,6 +21,16 @@ pub(crate) struct Admin {
     pub(crate) runtime: SharedRuntime,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
+    pub(crate) exposure: Exposure,
+}
+
+/// What a port answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exposure {
+    /// Everything: names of consumers and identifiers of keys stand in the metrics.
+    Everything,
+    /// `/livez` and `/readyz`, for probes from outside the pod.
+    Probes,
 }
 
 /// Serves for ever.
@@ -55,6 +65,7 @@ impl Admin {
         match path {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.ready(),
+            _ if self.exposure == Exposure::Probes => text(StatusCode::NOT_FOUND, "here are /livez /readyz\n"),
             "/metrics" => {
                 self.metrics.remembers(self.runtime.load().held());
                 with_type(StatusCode::OK, "text/plain; version=0.0.4", self.metrics.render())

@@ -1,6 +1,7 @@
 //! The process: threads, sockets and signals, wired together here and nowhere else.
 
 use std::{
+    collections::BTreeSet,
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -20,12 +21,13 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Exposure},
     authn::{CredentialContext, CredentialMemory, TokenDigester},
     bootstrap::{Bootstrap, RecordTarget},
     clock::{SharedClock, SystemClock},
     pipeline::{
-        BuildContext, DecisionIds, Gate, GateParts, Metrics, Records, Rejection, Runtime, SharedRuntime, build,
+        BuildContext, DecisionIds, Gate, GateParts, Metrics, Pseudonym, Records, Rejection, Runtime, SharedRuntime,
+        build,
     },
     sync::{self, OperatorLink, Session, Store, StoreFault},
     transport::{self, Acceptors, BindError, Drain, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
@@ -69,6 +71,8 @@ struct Shared {
     tls: Option<Acceptors>,
     access_log: crate::pipeline::AccessLog,
     unknown_keys: mpsc::Sender<String>,
+    pseudonym: Pseudonym,
+    own_ports: BTreeSet<u16>,
     drain: Drain,
 }
 
@@ -82,6 +86,11 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     let tls = bootstrap.tls.clone().map(TlsSource::open).transpose()?;
     let sockets = transport::bind_all(bootstrap.listen, bootstrap.workers.get())?;
     let admin_socket = transport::bind_all(bootstrap.admin, 1)?;
+    let probe_socket = bootstrap.probes.map(|address| transport::bind_all(address, 1)).transpose()?.unwrap_or_default();
+    let bound = sockets.iter().chain(&admin_socket).chain(&probe_socket);
+    let own_ports = bound.filter_map(|socket| socket.local_addr().ok()).map(|address| address.port()).collect();
+    let mut instance = [0; 4];
+    random(&mut instance)?;
     let (drain_at, drain) = watch::channel(None);
     let (unknown_keys, reports) = mpsc::channel(16);
     let mut key = [0; 64];
@@ -104,6 +113,8 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
         unknown_keys,
+        pseudonym: Pseudonym::new(u32::from_le_bytes(instance)),
+        own_ports,
         drain,
         metrics,
     };
@@ -116,13 +127,16 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     let control = runtime::Builder::new_current_thread().enable_all().build();
     let control = control.map_err(|error| StartError::Io { what: "runtime".to_owned(), error })?;
     control.block_on(async {
-        for socket in admin_socket {
+        let admin_sockets = admin_socket.into_iter().map(|socket| (socket, Exposure::Everything));
+        let probe_sockets = probe_socket.into_iter().map(|socket| (socket, Exposure::Probes));
+        for (socket, exposure) in admin_sockets.chain(probe_sockets) {
             let listener = TcpListener::from_std(socket);
             let listener = listener.map_err(|error| StartError::Io { what: "admin port".to_owned(), error })?;
             let admin = Admin {
                 runtime: Arc::clone(&shared.runtime),
                 metrics: shared.metrics.clone(),
                 drain: shared.drain.clone(),
+                exposure,
             };
             drop(tokio::spawn(admin::serve(listener, admin)));
         }
@@ -148,7 +162,8 @@ fn link(
     shared: &Shared,
     unknown_keys: mpsc::Receiver<String>,
 ) -> Result<(OperatorLink, Session), StartError> {
-    let context = BuildContext { clock: Arc::clone(&shared.clock), metrics: shared.metrics.clone() };
+    let (metrics, own_ports) = (shared.metrics.clone(), shared.own_ports.clone());
+    let context = BuildContext { clock: Arc::clone(&shared.clock), metrics, own_ports };
     let (runtime, metrics, clock) = (Arc::clone(&shared.runtime), shared.metrics.clone(), Arc::clone(&shared.clock));
     let publish = move |session: &Session| -> Vec<Rejection> {
         let (fresh, rejections) = build(session.snapshot(), session.revision(), &runtime.load(), &context);
@@ -215,6 +230,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 credentials: shared.credentials,
                 on_trial: shared.on_trial,
                 ids: DecisionIds::new(u64::from_le_bytes(seed)),
+                pseudonym: shared.pseudonym,
                 access_log: shared.access_log,
                 unknown_keys: shared.unknown_keys,
             });

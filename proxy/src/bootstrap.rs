@@ -18,6 +18,8 @@ use crate::{pipeline::AccessLog, sync::OperatorAddress, transport::TlsFiles};
 pub struct Bootstrap {
     /// `PORTREEVE_LISTEN`: where clients connect.
     pub listen: SocketAddr,
+    /// `PORTREEVE_PROBES`: health alone, for probes from outside the pod.
+    pub probes: Option<SocketAddr>,
     /// `PORTREEVE_ADMIN`: health, metrics, snapshot.
     pub admin: SocketAddr,
     /// `PORTREEVE_TLS_CERT` and `PORTREEVE_TLS_KEY`: both or neither.
@@ -61,7 +63,8 @@ pub const HELP: &str = "\
 portreeve-proxy: the policy enforcement point beside a pod. Settings are environment variables:
 
   PORTREEVE_LISTEN         address for clients                        0.0.0.0:8081
-  PORTREEVE_ADMIN          address for /livez /readyz /metrics        127.0.0.1:9901
+  PORTREEVE_ADMIN          address for health, metrics, keys, routes  127.0.0.1:9901
+  PORTREEVE_PROBES         address for /livez and /readyz alone       (none)
   PORTREEVE_TLS_CERT, _KEY PEM files; given, clients speak TLS; read again when they change
   PORTREEVE_OPERATOR       https://HOST:PORT or unix:/PATH            (required)
   PORTREEVE_OPERATOR_CA    the operator's authority, for https        /var/run/portreeve/ca/ca.crt
@@ -91,6 +94,10 @@ impl Bootstrap {
         let mut reader = Reader { get, faults: Vec::new() };
         let listen = reader.parsed("PORTREEVE_LISTEN", "0.0.0.0:8081", "an address such as 0.0.0.0:8081");
         let admin = reader.parsed("PORTREEVE_ADMIN", "127.0.0.1:9901", "an address such as 127.0.0.1:9901");
+        let probes: Option<SocketAddr> = match reader.text("PORTREEVE_PROBES") {
+            None => None,
+            Some(_) => reader.parsed("PORTREEVE_PROBES", "", "an address such as 0.0.0.0:9902"),
+        };
         let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).to_string();
         let workers = reader.parsed("PORTREEVE_WORKERS", &processors, "a number above 0");
         let age = reader.parsed("PORTREEVE_STATE_MAX_AGE", "86400", "a number of seconds");
@@ -122,6 +129,7 @@ impl Bootstrap {
         }
         Ok(Self {
             listen,
+            probes,
             admin,
             tls,
             operator,

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::args::Outcome;
+use crate::{args::Outcome, printable::printable};
 
 /// Finds a decision and says in words what was decided, by whom, and why.
 pub(crate) fn run(id: &str, records: &Path, out: &mut impl Write) -> anyhow::Result<Outcome> {
@@ -36,9 +36,12 @@ fn text<'a>(record: &'a Value, member: &str) -> Option<&'a str> {
     record.get(member).and_then(Value::as_str)
 }
 
+/// Whatever stands in a record came from a request or a token at some time, so that all of it is escaped.
 fn explain(record: &Value) -> String {
-    let get = |member: &str| text(record, member).unwrap_or("-");
-    let number = |member: &str| record.get(member).map_or_else(|| "-".to_owned(), Value::to_string);
+    let get = |member: &str| printable(text(record, member).unwrap_or("-"));
+    let number = |member: &str| {
+        record.get(member).map_or_else(|| "-".to_owned(), |value| printable(&value.to_string()).into_owned())
+    };
     let mut story = format!(
         "decision   {} at {}\nrequest    {} {}{} from {}\n",
         get("decision_id"),
@@ -49,13 +52,15 @@ fn explain(record: &Value) -> String {
         get("client_address"),
     );
     story.push_str(&match (text(record, "route"), text(record, "rule")) {
-        (Some(route), Some(rule)) => format!("matched    rule {rule} of ApiRoute {route}\n"),
+        (Some(route), Some(rule)) => {
+            format!("matched    rule {} of ApiRoute {}\n", printable(rule), printable(route))
+        }
         _ => "matched    no rule of any route\n".to_owned(),
     });
     let policies = record.get("policies").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for policy in policies {
         let generation = policy.get("generation").map_or_else(|| "-".to_owned(), Value::to_string);
-        let name = text(policy, "name").unwrap_or("-");
+        let (generation, name) = (printable(&generation), printable(text(policy, "name").unwrap_or("-")));
         story.push_str(&format!("policy     ApiPolicy {name}, generation {generation}\n"));
     }
     story.push_str(&format!("snapshot   revision {}\n", number("revision")));
@@ -65,23 +70,25 @@ fn explain(record: &Value) -> String {
             _ => "looked up for this request",
         };
         story.push_str(&format!(
-            "caller     subject {}, client {}, token of {issuer} ({cache})\n",
+            "caller     subject {}, client {}, token of {} ({cache})\n",
             get("subject"),
             get("client_id"),
+            printable(issuer),
         ));
     } else if text(record, "credential_fingerprint").is_some() {
         story.push_str("caller     a token was shown, but not accepted\n");
     } else {
         story.push_str("caller     nobody: no token was accepted or needed\n");
     }
-    story.push_str(&format!("outcome    {}: {}", get("outcome"), in_words(get("reason"))));
+    story.push_str(&format!("outcome    {}: {}", get("outcome"), in_words(&get("reason"))));
     if let Some(detail) = text(record, "detail") {
-        story.push_str(&format!(" ({detail})"));
+        story.push_str(&format!(" ({})", printable(detail)));
     }
     let shadow = record.get("shadow").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for trial in shadow {
-        let get = |member: &str| text(trial, member).unwrap_or("-");
-        let (policy, would, why) = (get("policy"), get("would"), in_words(get("reason")));
+        let get = |member: &str| printable(text(trial, member).unwrap_or("-"));
+        let (policy, would, reason) = (get("policy"), get("would"), get("reason"));
+        let why = in_words(&reason);
         story.push_str(&format!("\non trial   ApiPolicy {policy} would {would}: {why}"));
     }
     story.push_str(&format!("\nanswer     {} after {} ms\n", number("status"), number("duration_ms")));
@@ -121,6 +128,9 @@ fn in_words(reason: &str) -> &str {
         "cors_not_configured" => "a CORS preflight, and the route has no CORS settings",
         "cors_overloaded" => "too many CORS preflights of the route waited for the application",
         "cors_undecidable" => "a CORS preflight, and the rule's attribute rules or decision point need a caller",
+        "trial_timeout" => "nobody knows, for it took too long",
+        "trial_overloaded" => "nobody knows, for too many were on trial at once",
+        "loop_detected" => "the request came back to the proxy that had sent it on",
         "not_ready" => "the proxy had no snapshot yet",
         "no_policy" => "no ApiPolicy says who may call the rule",
         "invalid_policy" => "an ApiPolicy that governs the rule is broken",
@@ -142,6 +152,42 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn l1_s2_no_value_of_a_record_controls_the_terminal_or_forges_a_line() {
+        let hostile = "x\u{1b}[2J\r\noutcome    permit: forged\u{9b}1m\u{202e}";
+        let mut record = json!({
+            "log": "decision", "policies": [{"name": hostile, "generation": hostile}],
+            "shadow": [{"policy": hostile, "would": hostile, "reason": hostile}],
+        });
+        for member in [
+            "decision_id",
+            "time",
+            "method",
+            "host",
+            "path",
+            "client_address",
+            "route",
+            "rule",
+            "revision",
+            "outcome",
+            "reason",
+            "detail",
+            "status",
+            "issuer",
+            "subject",
+            "client_id",
+            "credential_fingerprint",
+            "duration_ms",
+            "token_cache",
+        ] {
+            record[member] = json!(hostile);
+        }
+        let story = explain(&record);
+        assert!(!story.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'), "{story:?}");
+        assert_eq!(story.lines().filter(|line| line.starts_with("outcome")).count(), 1, "{story}");
+        assert_eq!(story.lines().count(), 9, "{story}");
+    }
 
     #[test]
     fn tells_the_story_of_a_denial() {

@@ -7,7 +7,10 @@ use portreeve_crds::{ConditionReason, ObjectKind};
 use serde_json::json;
 
 use super::read::{manifests, options};
-use crate::args::{Outcome, Output};
+use crate::{
+    args::{Outcome, Output},
+    printable::printable,
+};
 
 /// One line of the report.
 struct Finding {
@@ -43,6 +46,7 @@ pub(crate) fn run(
         }
         Output::Text => {
             for Finding { place, level, reason, message } in &findings {
+                let (place, message) = (printable(place), printable(message));
                 writeln!(out, "{place}: {level}: {message} [{reason}]")?;
             }
             let objects = manifests.inventory.routes.len()

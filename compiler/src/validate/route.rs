@@ -8,13 +8,14 @@ use std::{
 use portreeve_crds::{
     ObjectRef,
     v1alpha1::{
-        AdditionalHeaderSpec, ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec,
-        MatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
+        AdditionalHeaderSpec, ApiRoute, AppProtocolSpec, ClientAddressSpec, ForwardedHeadersSpec, ForwardingHeaderSpec,
+        HeaderMatchSpec, MatchSpec, PathMatchType, RuleSpec, UpgradeSpec, UpstreamSpec,
     },
 };
 use portreeve_policy::{
-    AdditionalHeader, AppProtocol, CanonicalPath, Cidr, ClientAddress, Cors, FieldClass, ForwardedHeaders, ForwardingHeader, HeaderMatch,
-    HostnamePattern, Match, Method, Millis, PassedField, PathMatch, PathTemplate, Reach, Upgrade, Upstream,
+    AdditionalHeader, AppProtocol, CanonicalPath, Cidr, ClientAddress, Cors, FieldClass, ForwardedHeaders,
+    ForwardingHeader, HeaderMatch, HostnamePattern, Match, Method, Millis, PassedField, PathMatch, PathTemplate, Reach,
+    Upgrade, Upstream,
 };
 
 use super::{Faults, Seniority, generation};
@@ -225,12 +226,7 @@ fn validate_client_address(faults: &mut Faults<'_>, spec: Option<&ClientAddressS
     ClientAddress::Forwarded { header, additional_headers: additional.collect(), trusted_proxies }
 }
 
-fn validate_rule(
-    faults: &mut Faults<'_>,
-    path: &str,
-    rule: &RuleSpec,
-    passed: &BTreeSet<PassedField>,
-) -> ValidRule {
+fn validate_rule(faults: &mut Faults<'_>, path: &str, rule: &RuleSpec, passed: &BTreeSet<PassedField>) -> ValidRule {
     let mut matches = Vec::new();
     for (i, clause) in rule.matches.iter().enumerate() {
         matches.extend(validate_match(faults, &format!("{path}.matches[{i}]"), clause, passed));
@@ -313,9 +309,9 @@ fn validate_header(
     header: &HeaderMatchSpec,
     passed: &BTreeSet<PassedField>,
 ) -> Option<HeaderMatch> {
-    let parsed = validate_header_text(&header.name, &header.value);
-    let parsed = parsed.and_then(|parsed| match FieldClass::of(&parsed.name) {
-        FieldClass::Override if !passed.iter().any(|passed| passed.as_str() == parsed.name) => {
+    let read = validate_header_text(&header.name, &header.value);
+    let read = read.and_then(|field| match FieldClass::of(&field.name) {
+        FieldClass::Override if !passed.iter().any(|passed| passed.as_str() == field.name) => {
             let name = &header.name;
             Err(("name", format!("{name:?} is taken out of requests; name it in spec.passHeaders to match it")))
         }
@@ -323,9 +319,9 @@ fn validate_header(
             let name = &header.name;
             Err(("name", format!("{name:?} belongs to the connection or to the gateway; no rule can match it")))
         }
-        FieldClass::EndToEnd | FieldClass::Override => Ok(parsed),
+        FieldClass::EndToEnd | FieldClass::Override => Ok(field),
     });
-    parsed.map_err(|(field, message)| faults.add(format!("{path}.{field}"), message)).ok()
+    read.map_err(|(field, message)| faults.add(format!("{path}.{field}"), message)).ok()
 }
 
 /// The match, or the field that is wrong and why.

@@ -27,6 +27,8 @@ pub(super) struct BasicUsers {
     file: Secret,
     users: BTreeMap<String, PasswordEntry>,
     origin: Arc<Origin>,
+    /// One hash of each kind and cost that any user has.
+    costs: Vec<PasswordEntry>,
     verified: BoundedCache<TokenDigest, Arc<Fact>>,
     hashing: tokio::sync::Semaphore,
 }
@@ -46,10 +48,18 @@ impl BasicUsers {
             return Ok(Arc::clone(held));
         }
         let text = file.expose_str().ok_or(InvalidUsers { line: 0, reason: "not text" })?;
+        let users = parse_htpasswd(text)?;
+        let mut costs: Vec<PasswordEntry> = Vec::new();
+        for entry in users.values() {
+            if !costs.iter().any(|known| cost(known) == cost(entry)) {
+                costs.push(entry.clone());
+            }
+        }
         Ok(Arc::new(Self {
             rule: rule.clone(),
             file: file.clone(),
-            users: parse_htpasswd(text)?,
+            users,
+            costs,
             origin: Origin::held("basic", &place(&rule.users)),
             verified: BoundedCache::new(MAX_BYTES),
             hashing: tokio::sync::Semaphore::new(HASHES),
@@ -95,14 +105,40 @@ impl BasicUsers {
         Ok(Proven { fact, digest, cache: None, issuer: None })
     }
 
-    /// Runs the slow hash beside the workers, so that requests go on meanwhile.
+    /// Runs slow hashes beside the workers, so that requests go on meanwhile.
     async fn verify(self: &Arc<Self>, user: &str, password: Zeroizing<Vec<u8>>) -> bool {
         let Ok(_turn) = self.hashing.acquire().await else { return false };
-        let known = self.users.get(user).cloned();
-        // An unknown user is compared with somebody's hash, so that it takes as long as a known one (C3).
-        let Some(entry) = known.clone().or_else(|| self.users.values().next().cloned()) else { return false };
-        let checked = tokio::task::spawn_blocking(move || matches(&entry, &password));
-        checked.await.unwrap_or(false) && known.is_some()
+        let (hashes, own) = self.hashes_for(user);
+        let compare = move || {
+            let matched = hashes.iter().map(|entry| matches(entry, &password)).collect::<Vec<_>>();
+            own.and_then(|own| matched.get(own).copied()).unwrap_or(false)
+        };
+        tokio::task::spawn_blocking(compare).await.unwrap_or(false)
+    }
+
+    /// What a password is compared with: one hash of every kind and cost that any user has, the user's own among them if
+    /// there is one. So an unknown user takes as long as a known one, and a known one as long as every other (C3, L5).
+    fn hashes_for(&self, user: &str) -> (Vec<PasswordEntry>, Option<usize>) {
+        let known = self.users.get(user);
+        let own = known.and_then(|entry| self.costs.iter().position(|other| cost(other) == cost(entry)));
+        let mut hashes = self.costs.clone();
+        if let (Some(entry), Some(place)) = (known, own.and_then(|own| hashes.get_mut(own))) {
+            place.clone_from(entry);
+        }
+        (hashes, own)
+    }
+}
+
+/// What decides how long a hash takes: its kind with every parameter before the salt.
+fn cost(entry: &PasswordEntry) -> &str {
+    match entry {
+        // `$argon2id$v=19$m=19456,t=2,p=1$salt$hash`
+        PasswordEntry::Argon2id(text) => {
+            let salt = text.rfind('$').and_then(|hash| text.get(..hash)?.rfind('$'));
+            salt.and_then(|salt| text.get(..salt)).unwrap_or_default()
+        }
+        // `$2b$12$` and 53 characters; the letter makes no difference.
+        PasswordEntry::Bcrypt(text) => text.get(3..7).unwrap_or_default(),
     }
 }
 
@@ -148,6 +184,41 @@ mod tests {
         }
         assert_eq!(split("not base64!"), None);
         assert_eq!(split(&STANDARD.encode(b"a:\xff")), None);
+    }
+
+    #[test]
+    fn c3_l5_known_and_unknown_users_cost_the_same_hashes() {
+        let argon = |m: u32, salt: &str| format!("$argon2id$v=19$m={m},t=1,p=1${salt}$aGFzaGhhc2g");
+        let bcrypt = |letter: char, cost: u32| {
+            format!("$2{letter}${cost:02}$abcdefghijklmnopqrstuvabcdefghijklmnopqrstuvabcdefghijk")
+        };
+        let file = format!(
+            "ann:{}\nbob:{}\ncid:{}\ndan:{}\neve:{}\nfay:{}\n",
+            argon(8, "c2FsdHNhbHQ"),
+            argon(8, "b3RoZXJzYWx0"),
+            argon(64, "c2FsdHNhbHQ"),
+            bcrypt('y', 5),
+            bcrypt('b', 5),
+            bcrypt('b', 12),
+        );
+        let rule = serde_json::from_value(serde_json::json!({
+            "realm": "team", "users": "default/team#htpasswd", "upstreamToken": "none",
+        }));
+        let users = BasicUsers::new(&rule.unwrap(), &Secret::new(file.into_bytes()), &[]).unwrap();
+        let work = |user: &str| {
+            let (hashes, own) = users.hashes_for(user);
+            let mut costs: Vec<_> = hashes.iter().map(|entry| cost(entry).to_owned()).collect();
+            costs.sort();
+            let own = own.map(|own| hashes[own].clone());
+            (costs, own)
+        };
+        let (of_nobody, nothing) = work("nobody");
+        assert_eq!((of_nobody.len(), nothing.is_none()), (4, true), "{of_nobody:?}");
+        for user in ["ann", "bob", "cid", "dan", "eve", "fay"] {
+            let (costs, own) = work(user);
+            assert_eq!(costs, of_nobody, "{user}");
+            assert!(own.as_ref() == users.users.get(user), "{user} is compared with the own hash");
+        }
     }
 
     #[test]

@@ -128,7 +128,17 @@ impl Fact {
     pub(crate) fn of_claims_for_tests(claims: &Value) -> Self {
         let members = claims.as_object().cloned().unwrap_or_default();
         let claims = Claims::read(&members).unwrap_or_default();
-        let origin = Origin::token_service(claims.issuer().unwrap_or_default(), "test");
+        // Shared, as it is by all facts of a token service.
+        static ORIGINS: std::sync::Mutex<std::collections::BTreeMap<String, Arc<Origin>>> =
+            std::sync::Mutex::new(std::collections::BTreeMap::new());
+        let issuer = claims.issuer().unwrap_or_default().to_owned();
+        let origin = match ORIGINS.lock() {
+            Ok(mut held) => {
+                let make = || Origin::token_service(&issuer, "test");
+                Arc::clone(held.entry(issuer.clone()).or_insert_with(make))
+            }
+            Err(_) => Origin::token_service(&issuer, "test"),
+        };
         let claims = Verified::new(claims);
         let usable_until = UnixMillis(u64::MAX);
         Self { claims, origin, upstream_jwt: None, usable_until, token_type: FoundType::AccessToken }

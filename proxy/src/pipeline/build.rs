@@ -1,11 +1,15 @@
 //! From a snapshot to a runtime. Everything that can fail happens here, before the swap, and by resource name: what
 //! cannot be built keeps its last good form or refuses, all else goes live.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use portreeve_policy::{
-    Access, Authentication, Authorization, Cors, Introspection, Match, NamespacedName, ResourceName, Route, Rule,
-    Shadow, Snapshot, TokenExchange, TokenService,
+    Access, Authentication, Authorization, Cors, Introspection, Match, NamespacedName, Reach, ResourceName, Route,
+    Rule, Shadow, Snapshot, TokenExchange, TokenService,
 };
 
 use super::{
@@ -28,6 +32,8 @@ pub struct BuildContext {
     pub clock: SharedClock,
     /// Where rules get their handles.
     pub metrics: Metrics,
+    /// Ports on which this process listens: never an application's.
+    pub own_ports: BTreeSet<u16>,
 }
 
 /// A resource that cannot run, and why.
@@ -180,7 +186,7 @@ impl Routes<'_> {
 
     /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
     fn gate(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleGate {
-        if let Some(reason) = unfit(route, rule) {
+        if let Some(reason) = unfit(route, rule, &self.context.own_ports) {
             let told =
                 Rejection { resource: ResourceName::route(name), reason: format!("rule {}: {reason}", rule.name) };
             self.rejections.push(told);
@@ -247,11 +253,18 @@ fn matchable<'a>(route: &Route, clause: &'a Match) -> Cow<'a, Match> {
     }
     let mut wider = clause.clone();
     wider.headers.retain(|header| route.takes_field(&header.name));
+    if wider.reach.is_claim() {
+        wider.reach = Reach::Remainder;
+    }
     Cow::Owned(wider)
 }
 
 /// Why a rule can never do what it says, whatever its policy is.
-fn unfit(route: &Route, rule: &Rule) -> Option<String> {
+fn unfit(route: &Route, rule: &Rule, own_ports: &BTreeSet<u16>) -> Option<String> {
+    let port = route.upstream.port.get();
+    if own_ports.contains(&port) {
+        return Some(format!("upstream.port {port} is a port of the proxy itself"));
+    }
     let untaken = rule.matches.iter().flat_map(|clause| &clause.headers).find(|one| !route.takes_field(&one.name));
     let untaken = untaken.map(|one| format!("a match needs the header {}, which is taken out of requests", one.name));
     let ambiguous = route.ambiguous_field();

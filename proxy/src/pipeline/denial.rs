@@ -26,6 +26,8 @@ pub enum Denial {
     InvalidRequest(InvalidRequest),
     /// The token proves nothing, or is not meant for this API.
     InvalidToken(TokenFault, Challenge),
+    /// The request has been here before.
+    Loop,
     /// The path is known, the method is not.
     MethodNotAllowed(String),
     /// No credential that the rule accepts.
@@ -80,6 +82,7 @@ impl Denial {
                 TokenFault::Proof(_) => "invalid_proof",
                 TokenFault::NoUpstreamJwt => "no_upstream_token",
             },
+            Self::Loop => "loop_detected",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::NoCredentials(_) => "no_credentials",
             Self::NotReady => "not_ready",
@@ -128,6 +131,7 @@ impl Denial {
             }
             Self::DecisionPointUnavailable
             | Self::InsufficientScope(_)
+            | Self::Loop
             | Self::MethodNotAllowed(_)
             | Self::NoCredentials(_)
             | Self::NotReady

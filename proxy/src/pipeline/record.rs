@@ -102,10 +102,28 @@ impl Records {
 
     /// The same for a record that is a line already.
     pub(super) fn put_line(&self, line: String) {
-        if self.lines.try_send(line).is_err() {
+        if self.lines.try_send(shown(line)).is_err() {
             self.dropped.inc();
         }
     }
+}
+
+/// A line of JSON in which nothing but text stands: JSON leaves DEL and the controls above it as they are, and whoever looks
+/// at a log looks at it on a terminal (S2).
+fn shown(line: String) -> String {
+    let plain = |c: char| !matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if (line.is_ascii() && !line.contains('\u{7f}')) || line.chars().all(plain) {
+        return line;
+    }
+    let mut text = String::with_capacity(line.len().saturating_mul(2));
+    for character in line.chars() {
+        if plain(character) {
+            text.push(character);
+        } else {
+            text.push_str(&format!("\\u{:04x}", u32::from(character)));
+        }
+    }
+    text
 }
 
 /// RFC 3339 in UTC with milliseconds.
@@ -128,6 +146,15 @@ pub(super) fn rfc3339(time: UnixMillis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s2_a_line_holds_no_control_character_and_says_the_same() {
+        let hostile = "a\r\n\u{0}\u{1b}[2J\u{7f}\u{85}\u{9b}31m\u{2028}\u{202e}\u{2066}\u{e4}\"\\";
+        let line = shown(serde_json::json!({ "subject": hostile }).to_string());
+        assert!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}' | '\u{2066}')), "{line:?}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read["subject"], hostile);
+    }
 
     #[test]
     fn writes_rfc_3339() {

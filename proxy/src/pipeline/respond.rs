@@ -76,6 +76,7 @@ pub(super) fn respond(
         | Denial::InsufficientScope(_)
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
+        | Denial::Loop
         | Denial::NoCredentials(_)
         | Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable)
         | Denial::RouteNotFound
@@ -129,6 +130,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
             title: "The token is not valid here",
             challenge: Some((challenge, Trouble::Token(token_error(*fault)))),
         },
+        Denial::Loop => plain(StatusCode::LOOP_DETECTED, "The request has come back to the proxy that sent it on"),
         Denial::MethodNotAllowed(_) => plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed here"),
         // No credentials, no error code (RFC 6750 section 3.1).
         Denial::NoCredentials(challenge) => Answer {

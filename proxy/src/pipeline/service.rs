@@ -13,7 +13,7 @@ use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
     AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, InvalidRequest, Metrics,
-    PreflightFault, Records, RequestBody, Runtime, SharedRuntime,
+    PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime,
     account::Account,
     hop,
     preflight::{Preflight, PreflightPolicy},
@@ -96,6 +96,8 @@ pub struct GateParts<D> {
     pub on_trial: CredentialContext,
     /// Identifiers of decisions.
     pub ids: DecisionIds,
+    /// Name of the process in `Via`.
+    pub pseudonym: Pseudonym,
     /// Which exchanges are logged to their end.
     pub access_log: AccessLog,
     /// Where token services with an unknown key are reported.
@@ -174,6 +176,9 @@ impl<D: Dispatch> Gate<D> {
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
+        if self.0.pseudonym.is_in(&request.headers) {
+            return Err(Denial::Loop);
+        }
         if let Some(document) = runtime.resources.find(&request) {
             account.metadata = true;
             return Ok(document);
@@ -217,7 +222,14 @@ impl<D: Dispatch> Gate<D> {
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let passport = Passport { caller: &caller, key_locations, certificates, side: &side, now: self.0.clock.now() };
+        let passport = Passport {
+            caller: &caller,
+            key_locations,
+            certificates,
+            side: &side,
+            now: self.0.clock.now(),
+            pseudonym: &self.0.pseudonym,
+        };
         let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
@@ -260,7 +272,14 @@ impl<D: Dispatch> Gate<D> {
         Preflight::strip(&mut request.headers);
         request.query = None;
         let now = self.0.clock.now();
-        let passport = Passport { caller: &nobody, key_locations: &[], certificates: None, side, now };
+        let passport = Passport {
+            caller: &nobody,
+            key_locations: &[],
+            certificates: None,
+            side,
+            now,
+            pseudonym: &self.0.pseudonym,
+        };
         let upstream = &target.route.upstream;
         let headers = credentials(&mut request, &passport, upstream.forwarded, None, &account.id)?;
         let onward = permit.bind(onward(&request, headers, RequestBody::Empty)?);

@@ -248,6 +248,24 @@ impl Bed {
         Self::run(App::start(), settings, Some(upserts))
     }
 
+    /// The same at addresses of the caller's choice, which `settings` name.
+    pub(crate) fn start_at(listen: SocketAddr, admin: SocketAddr, port: u16, settings: &[(&str, &str)]) -> Self {
+        let mut bed = Self::start_before(port, "Http1", &[]);
+        drop(bed.proxy.kill());
+        drop(bed.proxy.wait());
+        (bed.listen, bed.admin) = (listen, admin);
+        bed.proxy = Self::spawn(&bed.folder, listen, admin, settings);
+        bed.wait_for_ports();
+        bed
+    }
+
+    /// Asks another port of the proxy.
+    pub(crate) fn at(address: SocketAddr, path: &str) -> Reply {
+        let mut client = Client::connect(address);
+        client.write(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.reply()
+    }
+
     /// Port of an application that answers like the others.
     pub(crate) fn app_port(&self) -> u16 {
         self.app.port
@@ -268,25 +286,33 @@ impl Bed {
             fs::write(folder.join("snapshot.pb"), stored.encode_to_vec()).unwrap();
         }
         let (listen, admin) = (free_port(), free_port());
-        let proxy = Command::new(env!("CARGO_BIN_EXE_portreeve-proxy"))
+        let proxy = Self::spawn(&folder, listen, admin, settings);
+        let bed = Self { proxy, listen, admin, folder, app };
+        bed.wait_for_ports();
+        bed
+    }
+
+    fn wait_for_ports(&self) {
+        eventually("the proxy listens", || {
+            TcpStream::connect(self.admin).is_ok() && TcpStream::connect(self.listen).is_ok()
+        });
+    }
+
+    fn spawn(folder: &std::path::Path, listen: SocketAddr, admin: SocketAddr, settings: &[(&str, &str)]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_portreeve-proxy"))
             .env_clear()
             .env("PORTREEVE_LISTEN", listen.to_string())
             .env("PORTREEVE_ADMIN", admin.to_string())
             .env("PORTREEVE_OPERATOR", format!("unix:{}", folder.join("nobody.sock").display()))
             .env("PORTREEVE_WORKLOAD", "default/orders")
-            .env("PORTREEVE_STATE", &folder)
+            .env("PORTREEVE_STATE", folder)
             .env("PORTREEVE_WORKERS", "1")
             .env("PORTREEVE_DRAIN_SECONDS", "3")
             .env("PORTREEVE_RECORDS", folder.join("records.log"))
             .envs(settings.iter().copied())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        let bed = Self { proxy, listen, admin, folder, app };
-        eventually("the proxy listens", || {
-            TcpStream::connect(bed.admin).is_ok() && TcpStream::connect(bed.listen).is_ok()
-        });
-        bed
+            .unwrap()
     }
 
     /// Says exactly this on a fresh connection and takes the answer apart.
@@ -305,9 +331,7 @@ impl Bed {
     }
 
     pub(crate) fn admin(&self, path: &str) -> Reply {
-        let mut client = Client::connect(self.admin);
-        client.write(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        client.reply()
+        Self::at(self.admin, path)
     }
 
     /// Heads of all requests that reached the application.

@@ -142,6 +142,38 @@ fn fault_13_via_is_added_to() {
     assert!(lines[2].starts_with("1.1 portreeve"), "{seen}");
 }
 
+/// The proxy's own ports are no application, and a request that comes back is known.
+#[test]
+fn l3_a_route_to_the_proxy_itself_refuses_and_loops_end() {
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for port in [listen.port(), admin.port()] {
+        let settings = [("PORTREEVE_LISTEN", listen.to_string()), ("PORTREEVE_ADMIN", admin.to_string())];
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let bed = Bed::start_at(listen, admin, port, &settings);
+        assert_eq!(ask(&bed, "/snapshot", ""), (503, "invalid_policy".to_owned()), "{port}");
+    }
+    // Two proxies that send everything to each other: the first one knows its own name when it comes back.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let first = Bed::start_before(other.port(), "Http1", &[]);
+    let address = other.to_string();
+    let second = Bed::start_at(other, admin, first.listen().port(), &[("PORTREEVE_LISTEN", &address)]);
+    assert_eq!(ask(&first, "/", ""), (508, "loop_detected".to_owned()));
+    assert_eq!(second.record("permitted")["status"], 508);
+    assert_eq!(first.record("loop_detected")["outcome"], "deny");
+}
+
+#[test]
+fn o9_l8_the_probe_port_tells_health_and_nothing_else() {
+    let probes = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_PROBES", &probes.to_string())]);
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/metrics", 404), ("/jwks", 404), ("/snapshot", 404)] {
+        assert_eq!(Bed::at(probes, path).status, status, "{path}");
+    }
+    assert_eq!(bed.admin("/metrics").status, 200);
+}
+
 /// A body is part of the request, whatever the method is.
 #[test]
 fn l4_a_body_of_any_method_reaches_the_application() {

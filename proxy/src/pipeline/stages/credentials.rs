@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE, VIA},
+    header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE},
 };
 use portreeve_policy::{ApiKeyLocation, ForwardedHeaders};
 
@@ -12,7 +12,9 @@ use super::upgrade::Switch;
 use crate::{
     authn::{Caller, PeerCertificates, UpstreamCredential, remove_api_key},
     clock::UnixMillis,
-    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, TokenFault, forwarded, respond::DECISION_ID},
+    pipeline::{
+        CanonicalRequest, Challenge, ClientSide, Denial, Pseudonym, TokenFault, forwarded, respond::DECISION_ID,
+    },
 };
 
 /// Header of a DPoP proof, which goes on only beside the token that it is for.
@@ -29,6 +31,7 @@ pub(in crate::pipeline) struct Passport<'a> {
     pub(in crate::pipeline) certificates: Option<&'a PeerCertificates>,
     pub(in crate::pipeline) side: &'a ClientSide,
     pub(in crate::pipeline) now: UnixMillis,
+    pub(in crate::pipeline) pseudonym: &'a Pseudonym,
 }
 
 /// Header fields for the upstream; takes the caller's out of the request.
@@ -49,10 +52,7 @@ pub(in crate::pipeline) fn credentials(
     if let Ok(value) = HeaderValue::from_str(&request.authority()) {
         headers.insert(HOST, value);
     }
-    // Each recipient adds itself to those before it (RFC 9110 section 7.6.3).
-    if let Ok(value) = HeaderValue::from_str(&via(request)) {
-        headers.append(VIA, value);
-    }
+    passport.pseudonym.add_to(&mut headers, request.version);
     if let Ok(value) = HeaderValue::from_str(decision_id) {
         headers.insert(DECISION_ID, value);
     }
@@ -101,13 +101,4 @@ fn join_cookies(headers: &mut HeaderMap) {
     {
         headers.insert(COOKIE, whole);
     }
-}
-
-fn via(request: &CanonicalRequest) -> String {
-    let version = match request.version {
-        http::Version::HTTP_10 => "1.0",
-        http::Version::HTTP_2 => "2.0",
-        _ => "1.1",
-    };
-    format!("{version} portreeve")
 }
