@@ -76,3 +76,37 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(Value::Object(map))
     }
 }
+
+#[cfg(test)]
+mod hostile {
+    use super::parse_object;
+    use crate::footprint::tests::taken;
+
+    /// Memory follows the length of the text, whatever stands in it, and depth ends at a bound.
+    #[test]
+    fn d5_depth_width_numbers_and_surrogates_cost_no_more_than_their_bytes() {
+        let nested =
+            |open: &str, close: &str, depth: usize| format!("{{\"a\":{}1{}}}", open.repeat(depth), close.repeat(depth));
+        for (text, good) in [
+            (nested("[", "]", 60), true),
+            (nested("[", "]", 100_000), false),
+            (nested("{\"a\":", "}", 100_000), false),
+            (format!("{{\"a\":{}", "[".repeat(1_000_000)), false),
+            (format!("{{\"a\":[{}1]}}", "1,".repeat(100_000)), true),
+            (format!("{{\"a\":{}}}", "9".repeat(100_000)), false),
+            (format!("{{\"a\":0.{}1}}", "0".repeat(100_000)), true),
+            ("{\"a\":1e999999999}".to_owned(), false),
+            ("{\"a\":-1e999999999}".to_owned(), false),
+            ("{\"a\":\"\\ud800\"}".to_owned(), false),
+            ("{\"a\":\"\\udc00\\ud800\"}".to_owned(), false),
+            ("{\"\\ud800\":1}".to_owned(), false),
+            ("{\"a\":NaN}".to_owned(), false),
+            (format!("{{\"a\":\"{}\"}}", "x".repeat(1_000_000)), true),
+        ] {
+            let (bytes, parsed) = taken(|| parse_object(text.as_bytes()));
+            let shown = text.get(..40).unwrap_or(&text);
+            assert_eq!(parsed.is_some(), good, "{shown}");
+            assert!(bytes <= text.len() * 64 + 32_768, "{bytes} bytes for {} of {shown}", text.len());
+        }
+    }
+}

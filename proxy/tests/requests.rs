@@ -11,6 +11,8 @@ mod cors;
 mod credentials;
 #[path = "requests/fields.rs"]
 mod fields;
+#[path = "requests/frames.rs"]
+mod frames;
 #[path = "requests/http2.rs"]
 mod http2;
 #[path = "requests/introspection.rs"]
@@ -117,6 +119,37 @@ fn trust_headers_and_hop_by_hop_fields_of_the_client_do_not_pass_h1_h2() {
         assert!(!seen.contains(gone), "{gone}: {seen}");
     }
     assert!(seen.contains("x-kept: 1"));
+}
+
+/// Neither query nor fragment is part of a match, and what was decided is what is asked upstream, byte for byte.
+#[test]
+fn p4_p5_the_target_that_was_matched_is_the_one_that_is_sent() {
+    let mut admin = open_rule("admin", "/admin");
+    admin["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
+    let bed = Bed::start(&json!([open_rule("public", "/public"), admin]));
+    for (target, status, sent) in [
+        ("/public/a?x=/admin", 200, "/public/a?x=/admin"),
+        ("/public/%61?/../admin", 200, "/public/a?/../admin"),
+        ("/public/a%2e?b", 200, "/public/a.?b"),
+        ("http://a/public/c?d", 200, "/public/c?d"),
+        ("/admin?/public", 503, ""),
+        ("/admin%3F/public", 404, ""),
+        ("/%61dmin/x?/public", 503, ""),
+        ("/public/..%2fadmin", 400, ""),
+        ("/public/a#/../admin", 400, ""),
+        ("/public;x=/admin", 400, ""),
+    ] {
+        let before = bed.app_log().len();
+        let reply = bed.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(reply.status, status, "{target}");
+        let seen = bed.app_log().get(before).cloned().unwrap_or_default();
+        let asked = seen.split(' ').nth(1).unwrap_or_default();
+        assert_eq!(asked, sent, "{target}");
+        if status == 200 {
+            let record = bed.record_where("decision_id", reply.header("portreeve-decision-id"));
+            assert_eq!(record["path"].as_str(), sent.split('?').next(), "{target}");
+        }
+    }
 }
 
 #[test]

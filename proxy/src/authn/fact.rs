@@ -126,11 +126,11 @@ impl Fact {
     /// A fact for tests of what looks at claims.
     #[cfg(test)]
     pub(crate) fn of_claims_for_tests(claims: &Value) -> Self {
-        let members = claims.as_object().cloned().unwrap_or_default();
-        let claims = Claims::read(&members).unwrap_or_default();
         // Shared, as it is by all facts of a token service.
         static ORIGINS: std::sync::Mutex<std::collections::BTreeMap<String, Arc<Origin>>> =
             std::sync::Mutex::new(std::collections::BTreeMap::new());
+        let members = claims.as_object().cloned().unwrap_or_default();
+        let claims = Claims::read(&members).unwrap_or_default();
         let issuer = claims.issuer().unwrap_or_default().to_owned();
         let origin = match ORIGINS.lock() {
             Ok(mut held) => {

@@ -238,7 +238,9 @@ fn check_algorithm(header: &Map<String, Value>) -> Result<(Option<&str>, Signatu
     if header.contains_key("crit") {
         return Err(JwtFault::Critical);
     }
-    if header.contains_key("enc") || header.contains_key("zip") {
+    // Encrypted, compressed or nested tokens are not taken apart (J8).
+    let nested = header.get("cty").is_some_and(|kind| kind.as_str().is_none_or(|kind| is_type(kind, "jwt")));
+    if nested || header.contains_key("enc") || header.contains_key("zip") {
         return Err(JwtFault::Algorithm);
     }
     let name = header.get("alg").and_then(Value::as_str);
@@ -250,6 +252,12 @@ fn check_algorithm(header: &Map<String, Value>) -> Result<(Option<&str>, Signatu
     }
 }
 
+/// Whether a media type is this one; its prefix may be left out (RFC 7515 section 4.1.9).
+fn is_type(text: &str, name: &str) -> bool {
+    let short = text.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
+    short.map_or(text, |_| text.get(12..).unwrap_or_default()).eq_ignore_ascii_case(name)
+}
+
 /// Explicit typing (RFC 8725 section 3.11).
 fn check_type(header: &Map<String, Value>, kind: TokenType) -> Result<FoundType, JwtFault> {
     let typ = match header.get("typ") {
@@ -257,13 +265,7 @@ fn check_type(header: &Map<String, Value>, kind: TokenType) -> Result<FoundType,
         Some(Value::String(typ)) => Some(typ.as_str()),
         Some(_) => return Err(JwtFault::Type),
     };
-    // RFC 7515 section 4.1.9: the prefix may be left out.
-    let is = |name: &str| {
-        typ.is_some_and(|typ| {
-            let short = typ.get(..12).filter(|start| start.eq_ignore_ascii_case("application/"));
-            short.map_or(typ, |_| typ.get(12..).unwrap_or_default()).eq_ignore_ascii_case(name)
-        })
-    };
+    let is = |name: &str| typ.is_some_and(|typ| is_type(typ, name));
     let found = if is("at+jwt") { FoundType::AccessToken } else { FoundType::Other };
     let good = match kind {
         TokenType::AccessToken => found == FoundType::AccessToken,

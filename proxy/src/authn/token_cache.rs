@@ -161,4 +161,28 @@ mod tests {
         let digest = TokenDigest([[0x00, 0x0f, 0x10, 0x9a, 0xa9, 0xff, 0x5b, 0xe1]; 4].concat().try_into().unwrap());
         assert_eq!(digest.fingerprint().to_string(), "000f109aa9ff5be1");
     }
+
+    /// What one caller floods the tables with costs the others nothing that they use.
+    #[test]
+    fn i10_floods_leave_entries_in_use_alone() {
+        let (cache, now) = (TokenCache::new(1 << 20), UnixMillis(1_000));
+        let digester = TokenDigester::new(&[1; 64]);
+        let fact =
+            |number: usize| Arc::new(Fact::of_claims_for_tests(&serde_json::json!({ "sub": number.to_string() })));
+        let used: Vec<_> = (0..50).map(|number| digester.digest(&format!("used {number}"))).collect();
+        for (number, digest) in used.iter().enumerate() {
+            cache.put_active(*digest, fact(number));
+            assert!(cache.recall(digest, now).is_some());
+        }
+        for number in 0..50_000 {
+            // Tokens that nobody knows, and good ones of one caller that never come again.
+            cache.put_inactive(digester.digest(&format!("bad {number}")), UnixMillis(u64::MAX));
+            cache.put_active(digester.digest(&format!("once {number}")), fact(number));
+            if number % 1_000 == 0 {
+                assert!(used.iter().all(|digest| cache.recall(digest, now).is_some()), "{number}");
+            }
+        }
+        assert!(used.iter().all(|digest| cache.recall(digest, now).is_some()));
+        assert!(cache.held().bytes <= 1 << 20);
+    }
 }

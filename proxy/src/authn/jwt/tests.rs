@@ -138,3 +138,26 @@ fn tells_structured_tokens_from_opaque_ones() {
     let token = sign_text(&header().to_string(), &claims().to_string());
     assert_eq!(shape(&token), TokenShape::Structured { issuer: Some(ISSUER.to_owned()) });
 }
+
+#[test]
+fn j8_nested_and_encrypted_tokens_are_refused_at_any_depth() {
+    let mut inner = sign_text(&header().to_string(), &claims().to_string());
+    for depth in 1..=3 {
+        for cty in [json!("JWT"), json!("jwt"), json!("application/jwt"), json!(7)] {
+            let outer = with(header(), "cty", cty.clone());
+            assert_eq!(check(&sign_text(&outer.to_string(), &inner)).err(), Some(JwtFault::Algorithm), "{depth} {cty}");
+            assert_eq!(verdict(&outer, &claims()), Some(JwtFault::Algorithm), "claims of its own too: {cty}");
+        }
+        // Without a word on what is in it, it is no object of claims.
+        inner = sign_text(&header().to_string(), &inner);
+        assert_eq!(check(&inner).err(), Some(JwtFault::Malformed), "{depth}");
+    }
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    for alg in ["RSA-OAEP", "dir", "A256GCMKW", "PBES2-HS256+A128KW"] {
+        let jwe = json!({"alg": alg, "enc": "A256GCM", "cty": "JWT", "p2c": 1_000_000_000});
+        let five = format!("{}.a2V5.aXY.{}.dGFn", part(&jwe), part(&claims()));
+        let three = format!("{}.{}.dGFn", part(&jwe), part(&claims()));
+        assert_eq!(check(&five).err(), Some(JwtFault::Malformed), "{alg}");
+        assert_eq!(check(&three).err(), Some(JwtFault::Algorithm), "{alg}");
+    }
+}

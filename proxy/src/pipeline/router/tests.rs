@@ -169,3 +169,32 @@ fn c5_a_remainder_stands_behind_its_equals_and_before_what_is_broader() {
         assert_eq!(route(&table, method, "a.test", "/orders"), Routed::Found(target), "{method}");
     }
 }
+
+#[test]
+fn p8_nothing_in_hosts_and_paths_is_a_pattern() {
+    let table = router(&[
+        (&["api.example.com"], clause("prefix /", &[]), "api"),
+        (&["*.shop.test"], clause("exact /a.b", &[]), "dotted"),
+        (&["plain.test"], clause("exact /(x,y)*+$", &[]), "characters"),
+        (&["plain.test"], clause("template /o/{id}", &[]), "template"),
+    ]);
+    for (host, path, found) in [
+        ("api.example.com", "/x", Some("api")),
+        ("apiXexample.com", "/x", None),
+        ("xapi.example.com", "/x", None),
+        ("a.shop.test", "/a.b", Some("dotted")),
+        ("a.shop.test", "/aXb", None),
+        ("axshop.test", "/a.b", None),
+        ("shop.test", "/a.b", None),
+        ("plain.test", "/(x,y)*+$", Some("characters")),
+        ("plain.test", "/x", None),
+        ("plain.test", "/o/.x", Some("template")),
+        ("plain.test", "/o/a/b", None),
+    ] {
+        let told = match route(&table, "GET", host, path) {
+            Routed::Found(target) => Some(target),
+            Routed::MethodNotAllowed(_) | Routed::NotFound => None,
+        };
+        assert_eq!(told, found, "{host}{path}");
+    }
+}
