@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate fuzz figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -55,6 +55,9 @@ interop: ## registration at Keycloak, and at a server with every oddity of docs/
 
 load: ## 1,000 ClientRegistrations at once
 	@$(PYTHON) e2e/load/run
+
+fuzz: ## every parser of what others write, with libFuzzer; ARGS=--seconds=60
+	@$(PYTHON) e2e/fuzz/run $(ARGS)
 
 figures: ## measure what the README states, in release mode
 	@$(PYTHON) bench/figures

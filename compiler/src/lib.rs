@@ -18,6 +18,8 @@ mod diagnostic;
 mod duration;
 mod emit;
 mod external;
+#[doc(hidden)]
+pub mod fuzz;
 mod inventory;
 pub mod manifest;
 mod pem;

@@ -13,6 +13,8 @@ mod client_address;
 mod cors;
 mod duration;
 mod field;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gate;
 mod hostname;
 mod key_set;

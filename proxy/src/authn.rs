@@ -21,6 +21,7 @@ mod dpop;
 mod exchange;
 mod fact;
 mod flight;
+pub(crate) mod fuzz;
 mod introspect;
 use crate::strict_json as json;
 mod jwt;

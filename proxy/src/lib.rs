@@ -18,6 +18,8 @@ pub mod bootstrap;
 mod bounded_cache;
 pub mod clock;
 mod footprint;
+#[doc(hidden)]
+pub mod fuzz;
 mod outbound;
 pub mod pipeline;
 mod strict_json;

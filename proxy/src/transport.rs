@@ -7,6 +7,7 @@ mod serve;
 mod tls;
 mod upstream;
 
+pub(crate) use framing::fuzz_head as fuzz_framing;
 pub use framing::{FramingVerdict, HEAD_TOO_LARGE};
 pub use listen::{BindError, Limits, Listener, bind_all};
 pub use serve::{Drain, serve};

@@ -66,6 +66,8 @@ mod drift;
 mod endpoint;
 mod error;
 mod execute;
+#[doc(hidden)]
+pub mod fuzz;
 mod journal;
 mod keys;
 mod metadata;

@@ -9,6 +9,8 @@
 mod decode;
 mod digest;
 mod encode;
+#[doc(hidden)]
+pub mod fuzz;
 mod update;
 
 /// Messages and service stubs made from `proto/snapshot.proto`. They stop at the two ends of the stream.

@@ -22,8 +22,8 @@ use portreeve_proxy::{
     authz::Permitted,
     clock::{Clock, SharedClock, UnixMillis},
     pipeline::{
-        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Metrics, Records,
-        Runtime, Scheme, SharedRuntime, UpstreamFault, build,
+        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
+        Pseudonym, Records, RequestBody, Runtime, Scheme, SharedRuntime, UpstreamFault, build,
     },
 };
 use serde_json::{Value, json};
@@ -54,7 +54,8 @@ impl Dispatch for Constant {
     async fn send(
         &self,
         _: &Upstream,
-        request: Permitted<Request<Incoming>>,
+        _: Lane,
+        request: Permitted<Request<RequestBody>>,
         _: tokio::time::Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
         drop(request.into_inner());
@@ -98,7 +99,7 @@ impl Judge {
     pub(super) async fn start() -> Result<Self> {
         let clock: SharedClock = Arc::new(Fixed);
         let metrics = Metrics::new()?;
-        let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone() };
+        let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone(), own_ports: BTreeSet::new() };
         let runtime: SharedRuntime = Arc::new(Arc::new(Runtime::refusing()).into());
         let credentials = || CredentialContext {
             memory: Arc::new(CredentialMemory::new(&[1; 32])),
@@ -112,6 +113,7 @@ impl Judge {
             credentials: credentials(),
             on_trial: credentials(),
             ids: DecisionIds::new(0),
+            pseudonym: Pseudonym::new(0),
             access_log: AccessLog::Off,
             unknown_keys: tokio::sync::mpsc::channel(16).0,
             metrics,

@@ -27,6 +27,11 @@ pub(super) struct DigestUsers {
 /// The parameters of an Authorization field, each at most once.
 struct Parameters<'a>(BTreeMap<String, Cow<'a, str>>);
 
+/// Reads parameters as a caller writes them; for the fuzzer alone.
+pub(super) fn try_parameters(text: &str) {
+    drop(Parameters::read(text));
+}
+
 impl DigestUsers {
     pub(super) fn new(rule: &DigestRule, file: &Secret) -> Result<Self, InvalidUsers> {
         let text = file.expose_str().ok_or(InvalidUsers { line: 0, reason: "not text" })?;

@@ -30,6 +30,7 @@ use tokio::{
 
 use chunked::Chunked;
 pub use head::TOO_LARGE as HEAD_TOO_LARGE;
+pub(crate) use head::fuzz_head;
 use head::{Framing, HeadScan, Scanned};
 
 /// What guard and gate tell each other of one connection.

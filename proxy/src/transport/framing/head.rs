@@ -142,3 +142,12 @@ impl HeadScan {
         Ok(())
     }
 }
+
+/// For the fuzzer: a head means the same, however its bytes arrive.
+pub(crate) fn fuzz_head(data: &[u8]) {
+    let whole = HeadScan::default().look(data);
+    let mut scan = HeadScan::default();
+    let in_pieces = (1..=data.len()).map(|end| scan.look(data.get(..end).unwrap_or_default()));
+    let first = in_pieces.into_iter().find(|found| *found != Scanned::Partial).unwrap_or(Scanned::Partial);
+    assert!(whole == first, "in one piece {whole:?}, byte by byte {first:?}");
+}
