@@ -1,102 +1,127 @@
 //! Which scopes a ClientRegistration may have at the token service. Pure.
 //!
-//! INVARIANTS
-//! - A scope that an ApiRoute claims is asked for only with a grant by that ApiRoute; one that two claim belongs to the
-//!   older, and one that an unreadable ApiRoute claims to nobody.
-//! - Production and sandbox are kept apart.
+//! INVARIANT: a scope that belongs to an ApiRoute is asked for only with a grant by that ApiRoute; whose it is, says
+//! [`ScopeOwners`]. Production and sandbox are kept apart.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_crds::{
-    Object, ObjectKind,
-    v1alpha1::{
-        AccessApproval, AccessDecision, AccessRequest, AccessState, AccessVerdict, ApiAccessSpec, ApiRoute,
-        ClientRegistration, Environment,
-    },
+use portreeve_crds::v1alpha1::{
+    AccessApproval, AccessDecision, AccessRequest, AccessState, AccessVerdict, ApiAccessSpec, ClientRegistration,
+    Environment, TokenService,
 };
 use portreeve_policy::NamespacedName;
 
-use crate::Inventory;
+use crate::{
+    Inventory, ScopeOwners, gateway_client::is_made, limits::free_scope, namespaces::is_selected, scopes::Owner,
+};
 
 /// What a registration may ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// The scopes to ask for, separated by blanks; may be empty.
+    /// Every scope that the object names, in its order, each once.
+    pub asked: Vec<String>,
+    /// The scopes that may be asked for at the token service, separated by blanks; may be empty.
     pub scope: String,
     /// Scopes were wanted, and none may be had. Without any, most servers would give all.
     pub withheld: bool,
+    /// Why a scope may not be had, by scope.
+    pub refused: BTreeMap<String, String>,
     /// How each entry of `spec.access` stands.
     pub states: Vec<AccessState>,
 }
 
-/// Decides about every scope that a registration wants.
-pub fn decide_access(inventory: &Inventory, registration: &ClientRegistration) -> Access {
+/// A TokenService with its name.
+pub(crate) type Service<'a> = (&'a NamespacedName, &'a TokenService);
+
+/// Decides about every scope that a registration wants at this TokenService.
+pub(crate) fn decide_access(
+    inventory: &Inventory,
+    owners: &ScopeOwners,
+    service: Service<'_>,
+    registration: &ClientRegistration,
+) -> Access {
     let wanted = &registration.spec;
+    if is_made(inventory, service.0, service.1, registration) {
+        let asked: Vec<_> = wanted.metadata.scope.split_ascii_whitespace().map(str::to_owned).collect();
+        return Access { scope: asked.join(" "), asked, ..Access::default() };
+    }
+    let decision = Decision { inventory, owners, service, registration };
     let mut granted: BTreeSet<(NamespacedName, String)> = BTreeSet::new();
     let mut states = Vec::new();
     for request in &wanted.access {
-        let (route, state) = decide(inventory, registration, request);
+        let (route, state) = decision.about(request);
         granted.extend(route.into_iter().flat_map(|route| {
             let scopes = state.scopes.iter().cloned();
             scopes.map(move |scope| (route.clone(), scope)).collect::<Vec<_>>()
         }));
         states.push(state);
     }
-    let mut scope: Vec<&str> = Vec::new();
-    let free = wanted.metadata.scope.split_ascii_whitespace().map(|word| (word, true));
+    let mut access = Access { states, ..Access::default() };
+    let mut allowed: Vec<&str> = Vec::new();
+    let plain = wanted.metadata.scope.split_ascii_whitespace().map(|word| (word, true));
     let of_apis = wanted.access.iter().flat_map(|request| &request.scopes).map(|word| (word.as_str(), false));
-    let mut asked = false;
-    for (word, may_be_free) in free.chain(of_apis) {
-        asked = true;
-        let allowed = match owner(inventory, word) {
-            Owner::Nobody => may_be_free,
-            Owner::Route(name) => granted.contains(&(name, word.to_owned())),
-            Owner::Unreadable => false,
-        };
-        if allowed && !scope.contains(&word) {
-            scope.push(word);
+    for (word, is_plain) in plain.chain(of_apis) {
+        if !access.asked.iter().any(|known| known == word) {
+            access.asked.push(word.to_owned());
+        }
+        match decision.scope(word, is_plain, &granted) {
+            Ok(()) if !allowed.contains(&word) => allowed.push(word),
+            Ok(()) => {}
+            Err(why) => drop(access.refused.insert(word.to_owned(), why)),
         }
     }
-    Access { withheld: asked && scope.is_empty(), scope: scope.join(" "), states }
+    access.refused.retain(|word, _| !allowed.contains(&word.as_str()));
+    access.withheld = !access.asked.is_empty() && allowed.is_empty();
+    access.scope = allowed.join(" ");
+    access
 }
 
-/// Whose scope it is.
-enum Owner {
-    Nobody,
-    Route(NamespacedName),
-    Unreadable,
+/// What one decision is about.
+struct Decision<'a> {
+    inventory: &'a Inventory,
+    owners: &'a ScopeOwners,
+    service: Service<'a>,
+    registration: &'a ClientRegistration,
 }
 
-fn owner(inventory: &Inventory, scope: &str) -> Owner {
-    let claims = |route: &ApiRoute| route.spec.access.as_ref().is_some_and(|access| has(&access.scopes, scope));
-    let unreadable = inventory.unreadable.values().filter(|broken| broken.object.kind == ObjectKind::ApiRoute);
-    for broken in unreadable {
-        let raw = broken.value.pointer("/spec/access/scopes").and_then(serde_json::Value::as_array);
-        let raw = raw.is_some_and(|scopes| scopes.iter().any(|claimed| claimed.as_str() == Some(scope)));
-        let read = matches!(&broken.understood, Some(Object::ApiRoute(route)) if claims(route));
-        if raw || read {
-            return Owner::Unreadable;
+impl Decision<'_> {
+    /// Whether a scope may be asked for. `is_plain`: it stands in the metadata and not only in `access`.
+    fn scope(&self, word: &str, is_plain: bool, granted: &BTreeSet<(NamespacedName, String)>) -> Result<(), String> {
+        let (name, service) = self.service;
+        let from = self.from();
+        match self.owners.owner(name, service, word) {
+            Owner::Route(route) if granted.contains(&(route.clone(), word.to_owned())) => Ok(()),
+            Owner::Route(route) => Err(format!("it belongs to ApiRoute {route}, whose owner has not granted it")),
+            Owner::Unreadable(route) => Err(format!("it belongs to ApiRoute {route}, which cannot be read")),
+            Owner::Unclaimed => Err(format!(
+                "spec.scopes of TokenService {name} keeps it for an ApiRoute, and none that may own it names it in \
+                 spec.access"
+            )),
+            Owner::Free if is_plain && free_scope(self.inventory, name, service, from, word) => Ok(()),
+            Owner::Free if is_plain => Err(format!(
+                "no ApiRoute owns it; the owner of TokenService {name} can let namespace {from} have it by scopes in \
+                 spec.registration.limits"
+            )),
+            Owner::Free => Err("the ApiRoute that is named in access does not own it".to_owned()),
         }
     }
-    let claimants = inventory.routes.iter().filter(|(_, route)| claims(route));
-    // One without a time is not from a cluster, where all have one; it comes last.
-    let oldest = claimants.min_by_key(|(name, route)| {
-        let made = route.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (made.is_none(), made, *name)
-    });
-    oldest.map_or(Owner::Nobody, |(name, _)| Owner::Route(name.clone()))
+
+    fn from(&self) -> &str {
+        self.registration.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn about(&self, request: &AccessRequest) -> (Option<NamespacedName>, AccessState) {
+        decide(self, request)
+    }
 }
 
 fn has(scopes: &[String], scope: &str) -> bool {
     scopes.iter().any(|held| held == scope)
 }
 
-fn decide(
-    inventory: &Inventory,
-    registration: &ClientRegistration,
-    request: &AccessRequest,
-) -> (Option<NamespacedName>, AccessState) {
-    let from = registration.metadata.namespace.as_deref().unwrap_or_default();
+fn decide(decision: &Decision<'_>, request: &AccessRequest) -> (Option<NamespacedName>, AccessState) {
+    let Decision { inventory, owners, service, registration } = *decision;
+    let from = decision.from();
     let namespace = request.api_ref.namespace.as_deref().unwrap_or(from);
     let api = format!("{namespace}/{}", request.api_ref.name);
     let state =
@@ -125,7 +150,8 @@ fn decide(
             "the owner of ApiRoute {api} has not decided; an entry in its spec.access.approvals for {from}/{me} would"
         ));
     };
-    let own = |scope: &&String| matches!(owner(inventory, scope), Owner::Route(owner) if owner == name);
+    let own =
+        |scope: &&String| matches!(owners.owner(service.0, service.1, scope), Owner::Route(owner) if owner == name);
     let (given, refused): (Vec<_>, Vec<_>) = request
         .scopes
         .iter()
@@ -161,14 +187,9 @@ fn rule(
         return Some((by, (approval.decision == AccessDecision::Granted).then(scopes)));
     }
     let automatic = access.automatic.as_ref()?;
-    let listed = has(&automatic.namespaces, from);
-    let labelled = automatic.match_labels.as_ref().is_some_and(|wanted| {
-        let labels = inventory.namespaces.get(from);
-        !wanted.is_empty()
-            && labels.is_some_and(|labels| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
-    });
+    let selected = is_selected(inventory, from, &automatic.namespaces, automatic.match_labels.as_ref());
     let scopes = automatic.scopes.clone().unwrap_or_else(|| access.scopes.clone());
-    (listed || labelled).then(|| (format!("spec.access.automatic of ApiRoute {api}"), Some(scopes)))
+    selected.then(|| (format!("spec.access.automatic of ApiRoute {api}"), Some(scopes)))
 }
 
 fn name_of(environment: Environment) -> &'static str {

@@ -7,7 +7,7 @@ use std::{
 
 use portreeve_crds::{
     ConditionReason, Object, ObjectKind, ObjectRef, Unreadable,
-    v1alpha1::{ApiPolicy, ApiRoute, PolicyMode},
+    v1alpha1::{ApiPolicy, ApiRoute, OwnedScopes, PolicyMode},
 };
 use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
@@ -16,12 +16,12 @@ use crate::{
     attach::{Blocks, Closures, PolicyIndex, PolicyState, unreadable_policy},
     cedar::resolve_cedar,
     collide::collisions,
-    emit::{EmittedService, emit_route, emit_snapshot, emit_token_service},
+    emit::emit_route,
     external::resolve_external,
-    resolve::{References, Services, Unresolved, find_token_service, registration_target, rotation},
+    resolve::{References, Services, Unresolved},
+    scopes::ScopeOwners,
     validate::{
         Selector, Seniority, ValidPolicy, ValidRoute, generation, unreadable_route, validate_policy, validate_route,
-        validate_token_service,
     },
 };
 
@@ -36,6 +36,8 @@ pub struct Compiled {
     pub ready_pods: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     /// What is to be told of each object.
     pub findings: BTreeMap<ObjectRef, Findings>,
+    /// Whose scopes are whose, for whoever registers.
+    pub scope_owners: Arc<ScopeOwners>,
     /// Every finding of every pass, in the order of objects and fields.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -55,6 +57,10 @@ pub struct Findings {
     pub routes: BTreeSet<NamespacedName>,
     /// Signing keys in use, for a TokenService.
     pub keys: Option<usize>,
+    /// What became of the scopes that an ApiRoute names, if it names some.
+    pub scopes: Option<Result<(), Unresolved>>,
+    /// The scopes that an ApiRoute owns.
+    pub owned_scopes: Vec<OwnedScopes>,
 }
 
 /// Compiles an inventory. Total and deterministic.
@@ -75,7 +81,7 @@ impl Progress for () {
 /// The same as [`compile`], and says how far it is.
 pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Progress) -> Compiled {
     let mut compiler = Compiler { inventory, options, progress, compiled: Compiled::default() };
-    let (services, emitted) = compiler.token_services();
+    let (services, mut emitted) = compiler.token_services();
     let routes = compiler.routes();
     let policies = compiler.policies(&services);
     let groups = compiler.group_pods(&routes);
@@ -89,11 +95,15 @@ pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Prog
     }
     compiler.report_routes(&collided);
     compiler.report_policies(index.into_attachments());
-    compiler.registrations();
+    compiler.report_missing(&mut emitted);
+    let owners = ScopeOwners::of(inventory);
+    compiler.report_scopes(&owners);
+    compiler.registrations(&owners);
+    compiler.compiled.scope_owners = Arc::new(owners);
     compiler.bypasses(&valid);
     let mut shared: BTreeMap<Vec<NamespacedName>, Arc<Snapshot>> = BTreeMap::new();
     for (pod, names) in groups {
-        let make = |names: &Vec<_>| Arc::new(emit_snapshot(inventory, names, &compiler.compiled.routes, &emitted));
+        let make = |names: &Vec<_>| Arc::new(emitted.snapshot(names, &compiler.compiled.routes));
         let snapshot = shared.entry(names.clone()).or_insert_with_key(make);
         compiler.compiled.snapshots.insert(pod, Arc::clone(snapshot));
     }
@@ -105,7 +115,7 @@ pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Prog
 /// The passes' common state.
 pub(crate) struct Compiler<'a> {
     pub(crate) inventory: &'a Inventory,
-    options: Options,
+    pub(crate) options: Options,
     progress: &'a dyn Progress,
     pub(crate) compiled: Compiled,
 }
@@ -115,14 +125,14 @@ impl Compiler<'_> {
         self.compiled.findings.entry(object.clone()).or_default()
     }
 
-    fn begin(&self, kind: ObjectKind, name: &NamespacedName) -> ObjectRef {
+    pub(crate) fn begin(&self, kind: ObjectKind, name: &NamespacedName) -> ObjectRef {
         let object = reference(kind, name);
         self.progress.object(&object);
         object
     }
 
     /// Notes the faults of an object; the first one becomes its condition.
-    fn reject(&mut self, object: &ObjectRef, faults: Vec<Diagnostic>) {
+    pub(crate) fn reject(&mut self, object: &ObjectRef, faults: Vec<Diagnostic>) {
         if let Some(first) = faults.first() {
             let told = (first.reason, summary(&faults));
             self.findings(object).not_accepted.get_or_insert(told);
@@ -131,7 +141,7 @@ impl Compiler<'_> {
     }
 
     /// Objects of a kind that could not be read, each rejected on the way.
-    fn unreadable(&mut self, kind: ObjectKind) -> Vec<Arc<Unreadable>> {
+    pub(crate) fn unreadable(&mut self, kind: ObjectKind) -> Vec<Arc<Unreadable>> {
         let of_kind = |(_, unreadable): &(&ObjectRef, &Arc<Unreadable>)| unreadable.object.kind == kind;
         let found: Vec<_> = self.inventory.unreadable.iter().filter(of_kind).map(|(_, u)| Arc::clone(u)).collect();
         for unreadable in &found {
@@ -172,28 +182,6 @@ impl Compiler<'_> {
             }
         }
         closures
-    }
-
-    fn token_services(&mut self) -> (Services, BTreeMap<NamespacedName, EmittedService>) {
-        self.unreadable(ObjectKind::TokenService);
-        let (mut services, mut emitted) = (Services::new(), BTreeMap::new());
-        for (name, service) in &self.inventory.token_services {
-            let object = self.begin(ObjectKind::TokenService, name);
-            self.findings(&object).generation = generation(&service.metadata);
-            match validate_token_service(&object, service, self.options) {
-                Ok(valid) => {
-                    let resource = emit_token_service(self.inventory, self.options, name, service, &valid);
-                    self.report_token_service(&object, &resource);
-                    emitted.insert(name.clone(), resource);
-                    services.insert(name.clone(), Some(valid));
-                }
-                Err(faults) => {
-                    self.reject(&object, faults);
-                    services.insert(name.clone(), None);
-                }
-            }
-        }
-        (services, emitted)
     }
 
     /// Every route that can be matched at all, with what is wrong with it.
@@ -364,32 +352,6 @@ impl Compiler<'_> {
             groups.insert(pod.clone(), names.clone());
         }
         groups
-    }
-
-    fn registrations(&mut self) {
-        self.unreadable(ObjectKind::ClientRegistration);
-        for (name, registration) in &self.inventory.registrations {
-            let object = self.begin(ObjectKind::ClientRegistration, name);
-            let number = generation(&registration.metadata);
-            let found = find_token_service(self.inventory, name.namespace(), &registration.spec.token_service_ref);
-            let findings = self.findings(&object);
-            findings.generation = number;
-            if let Err((reason, message)) = found {
-                let path = "spec.tokenServiceRef";
-                findings.unresolved = Some((reason, format!("{path}: {message}")));
-                self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
-                continue;
-            }
-            if let Err((reason, message)) = rotation(registration) {
-                self.reject(&object, vec![Diagnostic::error(&object, "spec.rotation", reason, message)]);
-                continue;
-            }
-            let target = registration_target(self.inventory, self.options, registration);
-            if let crate::RegistrationTarget::Unresolved(reason, message) = target {
-                self.findings(&object).unresolved = Some((reason, message.clone()));
-                self.compiled.diagnostics.push(Diagnostic::error(&object, "spec.tokenServiceRef", reason, message));
-            }
-        }
     }
 }
 

@@ -12,6 +12,8 @@ use portreeve_crds::{
 use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName};
 use serde_json::Value;
 
+use crate::consent::written_for;
+
 /// Every object that has a say. Cheap to clone: what it holds is shared.
 #[derive(Clone, Default)]
 pub struct Inventory {
@@ -35,6 +37,9 @@ pub struct Inventory {
     pub services: BTreeMap<NamespacedName, PortService>,
     /// Secrets that are referred to. A name that is missing here does not exist or may not be read.
     pub secrets: BTreeMap<NamespacedName, Arc<BTreeMap<String, Secret>>>,
+    /// What those Secrets may be used for: the words of their annotation `portreeve.dev/use`, and `registration:NAME`
+    /// where the operator wrote one for a ClientRegistration.
+    pub secret_uses: BTreeMap<NamespacedName, BTreeSet<String>>,
     /// ConfigMaps that are referred to.
     pub config_maps: BTreeMap<NamespacedName, Arc<BTreeMap<String, String>>>,
     /// Keys with which the gateway mints tokens, by namespace of the routes.
@@ -85,6 +90,8 @@ pub struct Discovered {
     pub endpoints: DiscoveredEndpoints,
     /// The key set as last read.
     pub keys: Option<KeySet>,
+    /// Which keys of the set are not used, and why, each in one line.
+    pub left_out: Vec<String>,
     /// What went wrong at the last try, for status; holds nothing of the server's answer.
     pub fault: Option<String>,
 }
@@ -146,6 +153,14 @@ pub struct SkippedObject {
     pub reason: String,
 }
 
+/// What the annotations of a Secret say that it may be used for.
+pub fn uses_of_secret(annotations: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let listed = annotations.get("portreeve.dev/use").into_iter().flat_map(|list| list.split(','));
+    let listed = listed.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty() && !word.contains(':'));
+    let written = annotations.get("portreeve.dev/registration").map(|name| written_for(name));
+    listed.chain(written).collect()
+}
+
 impl Inventory {
     /// Adds an object of ours under its name, replacing an older form of it.
     pub fn insert(&mut self, object: Object) -> Result<(), SkippedObject> {
@@ -153,9 +168,9 @@ impl Inventory {
         let name = NamespacedName::new(&reference.namespace, &reference.name)
             .map_err(|error| SkippedObject { object: reference, reason: error.to_string() })?;
         match object {
-            Object::TokenService(object) => drop(self.token_services.insert(name, Arc::new(object))),
-            Object::ApiRoute(object) => drop(self.routes.insert(name, Arc::new(object))),
-            Object::ApiPolicy(object) => drop(self.policies.insert(name, Arc::new(object))),
+            Object::TokenService(object) => drop(self.token_services.insert(name, Arc::new(*object))),
+            Object::ApiRoute(object) => drop(self.routes.insert(name, Arc::new(*object))),
+            Object::ApiPolicy(object) => drop(self.policies.insert(name, Arc::new(*object))),
             Object::ClientRegistration(object) => drop(self.registrations.insert(name, Arc::new(*object))),
         }
         Ok(())

@@ -14,29 +14,39 @@ mod attach;
 mod cedar;
 mod collide;
 mod compiled;
+mod consent;
 mod diagnostic;
 mod duration;
 mod emit;
 mod external;
 #[doc(hidden)]
 pub mod fuzz;
+mod gateway_client;
 mod inventory;
+mod limits;
 pub mod manifest;
+mod namespaces;
+mod pattern;
 mod pem;
+mod registration;
 mod report;
+mod report_token_service;
 mod resolve;
+mod scopes;
 mod status;
+mod token_services;
 mod validate;
 
-pub use access::{Access, decide_access};
+pub use access::Access;
 pub use compiled::{Compiled, Findings, Progress, compile, compile_with};
 pub use diagnostic::{Diagnostic, Severity};
+pub use gateway_client::{GATEWAY_CLIENT_LABEL, gateway_clients, gateway_credentials, is_undecided};
 pub use inventory::{
     Discovered, DiscoveredEndpoints, Inventory, MtlsAliases, Options, Pod, PortService, SigningKey, SkippedObject,
-    Stray,
+    Stray, uses_of_secret,
 };
-pub use resolve::{
-    RegistrationTarget, ResolvedRegistration, ResolvedRotation, ca_certificates, gateway_credentials,
-    minting_namespaces, registration_target,
-};
+pub use registration::{RegistrationTarget, ResolvedRegistration, ResolvedRotation, registration_target};
+pub use resolve::{ca_certificates, minting_namespaces};
+pub use scopes::ScopeOwners;
 pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};
+pub use token_services::dependencies;

@@ -2,34 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_crds::{ConditionReason, ObjectKind, ObjectRef};
-use portreeve_policy::{Access, Keys, NamespacedName, Refusal, RefusalReason};
+use portreeve_crds::{ConditionReason, ObjectKind};
+use portreeve_policy::{Access, NamespacedName, Refusal, RefusalReason};
 
 use crate::{
     Diagnostic, Severity,
     attach::Attachment,
     collide::Collision,
     compiled::{Compiler, reference},
-    emit::EmittedService,
     validate::{Selector, ValidRoute},
 };
 
 impl Compiler<'_> {
-    pub(crate) fn report_token_service(&mut self, object: &ObjectRef, emitted: &EmittedService) {
-        let findings = self.findings(object);
-        findings.keys = match &emitted.resource.keys {
-            Keys::Known(set) => Some(set.keys().len()),
-            Keys::Unavailable => Some(0),
-        };
-        let Some((reason, message)) = emitted.missing.clone() else { return };
-        if matches!(reason, ConditionReason::UnresolvedReference | ConditionReason::Invalid) {
-            findings.unresolved = Some((reason, message.clone()));
-        } else {
-            findings.refusing = Some((reason, message.clone()));
-        }
-        self.compiled.diagnostics.push(Diagnostic::error(object, "", reason, message));
-    }
-
     pub(crate) fn report_routes(&mut self, collided: &BTreeSet<Collision>) {
         for Collision { route, rule, position, holder, remainder: _ } in collided {
             let object = reference(ObjectKind::ApiRoute, route);

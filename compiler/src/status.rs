@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_crds::{ConditionReason, ConditionType, ObjectKind, ObjectRef};
+use portreeve_crds::{ConditionReason, ConditionType, ObjectKind, ObjectRef, v1alpha1::OwnedScopes};
 use portreeve_policy::NamespacedName;
 use serde::Serialize;
 
@@ -35,6 +35,8 @@ pub struct ObjectStatus {
     pub programmed: Option<String>,
     /// Signing keys, for a TokenService.
     pub keys: Option<usize>,
+    /// The scopes that an ApiRoute owns.
+    pub owned_scopes: Vec<OwnedScopes>,
 }
 
 /// One condition (KEP-1623), without its time.
@@ -78,6 +80,12 @@ fn status(object: &ObjectRef, findings: &Findings, compiled: &Compiled, fleet: &
         of_fault(Accepted, ConditionReason::Accepted, findings.not_accepted.as_ref()),
         of_fault(ResolvedRefs, ConditionReason::ResolvedRefs, findings.unresolved.as_ref()),
     ];
+    conditions.extend(
+        findings
+            .scopes
+            .as_ref()
+            .map(|told| of_fault(ConditionType::ScopesOwned, ConditionReason::Owned, told.as_ref().err())),
+    );
     // GEP-713: a policy that is not accepted carries no Programmed, unless it lost only some of its targets.
     let lost =
         |(reason, _): &(ConditionReason, String)| *reason != ConditionReason::Conflicted || findings.routes.is_empty();
@@ -87,7 +95,7 @@ fn status(object: &ObjectRef, findings: &Findings, compiled: &Compiled, fleet: &
     let fault = findings.not_accepted.as_ref().or(findings.unresolved.as_ref()).or(findings.refusing.as_ref());
     conditions.push(match (fault, &programmed) {
         (Some((reason, message)), _) => condition(Ready, ConditionStatus::False, *reason, message),
-        (None, Some(progress)) if progress.done() || object.kind == ObjectKind::ApiPolicy && progress.wanted == 0 => {
+        (None, Some(progress)) if progress.done() => {
             condition(Ready, ConditionStatus::True, ConditionReason::Ready, &progress.message)
         }
         (None, Some(progress)) => condition(Ready, ConditionStatus::False, progress.reason, &progress.message),
@@ -102,6 +110,7 @@ fn status(object: &ObjectRef, findings: &Findings, compiled: &Compiled, fleet: &
         conditions,
         programmed: programmed.map(|progress| format!("{}/{}", progress.have, progress.wanted)),
         keys: findings.keys,
+        owned_scopes: findings.owned_scopes.clone(),
     }
 }
 
@@ -145,6 +154,8 @@ fn progress(findings: &Findings, compiled: &Compiled, fleet: &FleetView) -> Prog
             ConditionReason::Rejected,
             format!("{have} of {total} Ready pods; pod {pod} cannot run ApiRoute {route}: {why}"),
         )
+    } else if findings.routes.is_empty() {
+        (ConditionReason::NoPods, "no ApiRoute is governed by it".to_owned())
     } else if total == 0 {
         (ConditionReason::NoPods, "no Ready pod carries the labels of the route's workloadSelector".to_owned())
     } else if have == total {
@@ -186,6 +197,7 @@ fn only_an_edit_helps(reason: ConditionReason) -> bool {
             | R::Conflicted
             | R::NoPolicy
             | R::TargetNotFound
+            | R::LimitExceeded
             | R::NotPermitted
     )
 }

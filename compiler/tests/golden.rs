@@ -35,8 +35,10 @@ fn cases() -> Vec<(String, String)> {
 fn discovered(manifests: &mut Manifests, document: &Value) {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let name = NamespacedName::new(&text("/metadata/namespace").unwrap(), &text("/metadata/name").unwrap()).unwrap();
-    let keys =
-        document.get("keys").map(|keys| KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap().0);
+    let parsed =
+        document.get("keys").map(|keys| KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap());
+    let left_out = parsed.iter().flat_map(|(_, faults)| faults.iter().map(ToString::to_string)).collect();
+    let keys = parsed.map(|(keys, _)| keys);
     let endpoints = DiscoveredEndpoints {
         introspection: text("/endpoints/introspection"),
         registration: text("/endpoints/registration"),
@@ -47,7 +49,10 @@ fn discovered(manifests: &mut Manifests, document: &Value) {
             token: text("/endpoints/mtls/token"),
         },
     };
-    manifests.inventory.discovered.insert(name, Arc::new(Discovered { endpoints, keys, fault: text("/fault") }));
+    manifests
+        .inventory
+        .discovered
+        .insert(name, Arc::new(Discovered { endpoints, keys, left_out, fault: text("/fault") }));
 }
 
 /// The gateway's key of a namespace, as the operator would have made it.

@@ -21,6 +21,8 @@ pub enum ConditionType {
     MetadataHonoured,
     /// Everything referred to exists and may be used.
     ResolvedRefs,
+    /// Every scope that the ApiRoute names is its own at some token service.
+    ScopesOwned,
     /// Only an edit can cure what is wrong.
     Stalled,
 }
@@ -42,15 +44,19 @@ pub enum ConditionReason {
     CredentialsWritten,
     Current,
     DeletionFailed,
+    ExpiryUnknown,
     ForeignSecret,
     Honoured,
     Invalid,
     InvalidPolicy,
+    LimitExceeded,
     LockedOut,
     NoPods,
     NoPolicy,
+    NoUsableKeys,
     NotPermitted,
     Overridden,
+    Owned,
     PartiallyProgrammed,
     Pending,
     PossibleOrphan,

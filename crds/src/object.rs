@@ -38,9 +38,9 @@ pub struct ObjectRef {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "one variant a kind")]
 pub enum Object {
-    TokenService(TokenService),
-    ApiRoute(ApiRoute),
-    ApiPolicy(ApiPolicy),
+    TokenService(Box<TokenService>),
+    ApiRoute(Box<ApiRoute>),
+    ApiPolicy(Box<ApiPolicy>),
     ClientRegistration(Box<ClientRegistration>),
 }
 
@@ -66,9 +66,11 @@ pub fn read_object(value: Value) -> Option<Result<Object, Box<Unreadable>>> {
         return None;
     }
     Some(match ObjectKind::parse(value.get("kind")?.as_str()?)? {
-        ObjectKind::TokenService => read(ObjectKind::TokenService, value, Object::TokenService),
-        ObjectKind::ApiRoute => read(ObjectKind::ApiRoute, value, Object::ApiRoute),
-        ObjectKind::ApiPolicy => read(ObjectKind::ApiPolicy, value, Object::ApiPolicy),
+        ObjectKind::TokenService => {
+            read(ObjectKind::TokenService, value, |object| Object::TokenService(Box::new(object)))
+        }
+        ObjectKind::ApiRoute => read(ObjectKind::ApiRoute, value, |object| Object::ApiRoute(Box::new(object))),
+        ObjectKind::ApiPolicy => read(ObjectKind::ApiPolicy, value, |object| Object::ApiPolicy(Box::new(object))),
         ObjectKind::ClientRegistration => {
             read(ObjectKind::ClientRegistration, value, |object| Object::ClientRegistration(Box::new(object)))
         }

@@ -10,6 +10,7 @@ mod authentication;
 mod authorization;
 mod client_registration;
 mod exchange;
+mod grants;
 mod token_service;
 
 pub use access::{
@@ -39,6 +40,7 @@ pub use client_registration::{
     TlsSubject, TlsSubjectType,
 };
 pub use exchange::{ExchangeGrantSpec, ExchangeSpec};
+pub use grants::{OwnedScopes, PerNamespaceClientSpec, RegistrationLimit, ScopeGrant};
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,
     JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, RegistrationSpec, SecretMethod, TokenService, TokenServiceSpec,

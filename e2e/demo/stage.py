@@ -111,13 +111,16 @@ class Stage:
         if "initial_access_token" not in told:
             raise Missing(f"the token service did not start; see {self.folder}/token-service.log")
         self.control = told["control"]
-        # The one secret that a person brings: leave to register clients. It never lies in Git.
-        secret = self.source / "dcr-secret.yaml"
-        secret.touch(mode=0o600)
-        secret.write_text(
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: dcr, namespace: default}\n"
-            f"stringData: {{token: {json.dumps(told['initial_access_token'])}}}\n"
-        )
+        # What a person brings: leave to register clients. It never lies in Git.
+        # A second one is for the gateway alone: by it the token service knows who may introspect the tokens of others.
+        for name, token in (("dcr", "initial_access_token"), ("dcr-gateway", "gateway_access_token")):
+            secret = self.source / f"{name}-secret.yaml"
+            secret.touch(mode=0o600)
+            secret.write_text(
+                f"apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: default\n"
+                "  annotations: {portreeve.dev/use: initial-access-token}\n"
+                f"stringData: {{token: {json.dumps(told[token])}}}\n"
+            )
 
     def start_partner(self, port):
         """A second token service: that of a partner's domain."""

@@ -58,7 +58,10 @@ class Bench:
         self.put(f"{kind}-{name}", body)
 
     def secret(self, name, **values):
-        self.put(f"Secret-{name}", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
+        """A Secret that may be sent to a token service."""
+        uses = {"portreeve.dev/use": "initial-access-token, software-statement, client-credentials"}
+        metadata = {"name": name, "annotations": uses}
+        self.put(f"Secret-{name}", {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values})
 
     def put(self, file, body):
         draft = self.folder / "draft"

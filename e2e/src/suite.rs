@@ -26,6 +26,7 @@ use bed::Bed;
 pub struct Settings {
     issuer: String,
     initial_access_token: String,
+    gateway_access_token: String,
 }
 
 impl Settings {
@@ -35,6 +36,7 @@ impl Settings {
         Ok(Self {
             issuer: read("PORTREEVE_E2E_ISSUER")?,
             initial_access_token: read("PORTREEVE_E2E_INITIAL_ACCESS_TOKEN")?,
+            gateway_access_token: read("PORTREEVE_E2E_GATEWAY_ACCESS_TOKEN")?,
         })
     }
 }
@@ -42,7 +44,7 @@ impl Settings {
 /// Runs all checks, from the root of the repository. Whether all passed.
 pub async fn run(settings: Settings) -> Result<bool> {
     let mut report = Report::default();
-    let bed = Bed::new(settings.issuer, settings.initial_access_token)?;
+    let bed = Bed::new(settings.issuer, settings.initial_access_token, settings.gateway_access_token)?;
     stages(&bed, &mut report).await;
     Ok(report.finish())
 }

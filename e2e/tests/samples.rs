@@ -43,6 +43,7 @@ fn discovered() -> Discovered {
             mtls: portreeve_compiler::MtlsAliases::default(),
         },
         keys: Some(KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).unwrap().0),
+        left_out: Vec::new(),
         fault: None,
     }
 }

@@ -13,7 +13,7 @@ export async function startServer(environment = {}) {
   for await (const line of createInterface({ input: child.stdout })) {
     const told = JSON.parse(line);
     return {
-      child, ...told, initialToken: told.initial_access_token, complaints: () => complaints,
+      child, ...told, initialToken: told.initial_access_token, gatewayToken: told.gateway_access_token, complaints: () => complaints,
       stop: () => new Promise((done) => {
         const asked = Date.now();
         child.on('exit', (code) => done({ code, ms: Date.now() - asked }));

@@ -14,7 +14,7 @@ function check(name, ok, note = '') {
 }
 
 const service = await startServer();
-const { issuer, control, initialToken } = service;
+const { issuer, control, initialToken, gatewayToken } = service;
 const metadata = (await json('GET', `${issuer}/.well-known/openid-configuration`)).body;
 const keySet = () => createRemoteJWKSet(new URL(metadata.jwks_uri), { cooldownDuration: 0 });
 const MACHINE = { client_name: 'orders-worker', token_endpoint_auth_method: 'client_secret_basic', scope: 'orders:read orders:write' };
@@ -89,12 +89,15 @@ async function introspection(worker, gateway) {
   check('the owner may', (await introspect(worker, value)).body.active === true);
   const stranger = (await register(MACHINE)).body;
   const told = await introspect(stranger, value);
+  const pretender = (await register({ ...MACHINE, software_id: 'portreeve-gateway', may_introspect: true })).body;
+  const lied = await introspect(pretender, value);
+  check('one who says that he is a gateway learns nothing either', lied.body.active === false, JSON.stringify(lied.body));
   check('a stranger learns nothing', told.body.active === false && Object.keys(told.body).length === 1, JSON.stringify(told.body));
   check('an unknown token is inactive', (await introspect(gateway, 'unknown')).body.active === false);
   check('a wrong secret: 401', (await introspect(gateway, value, { secret: 'wrong' })).status === 401);
   await form(metadata.revocation_endpoint, { token: value }, { client: worker });
   check('a revoked token is inactive', (await introspect(gateway, value)).body.active === false);
-  const signing = (await register({ ...MACHINE, software_id: 'portreeve-gateway', introspection_signed_response_alg: 'ES256' })).body;
+  const signing = (await register({ ...MACHINE, introspection_signed_response_alg: 'ES256' }, gatewayToken)).body;
   const signed = await introspect(signing, (await machineToken(worker)).access_token, { accept: 'application/token-introspection+jwt' });
   const verified = await jwtVerify(signed.text, keySet(), { issuer, typ: 'token-introspection+jwt' });
   check('RFC 9701 for a client registered for it', verified.payload.token_introspection.active === true, signed.type);
@@ -196,7 +199,7 @@ async function settings() {
   const other = await startServer({ PORT: port, ACCESS_TOKEN_TTL: '1', ISSUER: 'https://login.example.com', JWT_RESOURCES: `${SITE},urn:b` });
   const named = (await json('GET', `${local}/.well-known/openid-configuration`)).body;
   check('ISSUER', other.issuer === named.issuer && named.token_endpoint === 'https://login.example.com/token', named.token_endpoint);
-  const client = (await json('POST', `${local}/reg`, { bearer: other.initialToken, body: { ...MACHINE, software_id: 'portreeve-gateway' } })).body;
+  const client = (await json('POST', `${local}/reg`, { bearer: other.gatewayToken, body: MACHINE })).body;
   check('its management address too', client.registration_client_uri.startsWith('https://login.example.com/reg/'));
   const ask = async (resource) => (await form(`${local}/token`, { grant_type: 'client_credentials', resource }, { client })).body;
   const { access_token: structured } = await ask(SITE);
@@ -212,7 +215,7 @@ async function settings() {
 await discovery();
 await management(await registration());
 const worker = (await register(MACHINE)).body;
-const gateway = (await register({ ...MACHINE, client_name: 'gateway', software_id: 'portreeve-gateway' })).body;
+const gateway = (await register({ ...MACHINE, client_name: 'gateway' }, gatewayToken)).body;
 await accessTokens(worker, gateway);
 await introspection(worker, gateway);
 await dialect(worker, gateway);

@@ -2,7 +2,6 @@
 import { Provider } from 'oidc-provider';
 import { registerExchange } from './assertions.mjs';
 
-const GATEWAY = 'portreeve-gateway';   // the software_id of those who may introspect the tokens of others
 const DAY = 86400;
 
 // A client that names no redirect URI is a machine, and need not spell out what follows from that.
@@ -12,6 +11,12 @@ function machineDefaults(ctx, properties) {
   properties.response_types ??= [];
   properties.grant_types ??= ['client_credentials'];
 }
+
+// Who may introspect the tokens of others says the initial access token, never the client itself: everybody can claim
+// any software_id. The policies of the initial access token are those of the client's registration token too.
+const MARK = 'may_introspect';
+function application(ctx, properties) { delete properties[MARK]; }
+function gateway(ctx, properties) { properties[MARK] = true; }
 
 export const freshUses = () => new Map();
 
@@ -44,14 +49,14 @@ function features(options) {
     clientCredentials: { enabled: true },
     introspection: {
       enabled: true,
-      allowedPolicy: (ctx, client, token) => client.metadata().software_id === GATEWAY || client.clientId === token.clientId,
+      allowedPolicy: (ctx, client, token) => client.metadata()[MARK] === true || client.clientId === token.clientId,
     },
     jwtIntrospection: { enabled: true },
     revocation: { enabled: true },
     registration: {
       enabled: true,
       initialAccessToken: true,
-      policies: { machineDefaults, limitUses: limitUses(options.uses) },
+      policies: { machineDefaults, application, gateway, limitUses: limitUses(options.uses) },
     },
     registrationManagement: { enabled: true, rotateRegistrationAccessToken: true },
     resourceIndicators: resources(options),
@@ -68,7 +73,7 @@ export function createProvider({ issuer, store, keys, ...options }) {
     scopes: [...scopes],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     enabledJWA: { idTokenSigningAlgValues: signing, introspectionSigningAlgValues: signing },
-    extraClientMetadata: { properties: ['org_unit', 'software_id', 'software_version'], validator() {} },
+    extraClientMetadata: { properties: ['org_unit', 'software_id', 'software_version', MARK], validator() {} },
     findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
     pkce: { required: () => true },
     ttl: {
@@ -84,8 +89,8 @@ export function createProvider({ issuer, store, keys, ...options }) {
   return provider;
 }
 
-export async function initialAccessToken(provider, uses, limit) {
-  const token = new provider.InitialAccessToken({ policies: ['machineDefaults', 'limitUses'] });
+export async function initialAccessToken(provider, uses, kind, limit) {
+  const token = new provider.InitialAccessToken({ policies: ['machineDefaults', kind, 'limitUses'] });
   const value = await token.save();
   if (limit) uses.set(value, limit);
   return value;

@@ -1,5 +1,5 @@
 // A real OAuth authorization server for Portreeve's tests. The first line on stdout is JSON:
-// {"issuer", "initial_access_token", "control"}. README.md lists the environment variables.
+// {"issuer", "initial_access_token", "gateway_access_token", "control"}. README.md lists the environment variables.
 import './quiet.mjs';
 import http from 'node:http';
 import { createSamlPartner } from './assertions.mjs';
@@ -43,7 +43,7 @@ async function main() {
     fresh.forEach((one) => state.scopes.add(one));
     state.renew();
   };
-  state.newInitialAccessToken = (limit) => initialAccessToken(provider, state.uses, limit);
+  state.newInitialAccessToken = (limit, kind = 'application') => initialAccessToken(provider, state.uses, kind, limit);
 
   const inner = http.createServer((req, res) => callback(req, res));
   state.port = await listen(inner, 0, '127.0.0.1');
@@ -56,7 +56,8 @@ async function main() {
 
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => process.exit(0));
   console.log(JSON.stringify({
-    issuer: state.issuer, initial_access_token: await state.newInitialAccessToken(), control: `http://127.0.0.1:${controlPort}`,
+    issuer: state.issuer, initial_access_token: await state.newInitialAccessToken(),
+    gateway_access_token: await state.newInitialAccessToken(undefined, 'gateway'), control: `http://127.0.0.1:${controlPort}`,
   }));
 }
 

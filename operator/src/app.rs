@@ -3,6 +3,7 @@
 mod cluster;
 mod core;
 mod files;
+mod gateway_clients;
 mod memory;
 mod targets;
 

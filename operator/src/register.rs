@@ -11,6 +11,7 @@ mod credentials;
 mod desired;
 mod end;
 mod file_store;
+mod grant;
 mod keys;
 mod pods;
 mod registrar;

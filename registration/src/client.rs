@@ -55,7 +55,9 @@ pub(crate) fn management_request(
 /// RFC 7592 section 3: the address is opaque, but it is the server's; section 5 of RFC 7591: no secret to strangers.
 fn management_address<'a>(step: Step, endpoint: &Endpoint, registration: &'a Registration) -> Result<&'a str, Error> {
     let Some(address) = &registration.registration_client_uri else {
-        return Err(Error::Unmanageable { step, reason: Unmanageable::NoUri });
+        let relative = registration.faults.contains(&AnswerFault::RelativeManagementUri);
+        let reason = if relative { Unmanageable::RelativeUri } else { Unmanageable::NoUri };
+        return Err(Error::Unmanageable { step, reason });
     };
     if !endpoint.admits(address) {
         return Err(Error::ForeignOrigin {

@@ -40,6 +40,9 @@ pub enum Unmanageable {
     /// The server gave no registration_client_uri.
     #[error("the server gave no registration_client_uri")]
     NoUri,
+    /// The server gave a relative registration_client_uri.
+    #[error("the server's registration_client_uri is relative; RFC 7592 section 3 wants it whole")]
+    RelativeUri,
 }
 
 /// What went wrong, and whose fault it is. No variant holds a secret.

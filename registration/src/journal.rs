@@ -90,6 +90,9 @@ pub struct JournalEntry {
     pub obstacle: Option<Obstacle>,
     /// The generation in which a client that was gone was registered anew by itself.
     pub renewed_in: Option<i64>,
+    /// What the object asked for when the client was last brought to it, in the caller's words. A caller that grants less
+    /// than is asked can tell by it whether the object was edited since.
+    pub asked: Option<String>,
 }
 
 /// Whose fault a journal's failure is.
@@ -159,6 +162,7 @@ impl JournalEntry {
             fulfilled_request,
             obstacle,
             renewed_in,
+            asked,
         } = self;
         intent.is_none()
             && registration.is_none()
@@ -173,6 +177,7 @@ impl JournalEntry {
             && fulfilled_request.is_none()
             && obstacle.is_none()
             && renewed_in.is_none()
+            && asked.is_none()
     }
 
     /// Clients that may have been lost, a create without a recorded answer included.

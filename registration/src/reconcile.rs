@@ -31,6 +31,8 @@ pub struct Registered {
     pub client_secret: Option<Secret>,
     /// When the secret ends, if the server says so.
     pub client_secret_expires_at: Option<SecretExpiry>,
+    /// How the client authenticates (`token_endpoint_auth_method`): what the server registered, else what was asked for.
+    pub method: Option<String>,
     /// The key of the client's own that is to be used, if it has keys.
     pub key: Option<ClientKey>,
     /// Each member that the server dropped or changed, for the `MetadataHonoured` condition.
@@ -184,13 +186,16 @@ fn conclude(desired: &Desired, entry: JournalEntry, told: Told) -> Result<Outcom
         faults,
         registration_access_token: _,
         registration_client_uri: _,
-        reported: _,
+        reported,
     } = registration;
+    let method = reported.get("token_endpoint_auth_method").and_then(serde_json::Value::as_str);
+    let method = method.or_else(|| desired.method()).map(str::to_owned);
     Ok(Outcome::Registered(Box::new(Registered {
         client_id,
         client_id_issued_at,
         client_secret,
         client_secret_expires_at,
+        method,
         key,
         drift,
         faults,

@@ -37,6 +37,8 @@ pub enum AnswerFault {
     ForeignManagementUri,
     /// A member has the wrong type or is out of bounds and was ignored.
     Malformed(String),
+    /// `registration_client_uri` is relative; RFC 7592 section 3 wants it whole, and no token is sent to a guess.
+    RelativeManagementUri,
     /// There is a client secret, but no `client_secret_expires_at` (required by RFC 7591 section 3.2.1).
     MissingSecretExpiry,
     /// The status is not the one that the RFC asks for, e.g. 200 instead of 201 after a create.
@@ -185,18 +187,36 @@ fn secret(members: &mut Document, name: &str, first: u8, faults: &mut Vec<Answer
 
 fn seconds(members: &mut Document, name: &str, faults: &mut Vec<AnswerFault>) -> Option<u64> {
     let value = take(members, name)?;
-    let seconds = value.as_u64();
+    // A JSON number may have a fraction; what ends within a second ends at its beginning. A number of seconds that is no
+    // number of seconds since 1970 is no time.
+    let seconds = value.as_u64().or_else(|| whole_seconds(&value));
     if seconds.is_none() {
         faults.push(AnswerFault::Malformed(name.to_owned()));
     }
     seconds
 }
 
+/// A number with a fraction or an exponent, rounded down.
+fn whole_seconds(value: &Value) -> Option<u64> {
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    let number = value.as_f64().filter(|number| (0.0..=MOST).contains(number))?;
+    format!("{:.0}", number.floor()).parse().ok()
+}
+
 fn management_uri(members: &mut Document, endpoint: &Endpoint, faults: &mut Vec<AnswerFault>) -> Option<Url> {
     let name = "registration_client_uri";
-    let Some(url) = take(members, name)?.as_str().and_then(|text| Url::parse(text).ok()) else {
-        faults.push(AnswerFault::Malformed(name.to_owned()));
-        return None;
+    let value = take(members, name)?;
+    let url = match value.as_str().map(Url::parse) {
+        Some(Ok(url)) => url,
+        // RFC 7592 section 3 wants the whole address; what it would be relative to is not said anywhere.
+        Some(Err(url::ParseError::RelativeUrlWithoutBase)) => {
+            faults.push(AnswerFault::RelativeManagementUri);
+            return None;
+        }
+        Some(Err(_)) | None => {
+            faults.push(AnswerFault::Malformed(name.to_owned()));
+            return None;
+        }
     };
     if !endpoint.admits(&url) {
         faults.push(AnswerFault::ForeignManagementUri);

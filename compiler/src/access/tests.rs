@@ -1,7 +1,20 @@
 use portreeve_crds::v1alpha1::AccessVerdict;
 
 use super::{Access, decide_access};
-use crate::{Inventory, manifest::Manifests};
+use crate::{Inventory, ScopeOwners, manifest::Manifests};
+
+/// At which the owner lets namespace `orders` own what it names, and namespace `shop` have `openid`.
+const LOGIN: &str = "
+apiVersion: portreeve.dev/v1alpha1
+kind: TokenService
+metadata: {name: login, namespace: identity}
+spec:
+  issuer: https://login.test
+  allowedNamespaces: {from: All}
+  scopes: [{pattern: read, namespaces: [orders]}, {pattern: write, namespaces: [orders]}]
+  registration: {limits: [{namespaces: [shop], scopes: [openid]}]}
+---
+";
 
 const ROUTE: &str = "
 apiVersion: portreeve.dev/v1alpha1
@@ -15,7 +28,8 @@ spec:
 
 fn inventory(access: &str, more: &str) -> Inventory {
     let mut manifests = Manifests::default();
-    manifests.read("route.yaml", &format!("{ROUTE}{access}\n---\n{more}"));
+    manifests.read("route.yaml", &format!("{LOGIN}{ROUTE}{access}\n---\n{more}"));
+    assert!(manifests.faults.iter().all(|fault| fault.message.contains("nonsense")), "{:?}", manifests.faults);
     manifests.inventory
 }
 
@@ -26,11 +40,13 @@ apiVersion: portreeve.dev/v1alpha1
 kind: ClientRegistration
 metadata: {{name: web, namespace: shop}}
 spec:
-  tokenServiceRef: {{name: login}}
+  tokenServiceRef: {{name: login, namespace: identity}}
   credentialsSecretName: web
 {spec}"
     ));
-    decide_access(inventory, &registration.unwrap())
+    let name = "identity/login".parse().unwrap();
+    let service = &inventory.token_services[&name];
+    decide_access(inventory, &ScopeOwners::of(inventory), (&name, service), &registration.unwrap())
 }
 
 fn wants(scope: &str, of_api: &str) -> String {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1;
 use portreeve_policy::{NamespacedName, Secret};
 use serde_json::Value;
 
-use crate::{Inventory, Pod};
+use crate::{Inventory, Pod, uses_of_secret};
 
 /// Whether a kind is read at all; every other one is none of our business.
 pub(super) fn is_read(version: &str, kind: &str) -> bool {
@@ -44,6 +44,8 @@ pub(super) fn read(
             values.extend(secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, Secret::new(bytes.0))));
             let text = secret.string_data.unwrap_or_default();
             values.extend(text.into_iter().map(|(key, text)| (key, Secret::new(text.into_bytes()))));
+            let uses = uses_of_secret(&secret.metadata.annotations.unwrap_or_default());
+            inventory.secret_uses.insert(parsed.clone(), uses);
             inventory.secrets.insert(parsed, Arc::new(values));
         }
     }

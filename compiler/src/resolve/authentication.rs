@@ -10,6 +10,7 @@ use portreeve_policy::{
 use super::{Services, Unresolved, find_token_service, referenced_text};
 use crate::{
     Inventory,
+    gateway_client::check_may_ask,
     pem::PemKind,
     validate::{
         AuthenticationDraft, AuthenticatorDraft, CredentialDraft, CredentialKind, ExchangeDraft, KeySourceDraft,
@@ -88,6 +89,7 @@ impl References<'_> {
             CredentialKind::Introspection { token } => {
                 let field = format!("{path}.tokenServiceRef");
                 let (token_service, service) = self.service(&field, &token.token_service)?;
+                self.may_ask(&field, &token_service)?;
                 check_dialect(&path, &token_service, service, &upstream_token)?;
                 Credential::Introspection(IntrospectionRule {
                     token_service,
@@ -116,6 +118,12 @@ impl References<'_> {
         Ok((name, service))
     }
 
+    /// Whether the gateway may have a client of this namespace there.
+    fn may_ask(&self, field: &str, name: &NamespacedName) -> Result<(), Fault> {
+        let Some(service) = self.inventory.token_services.get(name) else { return Ok(()) };
+        check_may_ask(name, service, self.namespace).map_err(|unresolved| (field.to_owned(), unresolved))
+    }
+
     fn exchange(&self, path: &str, draft: ExchangeDraft, upstream_token: UpstreamToken) -> Result<ExchangeRule, Fault> {
         let ExchangeDraft { subject, audiences, token_service, audience, scope } = draft;
         let subject = match subject {
@@ -137,6 +145,7 @@ impl References<'_> {
             };
             return Err((field, (ConditionReason::Invalid, message)));
         }
+        self.may_ask(&field, &token_service)?;
         Ok(ExchangeRule { subject, token_service, audience, scope, upstream_token })
     }
 

@@ -1,16 +1,19 @@
 //! TokenService into [`ValidTokenService`].
 
-use std::num::NonZeroU32;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use portreeve_crds::{
     ObjectRef,
-    v1alpha1::{Answer, Discovery, IntrospectionSpec, JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, TokenService},
+    v1alpha1::{
+        Answer, ClientMethod, Discovery, GatewayClientSpec, IntrospectionSpec, JwtMemberSpec, MemberAcceptSpec,
+        NamespacesFrom, RegistrationLimit, TokenService,
+    },
 };
 use portreeve_policy::{Dialect, MemberAccept, Millis, StaleAnswers, TokenCacheLimits};
 use url::Url;
 
 use super::Faults;
-use crate::{Diagnostic, Options, duration::parse_duration};
+use crate::{Diagnostic, Options, duration::parse_duration, pattern::Pattern};
 
 /// A token service whose every field is understood.
 #[derive(Debug, Clone)]
@@ -56,10 +59,18 @@ pub(crate) fn validate_token_service(
     if spec.discovery == Discovery::None && endpoints.jwks.is_none() && endpoints.introspection.is_none() {
         faults.add("spec.endpoints", "discovery None needs endpoints.jwks or endpoints.introspection");
     }
-    if let Some(client) = &spec.client
-        && client.registration_ref.is_some() == client.secret_ref.is_some()
-    {
-        faults.add("spec.client", "say exactly one of registrationRef and secretRef");
+    if let Some(client) = &spec.client {
+        validate_client(&mut faults, client);
+    }
+    for (i, grant) in spec.scopes.iter().enumerate() {
+        faults.take(&format!("spec.scopes[{i}].pattern"), Pattern::parse(&grant.pattern));
+        if grant.namespaces.is_empty() && grant.match_labels.as_ref().is_none_or(BTreeMap::is_empty) {
+            faults.add(format!("spec.scopes[{i}]"), "specify namespaces or matchLabels");
+        }
+    }
+    let limits = spec.registration.as_ref().map(|registration| registration.limits.as_slice()).unwrap_or_default();
+    for (i, limit) in limits.iter().enumerate() {
+        validate_limit(&mut faults, &format!("spec.registration.limits[{i}]"), limit);
     }
     if (spec.allowed_namespaces.from == NamespacesFrom::Selector) != spec.allowed_namespaces.match_labels.is_some() {
         faults.add("spec.allowedNamespaces", "matchLabels goes with from: Selector, and only with it");
@@ -72,6 +83,58 @@ pub(crate) fn validate_token_service(
         return Err(faults.found);
     }
     Ok(ValidTokenService { issuer: spec.issuer.clone(), introspection: introspection.flatten() })
+}
+
+fn validate_client(faults: &mut Faults<'_>, client: &GatewayClientSpec) {
+    match (&client.registration_ref, &client.secret_ref, &client.per_namespace) {
+        (Some(_), Some(_), _) => faults.add("spec.client", "specify at most one of registrationRef and secretRef"),
+        (None, None, None) => faults.add("spec.client", "specify registrationRef, secretRef or perNamespace"),
+        (Some(_) | None, _, _) => {}
+    }
+    let Some(spec) = &client.per_namespace else { return };
+    let spoken = matches!(
+        spec.method,
+        ClientMethod::PrivateKeyJwt
+            | ClientMethod::ClientSecretBasic
+            | ClientMethod::ClientSecretPost
+            | ClientMethod::SelfSignedTlsClientAuth
+    );
+    if !spoken {
+        faults.add(
+            "spec.client.perNamespace.method",
+            "the gateway authenticates by PrivateKeyJwt, ClientSecretBasic, ClientSecretPost or SelfSignedTlsClientAuth",
+        );
+    }
+    if spec.grant_types.is_empty() {
+        faults.add("spec.client.perNamespace.grantTypes", "at least one");
+    }
+}
+
+fn validate_limit(faults: &mut Faults<'_>, path: &str, limit: &RegistrationLimit) {
+    let RegistrationLimit {
+        namespaces: _,
+        match_labels,
+        grant_types,
+        software_ids,
+        scopes,
+        redirect_hosts,
+        max_clients,
+    } = limit;
+    let hosts = redirect_hosts.as_deref().unwrap_or_default();
+    for (field, list) in [("softwareIds", software_ids.as_slice()), ("scopes", scopes), ("redirectHosts", hosts)] {
+        for (i, pattern) in list.iter().enumerate() {
+            faults.take(&format!("{path}.{field}[{i}]"), Pattern::parse(pattern));
+        }
+    }
+    if match_labels.as_ref().is_some_and(BTreeMap::is_empty) {
+        faults.add(format!("{path}.matchLabels"), "leave it out, or specify a label");
+    }
+    if grant_types.as_ref().is_some_and(Vec::is_empty) {
+        faults.add(format!("{path}.grantTypes"), "leave it out, or specify at least one");
+    }
+    if max_clients.is_some_and(|most| most < 0) {
+        faults.add(format!("{path}.maxClients"), "0 or more");
+    }
 }
 
 fn validate_introspection(faults: &mut Faults<'_>, spec: &IntrospectionSpec) -> Option<ValidIntrospection> {

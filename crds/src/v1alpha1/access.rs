@@ -44,8 +44,9 @@ pub struct ApiRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiAccessSpec {
-    /// Scopes that belong to this API. No ClientRegistration gets one of them at the token service without a grant. When
-    /// two ApiRoutes name the same scope, it belongs to the older one.
+    /// Scopes that belong to this API, at each TokenService whose `spec.scopes` grants them to this namespace. No
+    /// ClientRegistration gets one of them there without a grant. When two ApiRoutes may own the same scope, it belongs to
+    /// the one that had it first, as `status.ownedScopes` says.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 128)))]
     pub scopes: Vec<String>,
     /// Whether this is a production API (default) or a sandbox.

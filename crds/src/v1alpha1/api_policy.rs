@@ -105,6 +105,10 @@ pub struct ApiPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub programmed: Option<String>,
+    /// Which content every Ready pod acknowledged last, so that pods that start later do not make it unprogrammed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub programmed_content: Option<String>,
 }
 
 fn default_group() -> String {

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ApiAccessSpec;
+use super::{ApiAccessSpec, OwnedScopes};
 
 /// One API, in one major version, and the pods whose proxies serve it.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -263,6 +263,14 @@ pub struct ApiRouteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub programmed: Option<String>,
+    /// Which content every Ready pod acknowledged last, so that pods that start later do not make it unprogrammed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub programmed_content: Option<String>,
+    /// The scopes of `spec.access` that this ApiRoute owns. Another one that names a scope later does not get it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub owned_scopes: Vec<OwnedScopes>,
 }
 
 fn default_max_connections() -> i32 {

@@ -47,7 +47,7 @@ pub struct ClientRegistrationSpec {
     /// Other names for keys of that Secret, e.g. `{client_id: CLIENT_ID}`; those not named here keep theirs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "pattern": "^[-._a-zA-Z0-9]{1,253}$"}))]
-    #[x_kube(validation = Rule::new("self.all(k, k in ['client_id', 'client_secret', 'private_key', 'key_id', 'issuer', 'token_endpoint', 'tls.crt', 'tls.key', '.env'])").message("credentialsKeys names keys of the credentials Secret: client_id, client_secret, private_key, key_id, issuer, token_endpoint, tls.crt, tls.key, .env"))]
+    #[x_kube(validation = Rule::new("self.all(k, k in ['client_id', 'client_secret', 'private_key', 'key_id', 'issuer', 'token_endpoint', 'token_endpoint_auth_method', 'tls.crt', 'tls.key', '.env'])").message("credentialsKeys names keys of the credentials Secret: client_id, client_secret, private_key, key_id, issuer, token_endpoint, token_endpoint_auth_method, tls.crt, tls.key, .env"))]
     pub credentials_keys: BTreeMap<String, String>,
     /// When credentials are renewed beside on request (annotation `portreeve.dev/rotate`) and before a secret expires.
     #[serde(default)]
@@ -55,7 +55,8 @@ pub struct ClientRegistrationSpec {
     /// What is done about outside edits at the token service: Correct (default) or Report.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
-    /// Signed statement about the software (RFC 7591 section 2.3) in a Secret of this namespace.
+    /// Signed statement about the software (RFC 7591 section 2.3) in a Secret of this namespace that carries the annotation
+    /// `portreeve.dev/use: software-statement`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub software_statement_ref: Option<SecretKeyRef>,
     /// Production (default) or Sandbox; a client of the one gets no access to APIs of the other.
@@ -105,7 +106,8 @@ pub struct ClientMetadataSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub client_uri: Option<String>,
-    /// Identifies the software, e.g. `portreeve-gateway`; the object's uid when left out.
+    /// Identifies the software, e.g. `shop`; the object's uid when left out. Everybody can say
+    /// anything here, so it proves nothing; other namespaces than the TokenService's need it in `registration.limits`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub software_id: Option<String>,

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{PerNamespaceClientSpec, RegistrationLimit, ScopeGrant};
 use crate::{CaBundleRef, LocalRef, SecretKeyRef};
 
 /// One OAuth authorization server that issues the tokens and registers the applications.
@@ -53,6 +54,11 @@ pub struct TokenServiceSpec {
     /// How applications are registered (RFC 7591).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration: Option<RegistrationSpec>,
+    /// Which namespaces' ApiRoutes may own which scopes here. A scope that no pattern fits can be owned by ApiRoutes of
+    /// this namespace alone.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub scopes: Vec<ScopeGrant>,
     /// Which namespaces may refer to this object; its own only when left out.
     #[serde(default)]
     pub allowed_namespaces: AllowedNamespaces,
@@ -100,22 +106,34 @@ pub struct TrustSpec {
     pub ca_ref: CaBundleRef,
 }
 
-/// The gateway's own OAuth client.
+/// The gateway's own OAuth client. `registrationRef` and `secretRef` are for policies of this namespace alone; those of
+/// other namespaces need `perNamespace`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.registrationRef) != has(self.secretRef)").message("exactly one of registrationRef and secretRef"))]
+#[x_kube(validation = Rule::new("!(has(self.registrationRef) && has(self.secretRef))").message("at most one of registrationRef and secretRef"))]
+#[x_kube(validation = Rule::new("has(self.registrationRef) || has(self.secretRef) || has(self.perNamespace)").message("client needs registrationRef, secretRef or perNamespace"))]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayClientSpec {
     /// A ClientRegistration of this namespace whose credentials are used, e.g. `{name: gateway}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registration_ref: Option<LocalRef>,
     /// A Secret of this namespace with the key `client_id` and, by method, `client_secret`, `private_key` (PKCS#8 in PEM;
-    /// `key_id` may stand beside it), or `tls.crt` and `tls.key`.
+    /// `key_id` may stand beside it), or `tls.crt` and `tls.key`. It must carry the annotation
+    /// `portreeve.dev/use: client-credentials`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
     /// How the gateway authenticates with `secretRef`: ClientSecretBasic (default), ClientSecretPost, PrivateKeyJwt or
     /// TlsClientAuth.
     #[serde(default)]
     pub method: SecretMethod,
+    /// Registers a client of the gateway in each other namespace whose policies need one, and in this one where neither
+    /// `registrationRef` nor `secretRef` is given. `{}` takes every default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_namespace: Option<PerNamespaceClientSpec>,
+    /// Initial access token (RFC 7591 section 3) with which the gateway's own clients are registered, so that the server
+    /// can tell them from applications; that of `registration` when left out. The Secret must carry the annotation
+    /// `portreeve.dev/use: initial-access-token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_access_token_ref: Option<SecretKeyRef>,
 }
 
 /// Client authentication (RFC 6749 section 2.3.1, RFC 7523 section 2.2, RFC 8705 section 2).
@@ -210,9 +228,16 @@ pub struct CacheSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegistrationSpec {
-    /// Initial access token (RFC 7591 section 3); left out where registration is open.
+    /// Initial access token (RFC 7591 section 3); left out where registration is open. The Secret must carry the
+    /// annotation `portreeve.dev/use: initial-access-token`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_access_token_ref: Option<SecretKeyRef>,
+    /// What namespaces may register; the first entry that is for a namespace decides. With entries, a namespace that none
+    /// is for registers nothing; without, other namespaces choose neither software identifiers nor scopes that no ApiRoute
+    /// owns. This object's own namespace is bounded only by an entry that is for it.
+    #[serde(default)]
+    #[schemars(length(max = 32))]
+    pub limits: Vec<RegistrationLimit>,
 }
 
 /// Which namespaces may refer to an object.

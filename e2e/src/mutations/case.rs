@@ -179,7 +179,7 @@ fn surround(manifests: &mut Manifests, document: &Value) -> Result<()> {
             },
         };
         let keys = keys.map(|(set, _)| set);
-        let found = Discovered { endpoints, keys, fault: text("/fault") };
+        let found = Discovered { endpoints, keys, left_out: Vec::new(), fault: text("/fault") };
         manifests.inventory.discovered.insert(name, Arc::new(found));
     }
     Ok(())

@@ -31,6 +31,8 @@ pub(super) struct Bed {
     pub(super) web: Web,
     pub(super) issuer: String,
     pub(super) initial_access_token: String,
+    /// With which the gateway's own client is registered.
+    pub(super) gateway_access_token: String,
 }
 
 /// A pod that serves.
@@ -41,8 +43,8 @@ pub(super) struct PodAddress {
 }
 
 impl Bed {
-    pub(super) fn new(issuer: String, initial_access_token: String) -> Result<Self> {
-        Ok(Self { kubectl: Kubectl::new(), web: Web::new()?, issuer, initial_access_token })
+    pub(super) fn new(issuer: String, initial_access_token: String, gateway_access_token: String) -> Result<Self> {
+        Ok(Self { kubectl: Kubectl::new(), web: Web::new()?, issuer, initial_access_token, gateway_access_token })
     }
 
     /// A file of `manifests/`, moved to the team's namespace and to the token service of this run.

@@ -111,7 +111,8 @@ async fn own_key(bed: &Bed) -> Result<String> {
     let (_, took) = bed.awaited("clientregistration/rotating", TEAM, ("Ready", "True"), LATER).await?;
     let held = secret(bed, "rotating-oauth").await?;
     let keys: Vec<_> = held.keys().map(String::as_str).collect();
-    let documented = [".env", "client_id", "issuer", "key_id", "private_key", "token_endpoint"];
+    let documented =
+        [".env", "client_id", "issuer", "key_id", "private_key", "token_endpoint", "token_endpoint_auth_method"];
     ensure!(keys == documented, "the Secret has {keys:?}");
     bed.apply(&HOLDER.replace("TEAM", TEAM)).await?;
     let running = async || {
@@ -185,7 +186,9 @@ async fn left_behind(bed: &Bed) -> Result<String> {
 
 async fn namespace(bed: &Bed) -> Result<String> {
     let dcr = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dcr", "namespace": LEAVER},
+        "apiVersion": "v1", "kind": "Secret", "metadata": {
+            "name": "dcr", "namespace": LEAVER, "annotations": {"portreeve.dev/use": "initial-access-token"},
+        },
         "stringData": {"token": bed.initial_access_token},
     });
     bed.kubectl.run(&["create", "namespace", LEAVER]).await?;

@@ -45,11 +45,14 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<Callers> {
 
 async fn apply(bed: &Bed) -> Result<String> {
     // Not through arguments: a process's arguments can be read by everybody.
-    let secret = serde_json::json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "dcr", "namespace": TEAM},
-        "stringData": {"token": bed.initial_access_token},
-    });
-    bed.apply(&secret.to_string()).await?;
+    for (name, token) in [("dcr", &bed.initial_access_token), ("dcr-gateway", &bed.gateway_access_token)] {
+        let uses = serde_json::json!({"portreeve.dev/use": "initial-access-token"});
+        let secret = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": TEAM, "annotations": uses}, "stringData": {"token": token},
+        });
+        bed.apply(&secret.to_string()).await?;
+    }
     let mut count = 0;
     for file in ["token-service", "clients", "orders", "status", "invoices"] {
         count += bed.apply(&bed.manifest(&format!("samples/{file}.yaml"))?).await?.lines().count();
@@ -72,7 +75,7 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
     let held = bed.object(&object, TEAM).await?;
     let secret = secret(bed, &format!("{name}-oauth")).await?;
     let keys: Vec<_> = secret.keys().map(String::as_str).collect();
-    let documented = [".env", "client_id", "client_secret", "issuer", "token_endpoint"];
+    let documented = [".env", "client_id", "client_secret", "issuer", "token_endpoint", "token_endpoint_auth_method"];
     ensure!(keys == documented, "the Secret has {keys:?}");
     let id = secret.get("client_id").cloned().unwrap_or_default();
     ensure!(text(&held, "/status/clientId") == id && !id.is_empty(), "status.clientId is not the Secret's client_id");

@@ -10,7 +10,7 @@ use tonic::transport::{Server, ServerTlsConfig};
 use super::{
     Base, StartError,
     core::{Parts, start},
-    memory,
+    gateway_clients, memory,
 };
 use crate::{
     args::{ClusterSettings, Settings},
@@ -56,10 +56,12 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
         sink: StatusSink::Cluster(ClusterStatuses::new(client.clone(), me, clock)),
         leading: leading.clone(),
         memory,
+        salt: authority.salt(),
         closed,
     };
     let (server, compilations) = start(settings, &base, parts);
     tokio::spawn(objects.run());
+    tokio::spawn(gateway_clients::keep(client.clone(), compilations.clone(), leading.clone()));
     tokio::spawn(publish_authority(authority, client, namespace.clone(), compilations, leading));
     let election = tokio::spawn(election.run(base.stopping.clone()));
     tracing::info!(listen = %cluster.listen, namespace, "serving proxies");

@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) leading: watch::Receiver<bool>,
     /// What was learned from token services.
     pub(super) memory: watch::Sender<Memory>,
+    /// Known to every replica of this installation, and to nobody else.
+    pub(super) salt: Vec<u8>,
     /// Why streams are not served, if they are not.
     pub(super) closed: watch::Receiver<Option<&'static str>>,
 }
@@ -42,7 +44,7 @@ pub(super) fn start(
     base: &Base,
     parts: Parts,
 ) -> (SnapshotServer, watch::Receiver<Option<Compilation>>) {
-    let Parts { views, credentials, store, signing, sink, leading, memory, closed } = parts;
+    let Parts { views, credentials, store, signing, sink, leading, memory, salt, closed } = parts;
     let clock: SharedClock = Arc::new(SystemClock);
     let fleet = Fleet::new();
     let (unknown_keys, asked) = mpsc::channel(64);
@@ -95,6 +97,7 @@ pub(super) fn start(
         leading,
         clock: Arc::clone(&clock),
         metrics: base.metrics.clone(),
+        salt,
     };
     tokio::spawn(run_statuses(statuses, sink));
     let server = SnapshotServer::new(credentials, sets, fleet, unknown_keys, closed, base.metrics.clone(), clock);
@@ -104,7 +107,10 @@ pub(super) fn start(
 /// Registration needs the objects with what was fetched, and nothing of what they compile to.
 async fn forward(mut compilations: watch::Receiver<Option<Compilation>>, wanted: watch::Sender<Option<Wanted>>) {
     while compilations.changed().await.is_ok() {
-        let Some(Compilation { inventory, complete, .. }) = compilations.borrow_and_update().clone() else { continue };
-        wanted.send_replace(Some(Wanted { inventory, complete }));
+        let Some(Compilation { inventory, compiled, complete, .. }) = compilations.borrow_and_update().clone() else {
+            continue;
+        };
+        let scope_owners = Arc::clone(&compiled.scope_owners);
+        wanted.send_replace(Some(Wanted { inventory, scope_owners, complete }));
     }
 }

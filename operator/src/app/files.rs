@@ -20,6 +20,7 @@ use super::{
 use crate::{
     args::{FileSettings, Settings},
     atomic_file::{self, folder_for_owner},
+    clock::any_number,
     controller::{StatusFiles, StatusSink},
     distribute::Credentials,
     inventory::FolderWatch,
@@ -53,6 +54,7 @@ pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) ->
         sink: StatusSink::Files(StatusFiles::new(state.join("status"))),
         leading,
         memory,
+        salt: salt(&state)?,
         closed,
     };
     let (server, _compilations) = start(settings, &base, parts);
@@ -71,6 +73,20 @@ pub(super) async fn run(settings: &Settings, files: FileSettings, base: Base) ->
     drop(leader);
     drop(fs::remove_file(&socket));
     outcome.map_err(|fault| StartError::new("the socket for proxies", &fault))
+}
+
+/// Made once, kept in the folder of state.
+fn salt(state: &Path) -> Result<Vec<u8>, StartError> {
+    let file = state.join("salt");
+    if let Ok(held) = fs::read(&file)
+        && held.len() == 16
+    {
+        return Ok(held);
+    }
+    let made = [any_number().to_le_bytes(), any_number().to_le_bytes()].concat();
+    atomic_file::write(&file, &made)
+        .map_err(|fault| StartError::new(&format!("--state {}", file.display()), &fault))?;
+    Ok(made)
 }
 
 /// Writes down what was learned from token services.

@@ -93,7 +93,7 @@ impl CompileLoop {
             let inventory = self.join(inventory);
             let Some(compiled) = self.compile(&inventory).await else { continue };
             let uids = inventory.pods.iter().map(|(name, pod)| (name.clone(), pod.uid.clone())).collect();
-            let published = self.publisher.publish(&compiled.snapshots, &compiled.routes, &uids);
+            let published = self.publisher.publish(&compiled.snapshots, &uids);
             let findings = compiled.diagnostics.iter().map(|finding| (places.tell(finding), finding.severity));
             self.tell(findings.collect());
             self.compilations.send_replace(Some(Compilation { inventory, complete, compiled, published }));

@@ -65,7 +65,7 @@ mod tests {
 
     fn status(ready: ConditionStatus) -> ObjectStatus {
         let conditions = vec![condition(ConditionType::Ready, ready)];
-        ObjectStatus { observed_generation: 1, conditions, programmed: None, keys: None }
+        ObjectStatus { observed_generation: 1, conditions, programmed: None, keys: None, owned_scopes: Vec::new() }
     }
 
     fn ready(desired: &DesiredStatus) -> ConditionStatus {

@@ -60,7 +60,7 @@ impl ClusterStatuses {
         object: &ObjectRef,
         uid: &str,
         status: &StoredStatus,
-        turned: Option<&StoredCondition>,
+        turned: &[StoredCondition],
     ) -> Result<(), String> {
         let ObjectRef { kind, namespace, name } = object;
         let kind = kind.as_str();
@@ -82,26 +82,32 @@ impl ClusterStatuses {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(fault) => return Err(explain(&fault, &format!("{plural}/status in namespace {namespace}"))),
         }
-        if let Some(ready) = turned {
-            self.tell(object, uid, ready).await;
+        for condition in turned {
+            self.tell(object, uid, condition).await;
         }
         Ok(())
     }
 
     /// An Event helps people; the status is what counts, so a failure is only logged.
-    async fn tell(&self, object: &ObjectRef, uid: &str, ready: &StoredCondition) {
-        let good = ready.status == "True";
-        let note = if ready.message.is_empty() { format!("Ready is {}", ready.status) } else { ready.message.clone() };
+    async fn tell(&self, object: &ObjectRef, uid: &str, turned: &StoredCondition) {
+        let StoredCondition { kind, status, reason, message, .. } = turned;
+        let good = status == "True";
+        let note = if message.is_empty() { format!("{kind} is {status}") } else { message.clone() };
+        let action = match (kind.as_str(), good) {
+            ("Ready", true) => "BecameReady",
+            ("Ready", false) => "BecameUnready",
+            _ => "DecideAccess",
+        };
         let event = Event {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{}-", object.name.chars().take(MAX_EVENT_NAME).collect::<String>())),
                 namespace: Some(object.namespace.clone()),
                 ..ObjectMeta::default()
             },
-            action: Some(if good { "BecameReady" } else { "BecameUnready" }.to_owned()),
+            action: Some(action.to_owned()),
             event_time: Some(MicroTime(self.clock.now().timestamp())),
             note: Some(note.chars().take(MAX_NOTE / 4).collect()),
-            reason: Some(ready.reason.clone()),
+            reason: Some(reason.clone()),
             regarding: Some(ObjectReference {
                 api_version: Some(API_VERSION.to_owned()),
                 kind: Some(object.kind.as_str().to_owned()),

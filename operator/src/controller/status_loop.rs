@@ -10,13 +10,14 @@ use futures_util::{StreamExt, stream};
 use portreeve_compiler::{Inventory, statuses};
 use portreeve_crds::{ObjectKind, ObjectRef};
 use portreeve_policy::NamespacedName;
+use portreeve_wire::{Digest, SetDigest};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     Compilation, StatusSink, Verdict,
-    fleet_view::fleet_view,
+    fleet_view::{Seen, see},
     status::DesiredStatus,
-    stored::{Fingerprint, Ledger, StoredCondition, StoredStatus},
+    stored::{Ledger, StoredCondition, StoredStatus},
 };
 use crate::{clock::SharedClock, distribute::Fleet, register::RegistrationReport, telemetry::Metrics};
 
@@ -37,6 +38,8 @@ pub(crate) struct StatusInputs {
     pub(crate) clock: SharedClock,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// Keeps what a status says of secrets' content from being guessed. Every replica has the same.
+    pub(crate) salt: Vec<u8>,
 }
 
 /// Answers of many pods come together.
@@ -49,6 +52,9 @@ const SETTLE: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(5);
 const DOUBT: Duration = Duration::from_mins(5);
 
+/// Letters of the content's digest that stand in a status.
+const CONTENT_LENGTH: usize = 32;
+
 /// Writes at the same time.
 const CONCURRENCY: usize = 8;
 
@@ -56,7 +62,7 @@ struct Write {
     object: ObjectRef,
     uid: String,
     status: StoredStatus,
-    turned: Option<StoredCondition>,
+    turned: Vec<StoredCondition>,
 }
 
 /// Writes statuses for ever; ends only when its inputs do.
@@ -118,14 +124,19 @@ fn round(
     inputs.metrics.rejected_resources.set(count(pods.values().map(|pod| pod.rejected.len()).sum()));
     let reports = Arc::clone(&inputs.registrations.borrow_and_update());
     let now = inputs.clock.now().rfc3339();
-    let all = statuses(compiled, &fleet_view(&pods, published, &compiled.routes));
+    let Seen { fleet, contents } = see(&pods, published, compiled);
+    let all = statuses(compiled, &fleet);
     let uids: BTreeMap<_, _> = all.keys().map(|object| (object.clone(), uid(inventory, object))).collect();
     ledger.retain(|object, known| uids.get(object).is_some_and(|uid| uid == known));
     let mut writes = Vec::new();
     for (object, status) in all {
         let routes = compiled.findings.get(&object).map(|findings| &findings.routes);
-        let digest = |route: &NamespacedName| Some((route.clone(), *published.routes.get(route)?));
-        let fingerprint: Fingerprint = routes.into_iter().flatten().filter_map(digest).collect();
+        let mut content = inputs.salt.clone();
+        for route in routes.into_iter().flatten() {
+            content.extend_from_slice(route.to_string().as_bytes());
+            content.extend_from_slice(contents.get(route).map(SetDigest::as_bytes).map_or(&[0; 32], |bytes| bytes));
+        }
+        let content = Digest::of(&content).to_string().chars().take(CONTENT_LENGTH).collect();
         let desired = if object.kind == ObjectKind::ClientRegistration {
             let name = NamespacedName::new(&object.namespace, &object.name).ok();
             let report = name.and_then(|name| reports.get(&name));
@@ -139,7 +150,7 @@ fn round(
         };
         let uid = uids.get(&object).cloned().unwrap_or_default();
         let present = sink.present(inventory, &object);
-        match ledger.judge((&object, &uid), desired, fingerprint, present, settling, &now) {
+        match ledger.judge((&object, &uid), desired, content, present, settling, &now) {
             Verdict::Unchanged => {}
             Verdict::Write { status, turned } => writes.push(Write { object, uid, status: *status, turned }),
         }
@@ -149,15 +160,14 @@ fn round(
 
 async fn write_all(inputs: &StatusInputs, ledger: &mut Ledger, sink: &StatusSink, writes: Vec<Write>) -> bool {
     let one = |write: Write| async move {
-        let done = sink.write(&write.object, &write.uid, &write.status, write.turned.as_ref()).await;
+        let done = sink.write(&write.object, &write.uid, &write.status, &write.turned).await;
         (write, done)
     };
     let mut results = stream::iter(writes).map(one).buffer_unordered(CONCURRENCY);
     let mut good = true;
     while let Some((Write { object, uid, status, turned }, done)) = results.next().await {
-        if let Some(ready) = turned {
-            let StoredCondition { status, reason, message, .. } = ready;
-            tracing::info!(%object, ready = status, reason, "{message}");
+        for StoredCondition { kind, status, reason, message, .. } in turned {
+            tracing::info!(%object, condition = kind, status, reason, "{message}");
         }
         match done {
             Ok(()) => {

@@ -26,13 +26,13 @@ impl StatusSink {
         }
     }
 
-    /// Replaces a status. `turned`: Ready turned to this.
+    /// Replaces a status. `turned`: conditions that people are told of.
     pub(super) async fn write(
         &self,
         object: &ObjectRef,
         uid: &str,
         status: &StoredStatus,
-        turned: Option<&StoredCondition>,
+        turned: &[StoredCondition],
     ) -> Result<(), String> {
         match self {
             Self::Cluster(cluster) => cluster.write(object, uid, status, turned).await,

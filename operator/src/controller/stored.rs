@@ -2,15 +2,14 @@
 //!
 //! INVARIANTS
 //! - What changes nothing is not written; a time changes only with its condition's status.
-//! - `Programmed` is latched per generation: a pod that is still starting does not make a programmed route unprogrammed,
-//!   while message and count go on telling the truth. A route that compiles to something else is programmed anew.
+//! - `Programmed` is latched per generation and content: a pod that is still starting does not make a programmed route
+//!   unprogrammed, while message and count go on telling the truth. A route that compiles to something else, or whose
+//!   secrets or keys are others, is programmed anew. The content stands in the status, so that every replica says the same.
 
 use std::collections::BTreeMap;
 
 use portreeve_compiler::{Condition, ConditionStatus};
-use portreeve_crds::{ConditionReason, ConditionType, ObjectRef};
-use portreeve_policy::NamespacedName;
-use portreeve_wire::Digest;
+use portreeve_crds::{ConditionReason, ConditionType, ObjectRef, v1alpha1::OwnedScopes};
 use serde::{Deserialize, Serialize};
 
 use super::status::DesiredStatus;
@@ -24,6 +23,10 @@ pub(crate) struct StoredStatus {
     pub(crate) conditions: Vec<StoredCondition>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) programmed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) programmed_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owned_scopes: Vec<OwnedScopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keys: Option<usize>,
     #[serde(flatten)]
@@ -49,30 +52,25 @@ pub(crate) struct StoredCondition {
 pub(crate) enum Verdict {
     /// It says so already.
     Unchanged,
-    /// It is to be written. `turned` holds Ready's reason and message when that condition changed its status.
+    /// It is to be written.
     Write {
         /// The new status.
         status: Box<StoredStatus>,
-        /// Whether Ready turned, and to what.
-        turned: Option<StoredCondition>,
+        /// Conditions of which people are told when they turn: Ready, and access that is not granted any more.
+        turned: Vec<StoredCondition>,
     },
 }
 
-/// What the routes of an object compiled to.
-pub(super) type Fingerprint = BTreeMap<NamespacedName, Digest>;
-
-/// Remembers what was written, and what was programmed.
+/// Remembers what was written.
 #[derive(Default)]
 pub(super) struct Ledger {
     written: BTreeMap<(ObjectRef, String), StoredStatus>,
-    programmed: BTreeMap<(ObjectRef, String), Fingerprint>,
 }
 
 impl Ledger {
     /// Forgets all but these objects.
     pub(super) fn retain(&mut self, wanted: impl Fn(&ObjectRef, &str) -> bool) {
         self.written.retain(|(object, uid), _| wanted(object, uid));
-        self.programmed.retain(|(object, uid), _| wanted(object, uid));
     }
 
     /// Forgets what was written, so that everything is compared with the objects again.
@@ -90,7 +88,7 @@ impl Ledger {
         &mut self,
         (object, uid): (&ObjectRef, &str),
         desired: DesiredStatus,
-        fingerprint: Fingerprint,
+        content: String,
         present: Option<StoredStatus>,
         settling: bool,
         now: &str,
@@ -106,14 +104,15 @@ impl Ledger {
         }
         let is =
             |conditions: &[Condition], kind, wanted| conditions.iter().any(|c| c.kind == kind && c.status == wanted);
-        if is(&status.conditions, ConditionType::Programmed, ConditionStatus::True) {
-            self.programmed.insert(key.clone(), fingerprint);
-        } else if previous.holds("Programmed")
+        let programmed = is(&status.conditions, ConditionType::Programmed, ConditionStatus::True);
+        let latched = !programmed
             && same_generation
-            && self.programmed.get(&key).is_some_and(|held| *held == fingerprint)
-        {
+            && previous.holds("Programmed")
+            && previous.programmed_content.as_ref() == Some(&content);
+        if latched {
             latch(&mut status.conditions);
         }
+        let programmed_content = (programmed || latched).then_some(content);
         let conditions: Vec<_> = status
             .conditions
             .into_iter()
@@ -123,6 +122,8 @@ impl Ledger {
             observed_generation: Some(status.observed_generation),
             conditions,
             programmed: status.programmed,
+            programmed_content,
+            owned_scopes: status.owned_scopes,
             keys: status.keys,
             facts,
         };
@@ -130,11 +131,14 @@ impl Ledger {
             self.written.insert(key, next);
             return Verdict::Unchanged;
         }
-        let ready = next.condition("Ready").filter(|ready| {
-            let before = previous.condition("Ready");
-            before.is_none_or(|before| before.status != ready.status)
-        });
-        Verdict::Write { turned: ready.cloned(), status: Box::new(next) }
+        let turned = |kind: &str| {
+            let now = next.condition(kind)?;
+            let before = previous.condition(kind);
+            before.is_none_or(|before| before.status != now.status).then(|| now.clone())
+        };
+        let access = turned("AccessGranted").filter(|access| access.status == "False");
+        let turned = turned("Ready").into_iter().chain(access).collect();
+        Verdict::Write { turned, status: Box::new(next) }
     }
 }
 
@@ -171,6 +175,7 @@ fn latch(conditions: &mut [Condition]) {
             | ConditionType::MetadataHonoured
             | ConditionType::Registered
             | ConditionType::ResolvedRefs
+            | ConditionType::ScopesOwned
             | ConditionType::Stalled => continue,
         };
         condition.status = ConditionStatus::True;
@@ -225,11 +230,8 @@ mod tests {
             conditions,
             programmed: Some(programmed.to_owned()),
             keys: None,
+            owned_scopes: Vec::new(),
         })
-    }
-
-    fn print(text: &str) -> Fingerprint {
-        [("shop/a".parse().unwrap(), Digest::of(text.as_bytes()))].into()
     }
 
     fn object() -> ObjectRef {
@@ -238,7 +240,7 @@ mod tests {
 
     fn write(ledger: &mut Ledger, desired: DesiredStatus, fingerprint: &str, now: &str) -> Option<StoredStatus> {
         let object = object();
-        match ledger.judge((&object, "u"), desired, print(fingerprint), None, false, now) {
+        match ledger.judge((&object, "u"), desired, fingerprint.to_owned(), None, false, now) {
             Verdict::Unchanged => None,
             Verdict::Write { status, .. } => {
                 ledger.wrote(&object, "u", (*status).clone());
@@ -279,21 +281,58 @@ mod tests {
     }
 
     #[test]
+    fn k13_a_new_leader_says_what_the_old_one_said() {
+        use ConditionReason::{PartiallyProgrammed, Programmed};
+        let stored = write(&mut Ledger::default(), desired(1, Programmed, "1/1"), "a", "t1");
+        let object = object();
+        for (fingerprint, expected) in [("a", "True"), ("b", "False")] {
+            let waits = desired(1, PartiallyProgrammed, "1/2");
+            let present = stored.clone();
+            let judged = Ledger::default().judge((&object, "u"), waits, fingerprint.to_owned(), present, false, "t2");
+            let Verdict::Write { status, turned } = judged else { panic!() };
+            assert_eq!(status.condition("Programmed").unwrap().status, expected);
+            assert_eq!(turned.is_empty(), expected == "True", "nobody is told of what did not change");
+        }
+    }
+
+    #[test]
+    fn c3_access_that_is_not_granted_any_more_is_told() {
+        let with_access = |status| {
+            let mut desired = desired(1, ConditionReason::Programmed, "1/1");
+            let access = Condition {
+                kind: ConditionType::AccessGranted,
+                status,
+                reason: ConditionReason::AccessPending,
+                message: "the client keeps a".to_owned(),
+            };
+            desired.status.conditions.push(access);
+            desired
+        };
+        let mut ledger = Ledger::default();
+        write(&mut ledger, with_access(ConditionStatus::True), "a", "t1");
+        let object = object();
+        let lost = with_access(ConditionStatus::False);
+        let judged = ledger.judge((&object, "u"), lost, "a".to_owned(), None, false, "t2");
+        let Verdict::Write { turned, .. } = judged else { panic!() };
+        assert_eq!(turned.iter().map(|turned| turned.message.as_str()).collect::<Vec<_>>(), ["the client keeps a"]);
+    }
+
+    #[test]
     fn after_a_restart_proxies_get_time_to_come_back() {
         let mut before = Ledger::default();
         let stored = write(&mut before, desired(1, ConditionReason::Programmed, "1/1"), "a", "t1");
         let object = object();
-        let judge = |reason, generation, settling| {
+        let judge = |reason, generation, settling, content: &str| {
             let pending = desired(generation, reason, "0/1");
-            Ledger::default().judge((&object, "u"), pending, print("a"), stored.clone(), settling, "t2")
+            Ledger::default().judge((&object, "u"), pending, content.to_owned(), stored.clone(), settling, "t2")
         };
-        assert_eq!(judge(ConditionReason::Pending, 1, true), Verdict::Unchanged);
-        for (reason, generation, settling) in [
-            (ConditionReason::Pending, 1, false),
-            (ConditionReason::Pending, 2, true),
-            (ConditionReason::Rejected, 1, true),
+        assert_eq!(judge(ConditionReason::Pending, 1, true, "b"), Verdict::Unchanged);
+        for (reason, generation, settling, content) in [
+            (ConditionReason::Pending, 1, false, "b"),
+            (ConditionReason::Pending, 2, true, "a"),
+            (ConditionReason::Rejected, 1, true, "a"),
         ] {
-            let Verdict::Write { status, .. } = judge(reason, generation, settling) else { panic!() };
+            let Verdict::Write { status, .. } = judge(reason, generation, settling, content) else { panic!() };
             assert_eq!(status.condition("Programmed").unwrap().status, "False");
         }
     }
@@ -302,14 +341,20 @@ mod tests {
     fn tells_when_ready_turns() {
         let mut ledger = Ledger::default();
         let object = object();
-        let mut turned =
-            |reason, text| match ledger.judge((&object, "u"), desired(1, reason, text), print("a"), None, false, "t") {
-                Verdict::Unchanged => panic!(),
-                Verdict::Write { status, turned } => {
-                    ledger.wrote(&object, "u", *status);
-                    turned.map(|ready| ready.status)
-                }
-            };
+        let mut turned = |reason, text| match ledger.judge(
+            (&object, "u"),
+            desired(1, reason, text),
+            "a".to_owned(),
+            None,
+            false,
+            "t",
+        ) {
+            Verdict::Unchanged => panic!(),
+            Verdict::Write { status, turned } => {
+                ledger.wrote(&object, "u", *status);
+                turned.into_iter().next().map(|ready| ready.status)
+            }
+        };
         assert_eq!(turned(ConditionReason::Pending, "0/1").as_deref(), Some("False"));
         assert_eq!(turned(ConditionReason::Pending, "0/2"), None);
         assert_eq!(turned(ConditionReason::Programmed, "2/2").as_deref(), Some("True"));

@@ -14,6 +14,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
+use portreeve_wire::Digest;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -55,6 +56,11 @@ impl Authority {
             }
             Err(fault) => Err(told(fault)),
         }
+    }
+
+    /// A text that every replica knows and nobody else can guess.
+    pub(crate) fn salt(&self) -> Vec<u8> {
+        Digest::of(&[b"portreeve salt".as_slice(), &self.key.serialize_der()].concat()).as_bytes().to_vec()
     }
 
     /// A server certificate for these names, with its key.

@@ -6,15 +6,13 @@ use std::{
 };
 
 use portreeve_policy::{NamespacedName, ResourceName, Route, Secret, Snapshot, TokenService};
-use portreeve_wire::{Digest, EncodedResource, ResourceSet, encode_route, encode_secret, encode_token_service};
+use portreeve_wire::{EncodedResource, ResourceSet, encode_route, encode_secret, encode_token_service};
 use tokio::sync::watch;
 
 /// What every pod shall run.
 #[derive(Clone, Default)]
 pub(crate) struct Published {
     sets: BTreeMap<NamespacedName, PodSet>,
-    /// Digest of every route in the form that is compiled now.
-    pub(crate) routes: BTreeMap<NamespacedName, Digest>,
 }
 
 #[derive(Clone)]
@@ -45,14 +43,15 @@ impl Published {
         self.sets.get(pod).filter(|found| found.uid == uid).map(|found| &found.set)
     }
 
-    /// Only digests of routes, for tests of what is made from them.
+    /// What pods shall run, for tests of what is made from it.
     #[cfg(test)]
-    pub(crate) fn of_routes(routes: BTreeMap<NamespacedName, Digest>) -> Self {
-        Self { sets: BTreeMap::new(), routes }
+    pub(crate) fn of_sets(sets: BTreeMap<NamespacedName, Arc<ResourceSet>>) -> Self {
+        let uid = String::new;
+        let sets = sets.into_iter().map(|(pod, set)| (pod, PodSet { uid: uid(), set })).collect();
+        Self { sets }
     }
 
     /// What the pod of that name shall run, whichever uid it has.
-    #[cfg(test)]
     pub(crate) fn set_of_name(&self, pod: &NamespacedName) -> Option<&Arc<ResourceSet>> {
         self.sets.get(pod).map(|found| &found.set)
     }
@@ -71,15 +70,9 @@ impl Publisher {
     pub(crate) fn publish(
         &mut self,
         snapshots: &BTreeMap<NamespacedName, Arc<Snapshot>>,
-        routes: &BTreeMap<NamespacedName, Arc<Route>>,
         uids: &BTreeMap<NamespacedName, String>,
     ) -> Arc<Published> {
         let mut kept = BTreeMap::new();
-        let mut digests = BTreeMap::new();
-        for (name, route) in routes {
-            let resource = self.route(name, route, &mut kept);
-            digests.insert(name.clone(), resource.digest);
-        }
         // Pods with the same routes share one snapshot, and so one set.
         let mut sets: HashMap<*const Snapshot, Arc<ResourceSet>> = HashMap::new();
         let mut by_pod = BTreeMap::new();
@@ -93,7 +86,7 @@ impl Publisher {
             by_pod.insert(pod.clone(), PodSet { uid, set });
         }
         self.encoded = kept;
-        let published = Arc::new(Published { sets: by_pod, routes: digests });
+        let published = Arc::new(Published { sets: by_pod });
         self.published.send_replace(Arc::clone(&published));
         published
     }
@@ -159,12 +152,12 @@ mod tests {
         let pods: Vec<NamespacedName> = ["shop/p1", "shop/p2"].map(|pod| pod.parse().unwrap()).to_vec();
         let snapshots = |snapshot: &Arc<Snapshot>| pods.iter().map(|pod| (pod.clone(), Arc::clone(snapshot))).collect();
         let uids = BTreeMap::from([(pods[0].clone(), "u1".to_owned())]);
-        let first = publisher.publish(&snapshots(&shared), &BTreeMap::new(), &uids);
+        let first = publisher.publish(&snapshots(&shared), &uids);
         assert!(Arc::ptr_eq(first.set_of_name(&pods[0]).unwrap(), first.set_of_name(&pods[1]).unwrap()));
         assert!(first.set(&pods[0], "u1").is_some() && first.set(&pods[0], "u2").is_none());
-        let same = publisher.publish(&snapshots(&snapshot("1")), &BTreeMap::new(), &uids);
+        let same = publisher.publish(&snapshots(&snapshot("1")), &uids);
         assert_eq!(first.set_of_name(&pods[0]).unwrap().digest(), same.set_of_name(&pods[0]).unwrap().digest());
-        let other = publisher.publish(&snapshots(&snapshot("2")), &BTreeMap::new(), &uids);
+        let other = publisher.publish(&snapshots(&snapshot("2")), &uids);
         assert_ne!(first.set_of_name(&pods[0]).unwrap().digest(), other.set_of_name(&pods[0]).unwrap().digest());
         assert!(Arc::ptr_eq(&receiver.borrow(), &other));
     }

@@ -16,7 +16,16 @@ use std::{
 };
 
 use file::{Content, FileState, Origin, Progress};
-use portreeve_compiler::manifest::{ManifestFault, Manifests};
+use portreeve_compiler::{
+    Inventory, gateway_clients,
+    manifest::{ManifestFault, Manifests},
+};
+use portreeve_crds::{
+    ObjectKind, ObjectRef,
+    v1alpha1::{ApiRouteStatus, OwnedScopes},
+};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Places, View, generations::Generations};
@@ -29,6 +38,8 @@ pub(crate) struct Folder {
     source: PathBuf,
     /// Secrets that registration wrote.
     credentials: PathBuf,
+    /// Statuses that we wrote.
+    statuses: PathBuf,
     generations: Generations,
     files: BTreeMap<PathBuf, FileState>,
     read_once: bool,
@@ -46,6 +57,7 @@ impl Folder {
         Self {
             source: source.to_owned(),
             credentials: state.join("secrets"),
+            statuses: state.join("status"),
             generations: Generations::load(&state.join("generations.json")),
             files: BTreeMap::new(),
             read_once: false,
@@ -124,11 +136,52 @@ impl Folder {
         faults.extend(unread);
         faults.sort();
         let mut inventory = std::mem::take(&mut manifests.inventory);
+        self.recall_owned_scopes(&mut inventory);
+        // Which clients of the gateway are wanted cannot be told while one of these cannot be read.
+        let decides = |object: &ObjectRef| matches!(object.kind, ObjectKind::ApiPolicy | ObjectKind::TokenService);
+        let complete = complete && inventory.strays.is_empty() && !inventory.unreadable.keys().any(decides);
+        for (name, object) in gateway_clients(&inventory) {
+            inventory.registrations.entry(name).or_insert_with(|| Arc::new(object));
+        }
         self.generations.stamp(&mut inventory);
         self.generations.save();
         let view = View { inventory: Arc::new(inventory), places: Places::new(manifests), complete };
         Reading { view, faults }
     }
+}
+
+impl Folder {
+    /// A status in a manifest is nobody's word; which scopes an ApiRoute had is in the status that we wrote.
+    fn recall_owned_scopes(&self, inventory: &mut Inventory) {
+        let owned = |namespace: &str, name: &str| {
+            let file = self.statuses.join("ApiRoute").join(namespace).join(format!("{name}.yaml"));
+            let text = fs::read_to_string(file).ok()?;
+            serde_saphyr::from_str::<OwnedStatus>(&text).ok().map(|status| status.owned_scopes)
+        };
+        for (name, route) in &mut inventory.routes {
+            let owned_scopes = owned(name.namespace(), name.name()).unwrap_or_default();
+            if route.status.is_some() || !owned_scopes.is_empty() {
+                Arc::make_mut(route).status = Some(ApiRouteStatus { owned_scopes, ..ApiRouteStatus::default() });
+            }
+        }
+        for (object, unreadable) in &mut inventory.unreadable {
+            let owned_scopes = owned(&object.namespace, &object.name).unwrap_or_default();
+            let value = &mut Arc::make_mut(unreadable).value;
+            if let Some(members) = value.as_object_mut()
+                && object.kind == ObjectKind::ApiRoute
+            {
+                members.insert("status".to_owned(), json!({"ownedScopes": owned_scopes}));
+            }
+        }
+    }
+}
+
+/// What is taken from a status that we wrote.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnedStatus {
+    #[serde(default)]
+    owned_scopes: Vec<OwnedScopes>,
 }
 
 /// Manifests of a folder and of those below, in the order of their paths; hidden ones are left out.

@@ -1,10 +1,13 @@
 //! One object of the cluster, narrowed to what matters.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::{api::core::v1, apimachinery::pkg::util::intstr::IntOrString};
 use kube::api::DynamicObject;
-use portreeve_compiler::{Inventory, Pod, PortService};
+use portreeve_compiler::{Inventory, Pod, PortService, uses_of_secret};
 use portreeve_crds::{
     Object, Unreadable, read_object,
     v1alpha1::{ApiPolicy, ApiRoute, ClientRegistration, TokenService},
@@ -21,7 +24,7 @@ pub(super) enum Item {
     ConfigMap(NamespacedName, Arc<BTreeMap<String, String>>),
     Namespace(String, BTreeMap<String, String>),
     Pod(NamespacedName, Pod),
-    Secret(NamespacedName, Arc<BTreeMap<String, Secret>>),
+    Secret(NamespacedName, Arc<BTreeMap<String, Secret>>, BTreeSet<String>),
     Service(NamespacedName, PortService),
     TokenService(NamespacedName, Arc<TokenService>),
     Unreadable(Arc<Unreadable>),
@@ -40,10 +43,10 @@ pub(super) fn own(api_version: &str, kind: &str, mut object: DynamicObject) -> O
             let reference = object.reference();
             let name = NamespacedName::new(&reference.namespace, &reference.name).ok()?;
             Some(match object {
-                Object::ApiPolicy(object) => Item::ApiPolicy(name, Arc::new(object)),
-                Object::ApiRoute(object) => Item::ApiRoute(name, Arc::new(object)),
+                Object::ApiPolicy(object) => Item::ApiPolicy(name, Arc::new(*object)),
+                Object::ApiRoute(object) => Item::ApiRoute(name, Arc::new(*object)),
                 Object::ClientRegistration(object) => Item::ClientRegistration(name, Arc::new(*object)),
-                Object::TokenService(object) => Item::TokenService(name, Arc::new(object)),
+                Object::TokenService(object) => Item::TokenService(name, Arc::new(*object)),
             })
         }
         Err(unreadable) => Some(Item::Unreadable(Arc::new(*unreadable))),
@@ -80,6 +83,7 @@ pub(super) fn namespace(object: DynamicObject) -> Option<Item> {
 
 pub(super) fn secret(object: DynamicObject) -> Option<Item> {
     let name = name(&object)?;
+    let uses = uses_of_secret(object.metadata.annotations.as_ref().unwrap_or(&BTreeMap::new()));
     let mut content = object.data;
     let data = content.get_mut("data").map(Value::take).filter(|data| !data.is_null());
     let data: BTreeMap<String, k8s_openapi::ByteString> = match data {
@@ -87,7 +91,7 @@ pub(super) fn secret(object: DynamicObject) -> Option<Item> {
         None => BTreeMap::new(),
     };
     let values = data.into_iter().map(|(key, bytes)| (key, Secret::new(bytes.0))).collect();
-    Some(Item::Secret(name, Arc::new(values)))
+    Some(Item::Secret(name, Arc::new(values), uses))
 }
 
 pub(super) fn config_map(object: DynamicObject) -> Option<Item> {
@@ -113,7 +117,10 @@ impl Item {
             Self::ConfigMap(name, data) => drop(inventory.config_maps.insert(name, data)),
             Self::Namespace(name, labels) => drop(inventory.namespaces.insert(name, labels)),
             Self::Pod(name, pod) => drop(inventory.pods.insert(name, pod)),
-            Self::Secret(name, values) => drop(inventory.secrets.insert(name, values)),
+            Self::Secret(name, values, uses) => {
+                inventory.secret_uses.insert(name.clone(), uses);
+                inventory.secrets.insert(name, values);
+            }
             Self::Service(name, service) => drop(inventory.services.insert(name, service)),
             Self::TokenService(name, object) => drop(inventory.token_services.insert(name, object)),
             Self::Unreadable(unreadable) => drop(inventory.unreadable.insert(unreadable.object.clone(), unreadable)),

@@ -95,10 +95,20 @@ impl GuardedClient {
         Ok(Self { client, options })
     }
 
-    /// Reads a document; only 200 counts.
+    /// Reads a metadata document (RFC 8414 section 3.2); only 200 counts.
     pub(crate) async fn read(&self, url: &str) -> Result<Vec<u8>, CallFault> {
+        self.read_as(url, "application/json").await
+    }
+
+    /// Reads a key set. Its registered media type is asked for first (RFC 7517 section 8.5.2), then what most servers
+    /// send; what the answer calls itself does not matter, for it must parse.
+    pub(crate) async fn read_key_set(&self, url: &str) -> Result<Vec<u8>, CallFault> {
+        self.read_as(url, "application/jwk-set+json, application/json;q=0.9, */*;q=0.1").await
+    }
+
+    async fn read_as(&self, url: &str, accept: &str) -> Result<Vec<u8>, CallFault> {
         let url = self.check(url)?;
-        let request = self.client.get(url).header("accept", "application/json");
+        let request = self.client.get(url).header("accept", accept);
         let answer = request.send().await.map_err(|fault| fault_of(&fault))?;
         if answer.status().as_u16() != 200 {
             return Err(CallFault::Status(answer.status().as_u16()));

@@ -27,6 +27,8 @@ struct Remembered {
     #[serde(default)]
     mtls_token: Option<String>,
     keys: Option<KeySet>,
+    #[serde(default)]
+    left_out: Vec<String>,
     /// Seconds since 1970, rounded down to the hour, so that reading what is known already writes nothing for an hour.
     /// Left out by older operators: nobody knows how old.
     #[serde(default)]
@@ -50,10 +52,10 @@ impl Memory {
     /// What was read of this issuer, and when; keys of another one are nobody's keys.
     pub(super) fn recall(&self, name: &NamespacedName, issuer: &str) -> Option<(Discovered, UnixMillis)> {
         let held = self.0.get(name).filter(|held| held.issuer == issuer)?.clone();
-        let Remembered { introspection, registration, token, jwks, keys, read_at, .. } = held;
+        let Remembered { introspection, registration, token, jwks, keys, left_out, read_at, .. } = held;
         let mtls = MtlsAliases { introspection: held.mtls_introspection, token: held.mtls_token };
         let endpoints = DiscoveredEndpoints { introspection, registration, token, jwks, mtls };
-        Some((Discovered { endpoints, keys, fault: None }, UnixMillis(read_at.saturating_mul(1000))))
+        Some((Discovered { endpoints, keys, left_out, fault: None }, UnixMillis(read_at.saturating_mul(1000))))
     }
 
     /// Notes what was read.
@@ -71,6 +73,7 @@ impl Memory {
             mtls_introspection,
             mtls_token,
             keys,
+            left_out: found.left_out.clone(),
             read_at,
         };
         self.0.insert(name.clone(), remembered);
@@ -96,6 +99,7 @@ mod tests {
                 ..Default::default()
             },
             keys: Some(KeySet::parse(br#"{"keys":[]}"#).unwrap().0),
+            left_out: vec!["key 0 of the set is not used: not base64url".to_owned()],
             fault: None,
         };
         let mut memory = Memory::default();

@@ -89,8 +89,18 @@ struct Known {
 struct Read {
     name: NamespacedName,
     target: Target,
-    result: Result<(DiscoveredEndpoints, Option<KeySet>), String>,
+    result: Result<Findings, String>,
 }
+
+/// What was read.
+struct Findings {
+    endpoints: DiscoveredEndpoints,
+    keys: Option<KeySet>,
+    left_out: Vec<String>,
+}
+
+/// Most keys of a set that are named as not used; the rest is counted.
+const MAX_LEFT_OUT: usize = 16;
 
 /// A storm of unknown keys costs one read in this time (J15).
 const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(10);
@@ -209,11 +219,11 @@ impl DiscoveryLoop {
         let random = any_number();
         known.reading = false;
         let found = match result {
-            Ok((endpoints, keys)) => {
+            Ok(Findings { endpoints, keys, left_out }) => {
                 known.failures = 0;
                 known.found_at = self.settings.clock.now();
                 known.due = Instant::now() + jittered(self.settings.interval, random);
-                Discovered { endpoints, keys, fault: None }
+                Discovered { endpoints, keys, left_out, fault: None }
             }
             Err(fault) => {
                 let wait = Duration::from_secs(1).saturating_mul(1 << known.failures.min(10)).min(MAX_BACKOFF);
@@ -271,7 +281,7 @@ impl DiscoveryLoop {
     }
 }
 
-async fn read(target: &Target, options: Options) -> Result<(DiscoveredEndpoints, Option<KeySet>), String> {
+async fn read(target: &Target, options: Options) -> Result<Findings, String> {
     let Target { issuer, discovery, jwks, ca_certificates } = target;
     let client = GuardedClient::new(ca_certificates.as_ref().map_err(Clone::clone)?, options);
     let client = client.map_err(|fault| fault.to_string())?;
@@ -283,13 +293,16 @@ async fn read(target: &Target, options: Options) -> Result<(DiscoveredEndpoints,
             parse_metadata(&document, issuer).map_err(|fault| fault.to_string())?
         }
     };
-    let Some(url) = jwks.as_ref().or(endpoints.jwks.as_ref()) else { return Ok((endpoints, None)) };
-    let document = client.read(url).await.map_err(|fault| format!("key set: {fault}"))?;
+    let Some(url) = jwks.as_ref().or(endpoints.jwks.as_ref()) else {
+        return Ok(Findings { endpoints, keys: None, left_out: Vec::new() });
+    };
+    let document = client.read_key_set(url).await.map_err(|fault| format!("key set: {fault}"))?;
     let (keys, faults) = KeySet::parse(&document).map_err(|_fault| "the key set is not JSON of RFC 7517".to_owned())?;
-    for fault in faults {
-        tracing::debug!(%issuer, %fault, "key left out");
+    let mut left_out: Vec<String> = faults.iter().take(MAX_LEFT_OUT).map(ToString::to_string).collect();
+    if let Some(more) = faults.len().checked_sub(MAX_LEFT_OUT).filter(|more| *more > 0) {
+        left_out.push(format!("and {more} more"));
     }
-    Ok((endpoints, Some(keys)))
+    Ok(Findings { endpoints, keys: Some(keys), left_out })
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ const FINALIZER: &str = "portreeve.dev/registration";
 /// Names the registration of a Secret whose object is gone and whose client was retained.
 const RETAINED: &str = "portreeve.dev/registration";
 
+/// Names the registration of a Secret of credentials.
+const WRITTEN_FOR: &str = "portreeve.dev/registration";
+
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "portreeve");
 
 /// Bounds of an Event's name and note.
@@ -184,16 +187,19 @@ impl ClusterStore {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let told = |fault: kube::Error| unavailable(&fault, "secrets", namespace);
         let Some(held) = self.secret(namespace, name).await? else {
-            let metadata = metadata(name, namespace, owner(registration));
+            let mut metadata = metadata(name, namespace, owner(registration));
+            metadata.annotations.get_or_insert_default().extend(written_for(registration));
             let type_ = Some("Opaque".to_owned());
             let secret = Secret { metadata, data: Some(data), type_, ..Secret::default() };
             return api.create(&PostParams::default(), &secret).await.map(drop).map_err(told);
         };
         ours(&held, registration)?;
-        if held.data.as_ref() == Some(&data) {
+        let mut metadata = held.metadata.clone();
+        metadata.annotations.get_or_insert_default().extend(written_for(registration));
+        if held.data.as_ref() == Some(&data) && metadata == held.metadata {
             return Ok(());
         }
-        let secret = Secret { data: Some(data), ..held };
+        let secret = Secret { data: Some(data), metadata, ..held };
         api.replace(name, &PostParams::default(), &secret).await.map(drop).map_err(told)
     }
 
@@ -321,6 +327,11 @@ fn ours(secret: &Secret, registration: &ClientRegistration) -> Result<(), StoreF
          credentialsSecretName",
         registration.spec.credentials_secret_name
     )))
+}
+
+/// Says for whom a Secret of credentials was written, so that the gateway takes no other one for it.
+fn written_for(registration: &ClientRegistration) -> Option<(String, String)> {
+    Some((WRITTEN_FOR.to_owned(), registration.metadata.name.clone()?))
 }
 
 fn is_managed(metadata: &ObjectMeta) -> bool {

@@ -7,7 +7,7 @@ use portreeve_crds::{
     v1alpha1::{AccessVerdict, ServerErrorStatus},
 };
 use portreeve_registration::{
-    DriftKind, Error, JournalEntry, PossibleOrphan, Registered, Retry, SecretExpiry, ServerError,
+    AnswerFault, DriftKind, Error, JournalEntry, PossibleOrphan, Registered, Retry, SecretExpiry, ServerError,
 };
 
 use super::report::{RegistrationFacts, RegistrationReport};
@@ -15,6 +15,9 @@ use crate::clock::rfc3339;
 
 /// The annotation by which people give a client up, with its client_id as value.
 pub(super) const ABANDON: &str = "portreeve.dev/abandon-client";
+
+/// The annotation by which people let a client be brought to what is granted now, with its client_id as value.
+pub(super) const ACCEPT: &str = "portreeve.dev/accept-access";
 
 /// The annotation by which people ask for new credentials; any new value does.
 pub(super) const ROTATE: &str = "portreeve.dev/rotate";
@@ -34,14 +37,27 @@ pub(super) fn registered(
     } else {
         condition(T::MetadataHonoured, ConditionStatus::False, R::ChangedByServer, &drift_message(client))
     };
-    let unmanaged = "the token service does not manage clients (RFC 7592): edits need a new client and consent, and \
-                     deletion is for people";
+    let relative = client.faults.contains(&AnswerFault::RelativeManagementUri);
+    let cause = if relative {
+        "the token service's registration_client_uri is relative, and RFC 7592 section 3 wants it whole"
+    } else {
+        "the token service does not manage clients (RFC 7592)"
+    };
+    let unmanaged = format!("{cause}: edits need a new client and consent, and deletion is for people");
     let standing = match &client.possible_orphan {
         Some(orphan) => condition(T::Registered, ConditionStatus::True, R::PossibleOrphan, &orphan_message(orphan)),
-        None if client.unmanaged => condition(T::Registered, ConditionStatus::True, R::Unmanaged, unmanaged),
+        None if client.unmanaged => condition(T::Registered, ConditionStatus::True, R::Unmanaged, &unmanaged),
         None => condition(T::Registered, ConditionStatus::True, R::Registered, ""),
     };
+    let unknown_expiry = client.faults.contains(&AnswerFault::Malformed("client_secret_expires_at".to_owned()));
     let current = match &client.hindered {
+        None if unknown_expiry => condition(
+            T::CredentialsCurrent,
+            ConditionStatus::Unknown,
+            R::ExpiryUnknown,
+            "the token service said when the secret ends, but not as a number of seconds; it is not renewed in time \
+             unless rotation.interval is set",
+        ),
         Some(error) => condition(T::CredentialsCurrent, ConditionStatus::True, R::RotationFailed, &hindrance(error)),
         None => {
             condition(T::CredentialsCurrent, ConditionStatus::True, R::CredentialsWritten, &written(secret, holders))
@@ -51,6 +67,25 @@ pub(super) fn registered(
     let mut facts = identified(client);
     facts.last_error = client.hindered.as_ref().and_then(server_error);
     with_access(RegistrationReport { generation, conditions, facts }, access)
+}
+
+/// The client stays as it is, though scopes of it are not granted any more.
+pub(super) fn keeping(mut report: RegistrationReport, access: &Access, kept: &[String]) -> RegistrationReport {
+    let Some(client_id) = report.facts.client_id.clone().filter(|_| !kept.is_empty()) else { return report };
+    let why = |scope: &String| match access.refused.get(scope) {
+        Some(why) => format!("{scope} ({why})"),
+        None => scope.clone(),
+    };
+    let message = format!(
+        "the client keeps scopes that are not granted any more: {}; nothing is taken from it until this object asks for \
+         something else, or is annotated with {ACCEPT}: {client_id}",
+        kept.iter().map(why).collect::<Vec<_>>().join(", ")
+    );
+    report.conditions.retain(|condition| condition.kind != ConditionType::AccessGranted);
+    let pending =
+        condition(ConditionType::AccessGranted, ConditionStatus::False, ConditionReason::AccessPending, &message);
+    report.conditions.insert(0, pending);
+    report
 }
 
 fn written(secret: &str, holders: &[String]) -> String {
@@ -103,10 +138,15 @@ pub(super) fn foreign(generation: u64, message: &str) -> RegistrationReport {
 
 /// No scope that was asked for may be had, so there is no client.
 pub(super) fn withheld(generation: u64, access: &Access) -> RegistrationReport {
-    let message = "no access was granted yet, and a client without scopes could get all; see status.access";
+    let why = |(scope, why): (&String, &String)| format!("{scope}: {why}");
+    let refused: Vec<_> = access.refused.iter().map(why).collect();
+    let message = format!(
+        "none of the scopes is granted, and a client without scopes could get all; {}",
+        if refused.is_empty() { "see status.access".to_owned() } else { refused.join("; ") }
+    );
     let denied = !access.states.is_empty() && access.states.iter().all(|state| state.state == AccessVerdict::Denied);
     let reason = if denied { ConditionReason::AccessDenied } else { ConditionReason::AccessPending };
-    with_access(failure(generation, reason, message, false), access)
+    with_access(failure(generation, reason, &message, false), access)
 }
 
 /// The object cannot be asked for.

@@ -9,14 +9,16 @@ use portreeve_registration::{
 };
 use serde_json::Value;
 
+use super::grant::Grant;
+
 /// The registration as it shall be, or what is wrong with the object.
 pub(super) fn desired(
     registration: &ClientRegistration,
     target: &ResolvedRegistration,
     options: Options,
-    deletion: Deletion,
+    grant: &Grant,
 ) -> Result<Desired, String> {
-    let metadata = metadata(registration, &target.access.scope);
+    let metadata = metadata(registration, &grant.scope);
     let metadata = metadata.validate().map_err(|fault| format!("spec.metadata: {fault}"))?;
     let endpoint = parse_endpoint(&target.registration_endpoint, options)?;
     let uid = registration.metadata.uid.as_deref().unwrap_or_default();
@@ -26,7 +28,7 @@ pub(super) fn desired(
         SpecDriftPolicy::Report => DriftPolicy::Report,
     };
     let ResolvedRotation { interval, overlap } = target.rotation;
-    let desired = Desired::new(&metadata, endpoint, uid, generation, deletion)
+    let desired = Desired::new(&metadata, endpoint, uid, generation, grant.deletion)
         .at_issuer(&target.issuer, target.token_endpoint.as_deref(), &target.ca_certificates)
         .with_rotation(Rotation { interval, overlap })
         .with_drift_policy(drift_policy);
@@ -128,7 +130,11 @@ mod tests {
         .unwrap()
     }
 
-    fn target(endpoint: &str, scope: &str) -> ResolvedRegistration {
+    fn keep(scope: &str) -> Grant {
+        Grant { scope: scope.to_owned(), deletion: Deletion::Keep, kept: Vec::new() }
+    }
+
+    fn target(endpoint: &str) -> ResolvedRegistration {
         ResolvedRegistration {
             token_service: "shop/login".parse().unwrap(),
             issuer: "https://login.test".to_owned(),
@@ -139,7 +145,7 @@ mod tests {
             ca_certificates: String::new(),
             software_statement: None,
             rotation: ResolvedRotation { interval: None, overlap: 60 },
-            access: portreeve_compiler::Access { scope: scope.to_owned(), ..portreeve_compiler::Access::default() },
+            access: portreeve_compiler::Access::default(),
         }
     }
 
@@ -152,7 +158,7 @@ mod tests {
                 "additional": {"org_unit": "x"},
             }),
         );
-        let desired = desired(&object, &target("https://login.test/reg", "a b"), OPTIONS, Deletion::Keep).unwrap();
+        let desired = desired(&object, &target("https://login.test/reg"), OPTIONS, &keep("a b")).unwrap();
         assert_eq!(
             Value::Object(desired.document().clone()),
             json!({
@@ -167,16 +173,15 @@ mod tests {
 
     #[test]
     fn names_the_field_that_no_server_would_take() {
-        let at = |endpoint: &str| target(endpoint, "");
         let object = registration("None", &json!({"clientName": "shop", "grantTypes": ["authorization_code"]}));
-        let fault = desired(&object, &at("https://login.test/reg"), OPTIONS, Deletion::Keep).err().unwrap();
+        let fault = desired(&object, &target("https://login.test/reg"), OPTIONS, &keep("")).err().unwrap();
         assert!(fault.starts_with("spec.metadata: redirect_uris"), "{fault}");
         let machine = json!({"clientName": "shop", "grantTypes": ["client_credentials"]});
         let object = registration("PrivateKeyJwt", &machine);
-        assert!(desired(&object, &at("https://login.test/reg"), OPTIONS, Deletion::Keep).is_ok());
-        assert!(desired(&object, &at("http://login.test/reg"), OPTIONS, Deletion::Keep).is_err());
+        assert!(desired(&object, &target("https://login.test/reg"), OPTIONS, &keep("")).is_ok());
+        assert!(desired(&object, &target("http://login.test/reg"), OPTIONS, &keep("")).is_err());
         let object = registration("TlsClientAuth", &machine);
-        let fault = desired(&object, &at("https://login.test/reg"), OPTIONS, Deletion::Keep).err().unwrap();
+        let fault = desired(&object, &target("https://login.test/reg"), OPTIONS, &keep("")).err().unwrap();
         assert!(fault.contains("tls_client_auth"), "{fault}");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portreeve_compiler::{Inventory, Options, RegistrationTarget, registration_target};
+use portreeve_compiler::{Inventory, Options, RegistrationTarget, ScopeOwners, registration_target};
 use portreeve_crds::{
     ObjectKind,
     v1alpha1::{AccessState, ClientRegistration},
@@ -17,7 +17,7 @@ use portreeve_registration::ReadBack;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use super::{
-    conditions::{ABANDON, ROTATE},
+    conditions::{ABANDON, ACCEPT, ROTATE},
     report::RegistrationReport,
     store::Store,
     work::{Done, Job, Means, Next, annotation, run},
@@ -32,6 +32,8 @@ use crate::{
 pub(crate) struct Wanted {
     /// The objects.
     pub(crate) inventory: Arc<Inventory>,
+    /// Whose scopes are whose.
+    pub(crate) scope_owners: Arc<ScopeOwners>,
     /// Whether an object that is missing is known not to exist.
     pub(crate) complete: bool,
 }
@@ -95,6 +97,7 @@ struct Signature {
     access: Option<Vec<AccessState>>,
     software_statement: Option<Secret>,
     consent: Option<String>,
+    accepted: Option<String>,
     rotation_request: Option<String>,
 }
 
@@ -155,24 +158,32 @@ impl Registrar {
     }
 
     fn start(&mut self) {
-        let Some(Wanted { inventory, complete }) = self.wanted.borrow_and_update().clone() else { return };
+        let Some(Wanted { inventory, scope_owners, complete }) = self.wanted.borrow_and_update().clone() else {
+            return;
+        };
         for (name, registration) in &inventory.registrations {
             if self.running.len() >= self.settings.concurrency {
                 return;
             }
-            self.start_one(name, registration, &inventory);
+            self.start_one(name, registration, &inventory, &scope_owners);
         }
         if complete {
             self.start_vanished(&inventory);
         }
     }
 
-    fn start_one(&mut self, name: &NamespacedName, registration: &Arc<ClientRegistration>, inventory: &Inventory) {
+    fn start_one(
+        &mut self,
+        name: &NamespacedName,
+        registration: &Arc<ClientRegistration>,
+        inventory: &Inventory,
+        owners: &ScopeOwners,
+    ) {
         let deleting = registration.metadata.deletion_timestamp.is_some();
         if deleting && !self.store.waits_for_us(registration) {
             return;
         }
-        let target = match registration_target(inventory, self.settings.options, registration) {
+        let target = match registration_target(inventory, self.settings.options, owners, registration) {
             RegistrationTarget::Resolved(target) => Ok(*target),
             // The compiler's findings say why.
             RegistrationTarget::Unresolved(..) if !deleting => return,
@@ -196,6 +207,7 @@ impl Registrar {
             access: of_target.map(|target| target.access.states.clone()),
             software_statement: of_target.and_then(|target| target.software_statement.clone()),
             consent: annotation(registration, ABANDON).map(str::to_owned),
+            accepted: annotation(registration, ACCEPT).map(str::to_owned),
             rotation_request: annotation(registration, ROTATE).map(str::to_owned),
         };
         let paused = signature.endpoint.as_ref().and_then(|endpoint| self.paused.get(endpoint).copied());

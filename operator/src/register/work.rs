@@ -6,19 +6,20 @@ use portreeve_compiler::{Options, ResolvedRegistration};
 use portreeve_crds::v1alpha1::ClientRegistration;
 use portreeve_policy::NamespacedName;
 use portreeve_registration::{
-    Deletion, Error, Journal, JournalEntry, Occasion, Outcome, ReadBack, Registered, Retry, Secret, Situation,
-    reconcile,
+    Deletion, Error, Journal, JournalEntry, JournalError, Occasion, Outcome, ReadBack, Registered, Retry, Secret,
+    Situation, reconcile,
 };
 
 use super::{
-    conditions::{self, ABANDON, ROTATE},
+    conditions::{self, ABANDON, ACCEPT, ROTATE},
     credentials::ClientCredentials,
     desired::desired,
     end::{end, end_vanished},
     file_store::Vanished,
+    grant,
     keys::OperatorKeys,
     report::RegistrationReport,
-    store::{HeldIdentity, Store, StoreFault},
+    store::{AnyJournal, HeldIdentity, Store, StoreFault},
 };
 use crate::{
     clock::{Clock, SharedClock},
@@ -138,9 +139,17 @@ impl Keep<'_> {
             Err(StoreFault::Foreign(message)) => return stopped(conditions::foreign(generation, &message)),
             Err(StoreFault::Unavailable(fault)) => return self.hindered(&fault),
         };
-        // A client without scopes could get all of them, so one that may have none is not kept.
-        let deletion = if target.access.withheld { Deletion::Delete } else { Deletion::Keep };
-        let wanted = match desired(registration, target, means.options, deletion) {
+        let mut journal = means.store.journal(self.name, registration);
+        let entry = match journal.load().await {
+            Ok(entry) => entry,
+            Err(fault) => return self.failed(&Error::Journal(fault), &JournalEntry::default()),
+        };
+        let asked = grant::asked(registration);
+        let granted = grant::grant(&target.access, &asked, &entry, annotation(registration, ACCEPT));
+        if granted.deletion == Deletion::Delete && entry.is_blank() {
+            return stopped(conditions::withheld(generation, &target.access));
+        }
+        let wanted = match desired(registration, target, means.options, &granted) {
             Ok(wanted) => wanted,
             Err(fault) => return stopped(conditions::invalid(generation, &fault)),
         };
@@ -150,11 +159,6 @@ impl Keep<'_> {
         let client = match GuardedClient::new(&target.ca_certificates, means.options) {
             Ok(client) => client,
             Err(fault) => return stopped(conditions::invalid(generation, &fault.to_string())),
-        };
-        let mut journal = means.store.journal(self.name, registration);
-        let entry = match journal.load().await {
-            Ok(entry) => entry,
-            Err(fault) => return self.failed(&Error::Journal(fault), &JournalEntry::default()),
         };
         let holders = match self.holders(&entry).await {
             Ok(holders) => holders,
@@ -174,12 +178,15 @@ impl Keep<'_> {
         let situation = Situation { occasion, transport: &client, keys: &keys };
         match reconcile(&wanted, &situation, &mut journal).await {
             Ok(Outcome::Registered(client)) => {
+                if let Err(fault) = remember(&mut journal, &asked).await {
+                    return self.hindered(&fault.to_string());
+                }
                 if client.changed {
                     tracing::info!(registration = %self.name, client_id = %client.client_id, "client registered or updated");
                 }
-                self.write(&client, &holders).await
+                self.write(&client, &holders, &granted.kept).await
             }
-            Ok(Outcome::Gone { possible_orphan, .. }) if target.access.withheld => {
+            Ok(Outcome::Gone { possible_orphan, .. }) if granted.deletion == Deletion::Delete => {
                 if let Some(orphan) = possible_orphan
                     && let Err(fault) = means.store.tell_orphan(registration, &orphan).await
                 {
@@ -209,7 +216,7 @@ impl Keep<'_> {
         }
     }
 
-    async fn write(&self, client: &Registered, holders: &[String]) -> Ended {
+    async fn write(&self, client: &Registered, holders: &[String], kept: &[String]) -> Ended {
         let Self { registration, target, means, .. } = *self;
         let generation = generation_of(registration);
         let credentials = ClientCredentials::new(client, target);
@@ -220,7 +227,11 @@ impl Keep<'_> {
                 }
                 let secret = &registration.spec.credentials_secret_name;
                 Ended {
-                    report: conditions::registered(generation, client, &target.access, secret, holders),
+                    report: conditions::keeping(
+                        conditions::registered(generation, client, &target.access, secret, holders),
+                        &target.access,
+                        kept,
+                    ),
                     next: self.next(client, holders),
                     good: client.hindered.is_none(),
                     busy: client.hindered.as_ref().and_then(busy),
@@ -258,6 +269,15 @@ impl Keep<'_> {
         let report = conditions::failed(generation_of(self.registration), error, entry, self.target);
         Ended { report, next: next_after(error), good: false, busy: busy(error) }
     }
+}
+
+/// Notes what the object asked for, so that a later edit is told from a decision of others.
+async fn remember(journal: &mut AnyJournal, asked: &str) -> Result<(), JournalError> {
+    let entry = journal.load().await?;
+    if entry.asked.as_deref() == Some(asked) {
+        return Ok(());
+    }
+    journal.store(&JournalEntry { asked: Some(asked.to_owned()), ..entry }).await
 }
 
 /// Only an edit helps.

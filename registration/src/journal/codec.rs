@@ -64,6 +64,8 @@ struct Stored<S> {
     obstacle: Option<Obstacle>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renewed_in: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +129,7 @@ pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
         fulfilled_request,
         obstacle,
         renewed_in,
+        asked,
     } = entry;
     let stored = Stored {
         version: VERSION,
@@ -149,6 +152,7 @@ pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
         fulfilled_request: fulfilled_request.clone(),
         obstacle: obstacle.clone(),
         renewed_in: *renewed_in,
+        asked: asked.clone(),
     };
     let mut bytes = Zeroizing::new(Vec::with_capacity(16 * 1024));
     // Writing plain values to memory cannot fail; were it to, the empty bytes would be refused on reading.
@@ -219,6 +223,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalEntry, InvalidEntry> {
         fulfilled_request,
         obstacle,
         renewed_in,
+        asked,
     } = stored;
     let retired = retired.into_iter().map(|StoredRetired { registration, until }| {
         Ok(Retired { registration: read_registration(registration)?, until })
@@ -238,6 +243,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalEntry, InvalidEntry> {
         fulfilled_request,
         obstacle,
         renewed_in,
+        asked,
         intent,
         registration: registration.map(read_registration).transpose()?,
         previous_token: previous_token.map(|Text(secret)| secret),

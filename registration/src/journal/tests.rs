@@ -44,6 +44,7 @@ fn full() -> JournalEntry {
         fulfilled_request: Some("again".to_owned()),
         obstacle: Some(Obstacle { kind: ObstacleKind::RotationLost, probe: Probe::Alive }),
         renewed_in: Some(6),
+        asked: Some("orders:read".to_owned()),
     }
 }
 
@@ -54,7 +55,7 @@ fn reads_back_what_it_wrote() {
         assert!(read.registration == entry.registration);
         assert!(read.previous_token == entry.previous_token);
         assert_eq!(read.intent, entry.intent);
-        assert_eq!(read.last_sent, entry.last_sent);
+        assert_eq!((&read.last_sent, &read.asked), (&entry.last_sent, &entry.asked));
         assert_eq!(read.known_drift, entry.known_drift);
         assert_eq!(read.possible_orphan, entry.possible_orphan);
         assert!(read.keys == entry.keys && read.retired == entry.retired && read.is_blank() == entry.is_blank());

@@ -75,7 +75,8 @@ fn lists_what_is_wrong_without_losing_the_client() {
         ("client_secret", json!("a\nb"), vec![malformed("client_secret")]),
         ("registration_access_token", json!(["t"]), vec![malformed("registration_access_token")]),
         ("registration_access_token", json!("a b"), vec![malformed("registration_access_token")]),
-        ("registration_client_uri", json!("/reg/c1"), vec![malformed("registration_client_uri")]),
+        ("registration_client_uri", json!("/reg/c1"), vec![AnswerFault::RelativeManagementUri]),
+        ("registration_client_uri", json!("https://"), vec![malformed("registration_client_uri")]),
         ("registration_client_uri", json!("https://evil.test/c1"), vec![AnswerFault::ForeignManagementUri]),
         ("client_secret_expires_at", json!(99), vec![]),
     ] {
@@ -97,4 +98,19 @@ fn replaces_secrets_at_once_and_keeps_what_is_not_repeated() {
     assert_eq!(held.client_secret.as_ref().unwrap().expose(), "s2");
     assert_eq!(held.client_secret_expires_at, None, "a new secret does not inherit the old one's end");
     assert_eq!(held.faults, [AnswerFault::MissingSecretExpiry]);
+}
+
+#[test]
+fn fault_18_an_expiry_with_a_fraction_counts_and_one_that_is_no_number_does_not() {
+    for (value, expected) in [
+        (json!(1_800_000_012.5), Some(SecretExpiry::At(1_800_000_012))),
+        (json!(1.8e9), Some(SecretExpiry::At(1_800_000_000))),
+        (json!(0.0), Some(SecretExpiry::Never)),
+        (json!("1800000012"), None),
+        (json!(-0.5), None),
+        (json!(1e300), None),
+        (json!([1]), None),
+    ] {
+        assert_eq!(with("client_secret_expires_at", value.clone()).client_secret_expires_at, expected, "{value}");
+    }
 }
