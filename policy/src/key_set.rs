@@ -6,7 +6,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-/// Keys with distinct identifiers, in the order of the document.
+/// Keys in the order of the document. Several may have one identifier: all of them are tried then (RFC 7517 section 4.5:
+/// distinct values are a recommendation).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeySet(Vec<Jwk>);
@@ -112,10 +113,11 @@ impl KeySet {
         let mut faults = Vec::new();
         for (position, value) in raw.keys.into_iter().enumerate() {
             match read_key(value) {
-                Ok(_) if keys.len() == MAX_KEYS => faults.push(KeyFault { position, reason: "more than 64 keys" }),
-                Ok(key) if keys.iter().any(|known| known.key_id == key.key_id && known.algorithm == key.algorithm) => {
-                    faults.push(KeyFault { position, reason: "kid and alg stand twice in the set" });
+                Ok(key) if keys.len() == MAX_KEYS && !keys.contains(&key) => {
+                    faults.push(KeyFault { position, reason: "more than 64 keys" })
                 }
+                // Nothing is lost with the second copy of a key.
+                Ok(key) if keys.contains(&key) => {}
                 Ok(key) => keys.push(key),
                 Err(reason) => faults.push(KeyFault { position, reason }),
             }
@@ -234,7 +236,10 @@ fn edwards(x: Option<String>) -> Result<JwkKey, &'static str> {
 fn rsa(kid: Option<String>, alg: Option<&str>, n: Option<String>, e: Option<String>) -> Result<Jwk, &'static str> {
     use SignatureAlgorithm::{ES256, ES384, EdDSA, RS256};
     let (Some(n), Some(e)) = (n, e) else { return Err("modulus or exponent is missing") };
-    let (modulus, exponent) = (octets(&n)?, octets(&e)?);
+    // RFC 7518 section 6.3.1.1 warns of servers that put a zero octet in front, as DER has it. The number is the same, and
+    // what verifies takes it without.
+    let (modulus, exponent) = (without_zeros(octets(&n)?), without_zeros(octets(&e)?));
+    let (n, e) = (URL_SAFE_NO_PAD.encode(&modulus), URL_SAFE_NO_PAD.encode(&exponent));
     let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
     if !(2048..=8192).contains(&bits) {
         return Err("an RSA modulus has 2048 to 8192 bits");
@@ -276,6 +281,10 @@ fn is_roca(modulus: &[u8]) -> bool {
         false
     };
     ROCA_PRIMES.into_iter().all(is_power)
+}
+
+fn without_zeros(octets: Vec<u8>) -> Vec<u8> {
+    octets.into_iter().skip_while(|octet| *octet == 0).collect()
 }
 
 fn octets(text: &str) -> Result<Vec<u8>, &'static str> {
@@ -330,13 +339,54 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_encryption_keys_private_keys_and_twins() {
+    fn leaves_out_encryption_keys_and_private_keys() {
         let point = URL_SAFE_NO_PAD.encode([7; 32]);
         let key = |more: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{point}"{more}}}"#);
         assert!(parse(&key(r#","use":"enc""#)).0.keys().is_empty());
         assert!(parse(&key(r#","key_ops":["sign"]"#)).0.keys().is_empty());
         assert!(parse(&key(r#","d":"AA""#)).0.keys().is_empty());
-        assert_eq!(parse(&format!("{0},{0}", key(""))).0.keys().len(), 1);
+    }
+
+    #[test]
+    fn fault_07_keys_of_one_identifier_are_all_kept() {
+        let key = |kid: &str, byte: u8| {
+            let point = URL_SAFE_NO_PAD.encode([byte; 32]);
+            format!(r#"{{"kty":"OKP","crv":"Ed25519"{kid},"x":"{point}"}}"#)
+        };
+        for kid in ["", r#","kid":"a""#] {
+            let (set, faults) = parse(&format!("{},{},{}", key(kid, 7), key(kid, 8), key(kid, 7)));
+            assert_eq!((set.keys().len(), faults.len()), (2, 0), "{kid}: the copy adds nothing and loses nothing");
+        }
+        let many: Vec<_> = (0..66).map(|byte| key("", byte)).collect();
+        let (set, faults) = parse(&many.join(","));
+        assert_eq!((set.keys().len(), faults), (64, vec!["more than 64 keys"; 2]));
+    }
+
+    #[test]
+    fn fault_08_zero_octets_before_a_modulus_are_taken_away() {
+        let key = |zeros: usize, bytes: usize, e: &str| {
+            let n = URL_SAFE_NO_PAD.encode([vec![0; zeros], vec![0xff; bytes]].concat());
+            parse(&format!(r#"{{"kty":"RSA","n":"{n}","e":"{e}"}}"#))
+        };
+        let (plain, _) = key(0, 256, "AQAB");
+        for zeros in [1, 2, 40] {
+            assert_eq!(key(zeros, 256, "AAEAAQ").0, plain, "{zeros} octets; the exponent has one too");
+        }
+        assert_eq!(key(1, 255, "AQAB").0.keys().len(), 0, "zeros make no key longer");
+        assert_eq!(key(0, 256, "AAAB").0.keys().len(), 0, "an exponent of 1");
+        assert_eq!(key(0, 256, "").0.keys().len(), 0);
+    }
+
+    #[test]
+    fn fault_09_what_is_left_out_is_named_with_its_reason() {
+        let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
+        for (key, reason) in [
+            (format!(r#"{{"kty":"RSA","n":"{n}==","e":"AQAB"}}"#), "not base64url"),
+            (r#"{"kty":"RSA","x5c":["AA"]}"#.to_owned(), "modulus or exponent is missing"),
+            (format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB","use":"enc"}}"#), "\"use\" is not \"sig\""),
+        ] {
+            assert_eq!(parse(&key).1, [reason], "{key}");
+        }
     }
 
     #[test]
