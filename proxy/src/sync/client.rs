@@ -141,6 +141,8 @@ impl OperatorLink {
         tracing::info!(revision = session.revision(), "stream to the operator is up");
         self.metrics.operator_connected.set(1);
         let mut look = tokio::time::interval(TOKEN_INTERVAL);
+        let contact = self.store.as_ref().map_or(TOKEN_INTERVAL, Store::contact_interval);
+        let mut contact = tokio::time::interval(contact);
         loop {
             let message = tokio::select! {
                 update = updates.message() => {
@@ -151,11 +153,25 @@ impl OperatorLink {
                     Some(Message::UnknownKey(proto::UnknownKey { token_service }))
                 }
                 _ = look.tick() => self.rotated(&mut token)?,
+                _ = contact.tick() => {
+                    self.note_contact(session);
+                    None
+                }
             };
             if let Some(message) = message {
                 let message = proto::ProxyMessage { message: Some(message) };
                 outgoing.send(message).await.map_err(|_ignored: mpsc::error::SendError<_>| LinkFault::Closed)?;
             }
+        }
+    }
+
+    /// What is stored is as good as new while the operator is there.
+    fn note_contact(&self, session: &Session) {
+        if let Some(store) = &self.store
+            && session.revision() > 0
+            && let Err(fault) = store.touch(session.revision(), self.clock.now())
+        {
+            tracing::warn!(%fault, "cannot note the contact with the operator");
         }
     }
 
