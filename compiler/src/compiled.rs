@@ -18,6 +18,7 @@ use crate::{
     collide::collisions,
     emit::emit_route,
     external::resolve_external,
+    references::{self, Reference, references},
     resolve::{References, Services, Unresolved},
     scopes::ScopeOwners,
     validate::{
@@ -80,6 +81,14 @@ impl Progress for () {
 
 /// The same as [`compile`], and says how far it is.
 pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Progress) -> Compiled {
+    let referred = references(inventory);
+    let within;
+    let inventory = if referred.over.is_empty() {
+        inventory
+    } else {
+        within = within_bounds(inventory, &referred);
+        &within
+    };
     let mut compiler = Compiler { inventory, options, progress, compiled: Compiled::default() };
     let (services, mut emitted) = compiler.token_services();
     let routes = compiler.routes();
@@ -101,6 +110,11 @@ pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Prog
     compiler.registrations(&owners);
     compiler.compiled.scope_owners = Arc::new(owners);
     compiler.bypasses(&valid);
+    for (object, message) in referred.over {
+        let fault = Diagnostic::error(&object, "", ConditionReason::LimitExceeded, message);
+        compiler.findings(&object).not_accepted = None;
+        compiler.reject(&object, vec![fault]);
+    }
     let mut shared: BTreeMap<Vec<NamespacedName>, Arc<Snapshot>> = BTreeMap::new();
     for (pod, names) in groups {
         let make = |names: &Vec<_>| Arc::new(emitted.snapshot(names, &compiler.compiled.routes));
@@ -110,6 +124,14 @@ pub fn compile_with(inventory: &Inventory, options: Options, progress: &dyn Prog
     compiler.compiled.diagnostics.sort();
     compiler.compiled.diagnostics.dedup();
     compiler.compiled
+}
+
+/// The inventory with no more Secrets and ConfigMaps than are read: what refers to too many gets none.
+fn within_bounds(inventory: &Inventory, referred: &references::References) -> Inventory {
+    let mut within = inventory.clone();
+    within.secrets.retain(|name, _| referred.wanted.contains(&Reference::Secret(name.clone())));
+    within.config_maps.retain(|name, _| referred.wanted.contains(&Reference::ConfigMap(name.clone())));
+    within
 }
 
 /// The passes' common state.

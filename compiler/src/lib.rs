@@ -28,6 +28,7 @@ pub mod manifest;
 mod namespaces;
 mod pattern;
 mod pem;
+mod references;
 mod registration;
 mod report;
 mod report_token_service;
@@ -45,6 +46,7 @@ pub use inventory::{
     Discovered, DiscoveredEndpoints, Inventory, MtlsAliases, Options, Pod, PortService, SigningKey, SkippedObject,
     Stray, uses_of_secret,
 };
+pub use references::{MAX_OF_NAMESPACE, MAX_OF_OBJECT, Reference, References, references};
 pub use registration::{RegistrationTarget, ResolvedRegistration, ResolvedRotation, registration_target};
 pub use resolve::{ca_certificates, minting_namespaces};
 pub use scopes::ScopeOwners;

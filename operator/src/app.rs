@@ -62,6 +62,9 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let metrics = Metrics::new().map_err(|fault| StartError::new("metrics", &fault))?;
     let readiness = Readiness::default();
+    // Before anybody can ask: an API server that hangs must not look like one that was read.
+    readiness.block("source", "nothing was read yet");
+    readiness.block("compiler", "nothing is compiled yet");
     let listener = TcpListener::bind(settings.admin).await;
     let listener = listener.map_err(|fault| StartError::new(&format!("--admin {}", settings.admin), &fault))?;
     let (stop, stopping) = watch::channel(false);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use portreeve_compiler::Options;
-use portreeve_policy::AddressRange;
+use portreeve_policy::{AddressRange, NamespacedName};
 
 /// Watches Portreeve's objects, compiles them, publishes the result to proxies, and registers applications as OAuth
 /// clients. With --source it reads the objects from a folder of YAML files; without, from the Kubernetes cluster that
@@ -33,6 +33,10 @@ pub struct Args {
     /// Lease that says which replica writes [default: portreeve-operator].
     #[arg(long, value_name = "NAME", env = "PORTREEVE_LEASE_NAME", help_heading = "Cluster mode")]
     lease_name: Option<String>,
+    /// Namespaces whose objects are watched, separated by commas; all when left out. Then Roles in these namespaces are
+    /// enough, but for TokenReviews, and labels of namespaces select nothing.
+    #[arg(long, value_name = "NAMES", env = "PORTREEVE_WATCH_NAMESPACES", help_heading = "Cluster mode")]
+    watch_namespaces: Option<String>,
     /// Address of /healthz, /livez, /readyz and /metrics.
     #[arg(long, value_name = "ADDRESS", env = "PORTREEVE_ADMIN", default_value = "127.0.0.1:9443")]
     admin: String,
@@ -115,6 +119,8 @@ pub struct ClusterSettings {
     pub service_name: String,
     /// Name of the Lease.
     pub lease_name: String,
+    /// Namespaces that are watched; empty: all.
+    pub watch_namespaces: Vec<String>,
 }
 
 /// Settings of the file mode.
@@ -146,6 +152,7 @@ impl Args {
             namespace,
             service_name,
             lease_name,
+            watch_namespaces,
             admin,
             allow_http,
             allow_private_addresses,
@@ -168,6 +175,7 @@ impl Args {
                 ("--namespace", namespace.is_some()),
                 ("--service-name", service_name.is_some()),
                 ("--lease-name", lease_name.is_some()),
+                ("--watch-namespaces", watch_namespaces.is_some()),
             ] {
                 if given {
                     faults.push(format!("{flag} is for a cluster; leave it out, or leave --source out"));
@@ -195,7 +203,10 @@ impl Args {
             let listen = address("--listen", listen.as_deref().unwrap_or("0.0.0.0:8443"), &mut faults);
             let or = |name: Option<String>| name.unwrap_or_else(|| "portreeve-operator".to_owned());
             let (service_name, lease_name) = (or(service_name), or(lease_name));
-            listen.map(|listen| Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name }))
+            let watch_namespaces = names("--watch-namespaces", watch_namespaces.as_deref(), &mut faults);
+            listen.map(|listen| {
+                Mode::Cluster(ClusterSettings { listen, namespace, service_name, lease_name, watch_namespaces })
+            })
         };
         let addresses = if allow_private_addresses { AddressRange::PrivateAndPublic } else { AddressRange::Public };
         let times = interval.zip(max_age).zip(rotation.zip(drift));
@@ -232,6 +243,23 @@ fn address(flag: &str, text: &str, faults: &mut Vec<String>) -> Option<SocketAdd
     parsed
 }
 
+/// Names of namespaces, each once.
+fn names(flag: &str, text: Option<&str>, faults: &mut Vec<String>) -> Vec<String> {
+    let mut found: Vec<String> = text.unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect();
+    found.retain(|name| !name.is_empty());
+    found.sort();
+    found.dedup();
+    if text.is_some() && found.is_empty() {
+        faults.push(format!("{flag}: name at least one namespace, or leave it out to watch all"));
+    }
+    for name in &found {
+        if NamespacedName::new(name, "any").is_err() {
+            faults.push(format!("{flag} {name}: not the name of a namespace"));
+        }
+    }
+    found
+}
+
 fn time(flag: &str, text: &str, faults: &mut Vec<String>) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match text.strip_prefix(digits) {
@@ -264,6 +292,11 @@ mod tests {
         assert_eq!(files.socket, PathBuf::from("/var/x/operator.sock"));
         let Mode::Cluster(cluster) = args(&[]).settings().unwrap().mode else { panic!() };
         assert_eq!(cluster.listen.port(), 8443);
+        assert!(cluster.watch_namespaces.is_empty());
+        let Mode::Cluster(cluster) = args(&["--watch-namespaces", "b, a,,b"]).settings().unwrap().mode else {
+            panic!()
+        };
+        assert_eq!(cluster.watch_namespaces, ["a", "b"], "M9");
     }
 
     #[test]
@@ -273,5 +306,7 @@ mod tests {
         assert_eq!(told(&["--source", "/nowhere", "--namespace", "a"]).len(), 3);
         assert_eq!(told(&["--source", "/tmp", "--state", "/tmp/state"]).len(), 1);
         assert_eq!(told(&["--discovery-interval", "0s"]).len(), 1);
+        assert_eq!(told(&["--watch-namespaces", ","]).len(), 1, "nothing must not mean everything");
+        assert_eq!(told(&["--watch-namespaces", "a b,C"]).len(), 2);
     }
 }

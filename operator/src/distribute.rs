@@ -5,6 +5,7 @@
 mod authority;
 mod credentials;
 mod fleet;
+mod listen;
 mod publish;
 mod review;
 mod server;
@@ -16,6 +17,7 @@ pub(crate) use credentials::Credentials;
 use credentials::{ProvenPod, Unproven};
 use fleet::Workload;
 pub(crate) use fleet::{Fleet, PodState, Workloads};
+pub(crate) use listen::Incoming;
 pub(crate) use publish::{Published, Publisher};
 pub(crate) use review::by_token_review;
 pub(crate) use server::SnapshotServer;

@@ -7,9 +7,10 @@ mod cluster;
 mod folder;
 mod generations;
 mod item;
+mod named;
 mod place;
-mod references;
 mod refused;
+mod relevance;
 mod watch_folder;
 
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub(crate) struct View {
     pub(crate) inventory: Arc<Inventory>,
     /// Where each stands, in file mode.
     pub(crate) places: Places,
+    /// Rises when something changed that bears on policy. What else changes, such as statuses, only brings new versions of
+    /// objects.
+    pub(crate) revision: u64,
     /// Whether an object that is missing here is known not to exist. A file that was never readable hides objects.
     pub(crate) complete: bool,
 }

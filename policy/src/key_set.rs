@@ -114,7 +114,7 @@ impl KeySet {
         for (position, value) in raw.keys.into_iter().enumerate() {
             match read_key(value) {
                 Ok(key) if keys.len() == MAX_KEYS && !keys.contains(&key) => {
-                    faults.push(KeyFault { position, reason: "more than 64 keys" })
+                    faults.push(KeyFault { position, reason: "more than 64 keys" });
                 }
                 // Nothing is lost with the second copy of a key.
                 Ok(key) if keys.contains(&key) => {}

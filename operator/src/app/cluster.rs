@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use kube::Client;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Server, ServerTlsConfig};
 
 use super::{
@@ -16,7 +15,7 @@ use crate::{
     args::{ClusterSettings, Settings},
     clock::{SharedClock, SystemClock, any_number},
     controller::{ClusterStatuses, Compilation, StatusSink},
-    distribute::{Authority, by_token_review},
+    distribute::{Authority, Incoming, by_token_review},
     inventory::ClusterWatch,
     lease::{Election, Role},
     register::{ClusterStore, Store},
@@ -45,7 +44,7 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
     let (lead, leading) = watch::channel(false);
     let (close, closed) = watch::channel(None);
     tokio::spawn(follow_role(role, base.stopping.clone(), lead, close));
-    let (objects, views) = ClusterWatch::new(client.clone(), base.readiness.clone());
+    let (objects, views) = ClusterWatch::new(client.clone(), base.readiness.clone(), cluster.watch_namespaces);
     let memory = watch::Sender::new(memory::load(&client, &namespace).await);
     tokio::spawn(memory::keep(client.clone(), namespace.clone(), memory.subscribe(), leading.clone()));
     let parts = Parts {
@@ -75,7 +74,7 @@ pub(super) async fn run(settings: &Settings, cluster: ClusterSettings, base: Bas
         .map_err(tls)?
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .add_service(server.into_service())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped)
+        .serve_with_incoming_shutdown(Incoming::new(listener), stopped)
         .await;
     // It gives the lease back; a failure is in the log.
     drop(election.await);

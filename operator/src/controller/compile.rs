@@ -8,7 +8,10 @@ use std::{
 
 use portreeve_compiler::{Compiled, Discovered, Inventory, Options, Pod, Severity, compile_with, minting_namespaces};
 use portreeve_policy::NamespacedName;
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::watchdog::Watchdog;
 use crate::{
@@ -24,6 +27,12 @@ const COALESCE: Duration = Duration::from_millis(5);
 
 /// Stack of the thread that compiles, in bytes.
 const STACK: usize = 64 * 1024 * 1024;
+
+/// After a compilation nothing is compiled for so many times its own length: a quarter of one core at most.
+const REST: u32 = 3;
+
+/// But no longer than this.
+const MAX_REST: Duration = Duration::from_secs(2);
 
 /// Above the time limit of a single read.
 const FIRST_READS_WITHIN: Duration = Duration::from_secs(6);
@@ -58,6 +67,33 @@ pub(crate) struct Inputs {
     pub(crate) options: Options,
 }
 
+/// What a compilation was made from.
+#[derive(PartialEq)]
+struct Sources {
+    revision: u64,
+    fetched: Fetched,
+    signing: SigningKeys,
+    workloads: Option<Workloads>,
+}
+
+/// The objects with what was fetched and who is connected.
+fn join(inventory: Arc<Inventory>, sources: &Sources) -> Arc<Inventory> {
+    let mut joined = Arc::unwrap_or_clone(inventory);
+    for name in joined.token_services.keys() {
+        let unread = || Arc::new(Discovered { fault: Some("not read yet".to_owned()), ..Discovered::default() });
+        joined.discovered.insert(name.clone(), sources.fetched.get(name).cloned().unwrap_or_else(unread));
+    }
+    joined.signing_keys = sources.signing.as_ref().clone();
+    if let Some(workloads) = &sources.workloads {
+        let pod = |(name, labels): (&NamespacedName, &BTreeMap<String, String>)| {
+            (name.clone(), Pod { labels: labels.clone(), ready: true, uid: String::new() })
+        };
+        // A proxy that is connected is the pod; a Pod manifest without one would never acknowledge anything.
+        joined.pods = workloads.iter().map(pod).collect();
+    }
+    Arc::new(joined)
+}
+
 /// Compiles and publishes.
 pub(crate) struct CompileLoop {
     inputs: Inputs,
@@ -67,6 +103,8 @@ pub(crate) struct CompileLoop {
     metrics: Metrics,
     watchdog: Watchdog,
     told: BTreeSet<String>,
+    /// What was compiled last.
+    last: Option<Sources>,
 }
 
 impl CompileLoop {
@@ -80,7 +118,10 @@ impl CompileLoop {
     ) -> (Self, watch::Receiver<Option<Compilation>>) {
         let (compilations, receiver) = watch::channel(None);
         readiness.block("compiler", "nothing is compiled yet");
-        (Self { inputs, publisher, compilations, readiness, metrics, watchdog, told: BTreeSet::new() }, receiver)
+        (
+            Self { inputs, publisher, compilations, readiness, metrics, watchdog, told: BTreeSet::new(), last: None },
+            receiver,
+        )
     }
 
     /// Compiles for ever; ends only when its inputs do.
@@ -89,15 +130,28 @@ impl CompileLoop {
         while self.changed().await {
             tokio::time::sleep(COALESCE).await;
             let Some(view) = self.inputs.views.borrow_and_update().clone() else { continue };
-            let View { inventory, places, complete } = view;
-            let inventory = self.join(inventory);
+            let View { inventory, places, revision, complete } = view;
+            let fetched = Arc::clone(&self.inputs.discovered.borrow_and_update());
+            let signing = Arc::clone(&self.inputs.signing.borrow_and_update());
+            let workloads = self.inputs.workloads.as_mut().map(|workloads| Arc::clone(&workloads.borrow_and_update()));
+            let inputs = Sources { revision, fetched, signing, workloads };
+            let inventory = join(inventory, &inputs);
+            if let Some(held) = self.same_as_before(&inputs, &inventory, complete) {
+                self.compilations.send_replace(Some(held));
+                continue;
+            }
+            let began = Instant::now();
             let Some(compiled) = self.compile(&inventory).await else { continue };
+            let rest = began.elapsed().saturating_mul(REST).min(MAX_REST);
+            self.last = Some(inputs);
             let uids = inventory.pods.iter().map(|(name, pod)| (name.clone(), pod.uid.clone())).collect();
             let published = self.publisher.publish(&compiled.snapshots, &uids);
             let findings = compiled.diagnostics.iter().map(|finding| (places.tell(finding), finding.severity));
             self.tell(findings.collect());
             self.compilations.send_replace(Some(Compilation { inventory, complete, compiled, published }));
             self.readiness.clear("compiler");
+            // Somebody who changes objects without end must not have a core for it; changes come together meanwhile.
+            tokio::time::sleep(rest).await;
         }
     }
 
@@ -138,24 +192,11 @@ impl CompileLoop {
         }
     }
 
-    /// The objects with what was fetched and who is connected.
-    fn join(&mut self, inventory: Arc<Inventory>) -> Arc<Inventory> {
-        let mut joined = Arc::unwrap_or_clone(inventory);
-        let fetched = Arc::clone(&self.inputs.discovered.borrow_and_update());
-        for name in joined.token_services.keys() {
-            let unread = || Arc::new(Discovered { fault: Some("not read yet".to_owned()), ..Discovered::default() });
-            joined.discovered.insert(name.clone(), fetched.get(name).cloned().unwrap_or_else(unread));
-        }
-        let signing = Arc::clone(&self.inputs.signing.borrow_and_update());
-        joined.signing_keys = signing.as_ref().clone();
-        if let Some(workloads) = &mut self.inputs.workloads {
-            let pod = |(name, labels): (&NamespacedName, &BTreeMap<String, String>)| {
-                (name.clone(), Pod { labels: labels.clone(), ready: true, uid: String::new() })
-            };
-            // A proxy that is connected is the pod; a Pod manifest without one would never acknowledge anything.
-            joined.pods = workloads.borrow_and_update().iter().map(pod).collect();
-        }
-        Arc::new(joined)
+    /// The last compilation with the newest objects, where nothing changed that bears on policy.
+    fn same_as_before(&self, inputs: &Sources, inventory: &Arc<Inventory>, complete: bool) -> Option<Compilation> {
+        let same = self.last.as_ref().is_some_and(|last| last == inputs);
+        let held = self.compilations.borrow().clone().filter(|_| same)?;
+        Some(Compilation { inventory: Arc::clone(inventory), complete, ..held })
     }
 
     async fn compile(&self, inventory: &Arc<Inventory>) -> Option<Arc<Compiled>> {

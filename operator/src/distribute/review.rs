@@ -1,12 +1,17 @@
 //! Who a ServiceAccount token belongs to: asked of the API server, believed of nobody else.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 use kube::{Api, Client, api::PostParams};
 use portreeve_policy::NamespacedName;
-use portreeve_wire::TOKEN_AUDIENCE;
+use portreeve_wire::{Digest, TOKEN_AUDIENCE};
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::credentials::{Credentials, ProvenPod, Unproven};
 use crate::{clock::UnixMillis, inventory::explain};
@@ -17,14 +22,29 @@ const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 /// Proofs by TokenReview.
 pub(crate) fn by_token_review(client: Client) -> Credentials {
     let api: Api<TokenReview> = Api::all(client);
+    let refused = Arc::new(Refused::new());
     Credentials::Token(Arc::new(move |token: String| {
-        let api = api.clone();
-        Box::pin(async move { review(&api, token).await })
+        let (api, refused) = (api.clone(), Arc::clone(&refused));
+        Box::pin(async move { review(&api, &refused, token).await })
     }))
 }
 
-async fn review(api: &Api<TokenReview>, token: String) -> Result<ProvenPod, Unproven> {
+async fn review(api: &Api<TokenReview>, refused: &Refused, token: String) -> Result<ProvenPod, Unproven> {
+    // What cannot be a token of a ServiceAccount, or was refused a moment ago, costs the API server nothing.
+    if !is_plausible(&token) {
+        return Err(Unproven::Refused("the token is not a JWT that is bound to a time".to_owned()));
+    }
+    if let Some(reason) = refused.recall(&token) {
+        return Err(Unproven::Refused(reason));
+    }
+    let _turn = match refused.turns.try_acquire() {
+        Ok(turn) => turn,
+        Err(_busy) => {
+            return Err(Unproven::Unavailable("the operator reviews as many tokens as it may; try again".to_owned()));
+        }
+    };
     let expires_at = expiry(&token);
+    let key = Digest::of(token.as_bytes());
     let spec = TokenReviewSpec { audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]), token: Some(token) };
     let request = TokenReview { spec, ..TokenReview::default() };
     let answer = api.create(&PostParams::default(), &request).await;
@@ -33,7 +53,56 @@ async fn review(api: &Api<TokenReview>, token: String) -> Result<ProvenPod, Unpr
         tracing::error!(fault, "cannot review a token");
         Unproven::Unavailable("the operator cannot review tokens now; see its log".to_owned())
     })?;
-    proven(answer.status.unwrap_or_default(), expires_at).map_err(|reason| Unproven::Refused(reason.to_owned()))
+    proven(answer.status.unwrap_or_default(), expires_at).map_err(|reason| {
+        refused.note(key, reason);
+        Unproven::Refused(reason.to_owned())
+    })
+}
+
+/// Reviews at the same time. An API server answers one in some milliseconds.
+const REVIEWS: usize = 16;
+
+/// How long a refusal is remembered, and how many are.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
+const MAX_REFUSED: usize = 4096;
+
+/// Longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
+
+/// Tokens that were refused, by digest, so that a flood of one costs one review.
+struct Refused {
+    held: Mutex<HashMap<Digest, (Instant, &'static str)>>,
+    turns: Semaphore,
+}
+
+impl Refused {
+    fn new() -> Self {
+        Self { held: Mutex::default(), turns: Semaphore::new(REVIEWS) }
+    }
+
+    fn recall(&self, token: &str) -> Option<String> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, reason) = held.get(&Digest::of(token.as_bytes()))?;
+        (at.elapsed() < REFUSED_FOR).then(|| (*reason).to_owned())
+    }
+
+    fn note(&self, key: Digest, reason: &'static str) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MAX_REFUSED {
+            held.retain(|_, (at, _)| at.elapsed() < REFUSED_FOR);
+        }
+        if held.len() < MAX_REFUSED {
+            held.insert(key, (Instant::now(), reason));
+        }
+    }
+}
+
+/// Whether a text has the form of a token that a kubelet projects: a JWT of the signed kind, with an end.
+fn is_plausible(token: &str) -> bool {
+    let parts: Vec<&str> = token.split('.').collect();
+    let whole =
+        |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    token.len() <= MAX_TOKEN && parts.len() == 3 && parts.iter().all(whole) && expiry(token).is_some()
 }
 
 /// Reads the answer. Pure.
@@ -130,6 +199,25 @@ mod tests {
         ] {
             assert!(proven(bad.clone(), None).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn k10_garbage_and_what_was_refused_cost_no_review() {
+        let good = "e30.eyJleHAiOjE3MDAwMDAwMDB9.x";
+        assert!(is_plausible(good));
+        let long = format!("e30.eyJleHAiOjE3MDAwMDAwMDB9.{}", "x".repeat(MAX_TOKEN));
+        for text in ["", "garbage", "a.b.c", "e30.e30.x", "e30.eyJleHAiOjE3MDAwMDAwMDB9.", &format!("{good}.x"), &long]
+        {
+            assert!(!is_plausible(text), "{text}");
+        }
+        let refused = Refused::new();
+        assert_eq!(refused.recall(good), None);
+        refused.note(Digest::of(good.as_bytes()), "no");
+        assert_eq!(refused.recall(good).as_deref(), Some("no"));
+        for i in 0..2 * MAX_REFUSED {
+            refused.note(Digest::of(&i.to_le_bytes()), "no");
+        }
+        assert_eq!(refused.held.lock().unwrap().len(), MAX_REFUSED);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use portreeve_policy::NamespacedName;
+use portreeve_policy::{NamespacedName, ResourceName};
 use portreeve_wire::{proto, proto::proxy_message::Message};
 use tokio::{
     sync::{mpsc, watch},
@@ -19,6 +19,12 @@ use super::{
 
 /// Time for the first message.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often one pod may have the keys of a token service read again.
+const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(1);
+
+/// How often one pod may have a token reviewed; kubelets rotate them every hour.
+const PRESENT_EVERY: Duration = Duration::from_secs(5);
 
 /// Time for an answer; building a large snapshot takes a proxy far less.
 const ANSWER_WITHIN: Duration = Duration::from_mins(1);
@@ -42,6 +48,10 @@ struct Live {
     hold_until: Option<Instant>,
     /// An answer is due until then.
     answer_until: Option<Instant>,
+    /// When keys were last asked for.
+    asked_at: Option<Instant>,
+    /// When a fresh token was last looked at.
+    presented_at: Option<Instant>,
 }
 
 impl Stream {
@@ -85,7 +95,17 @@ impl Stream {
         let membership = self.shared.fleet.join(pod.clone(), labels);
         let session = Session::new(&hello);
         let published = self.shared.published.clone();
-        let live = Live { stream: self, session, pod, membership, published, hold_until: None, answer_until: None };
+        let live = Live {
+            stream: self,
+            session,
+            pod,
+            membership,
+            published,
+            hold_until: None,
+            answer_until: None,
+            asked_at: None,
+            presented_at: None,
+        };
         live.follow().await
     }
 }
@@ -140,14 +160,26 @@ impl Live {
             Some(Message::Answer(answer)) => self.answered(answer),
             Some(Message::Credentials(proto::Credentials { token })) => self.present(&token).await,
             Some(Message::UnknownKey(proto::UnknownKey { token_service })) => {
-                if let Ok(name) = token_service.parse() {
-                    // A full queue means that enough is asked already.
-                    drop(self.stream.shared.unknown_keys.try_send(name));
-                }
+                self.unknown_key(&token_service);
                 Ok(())
             }
             Some(Message::Hello(_)) => Err(Status::invalid_argument("Hello is said once")),
             None => Err(Status::invalid_argument("a message of a kind that this operator does not know")),
+        }
+    }
+
+    /// Counts only for a token service that this pod's rules use, and now and then: one pod must not fill the queue of all.
+    fn unknown_key(&mut self, token_service: &str) {
+        let Ok(name) = token_service.parse() else { return };
+        let uid = self.stream.proven.as_ref().map_or("", |proven| proven.uid.as_str());
+        let published = Arc::clone(&self.published.borrow());
+        let of_service = ResourceName::token_service(&name);
+        let uses = published.set(&self.pod, uid).is_some_and(|set| set.resource_digest(&of_service).is_some());
+        let now = Instant::now();
+        if uses && self.asked_at.is_none_or(|at| at + UNKNOWN_KEY_EVERY <= now) {
+            self.asked_at = Some(now);
+            // A full queue means that enough is asked already.
+            drop(self.stream.shared.unknown_keys.try_send(name));
         }
     }
 
@@ -177,6 +209,11 @@ impl Live {
 
     /// A fresh token has to be of the same pod.
     async fn present(&mut self, token: &str) -> Result<(), Status> {
+        let now = Instant::now();
+        if self.presented_at.is_some_and(|at| at + PRESENT_EVERY > now) {
+            return Err(Status::resource_exhausted("a fresh token is presented at most every 5 s"));
+        }
+        self.presented_at = Some(now);
         let Some(proven) = self.stream.shared.review(token).await? else { return Ok(()) };
         let same = |known: &ProvenPod| known.name == proven.name && known.uid == proven.uid;
         if !self.stream.proven.as_ref().is_some_and(same) {

@@ -43,6 +43,8 @@ pub(crate) struct Folder {
     generations: Generations,
     files: BTreeMap<PathBuf, FileState>,
     read_once: bool,
+    /// Of what was read.
+    revision: u64,
 }
 
 /// What a change of the folder brought.
@@ -61,6 +63,7 @@ impl Folder {
             generations: Generations::load(&state.join("generations.json")),
             files: BTreeMap::new(),
             read_once: false,
+            revision: 0,
         }
     }
 
@@ -145,7 +148,9 @@ impl Folder {
         }
         self.generations.stamp(&mut inventory);
         self.generations.save();
-        let view = View { inventory: Arc::new(inventory), places: Places::new(manifests), complete };
+        self.revision = self.revision.saturating_add(1);
+        let view =
+            View { inventory: Arc::new(inventory), places: Places::new(manifests), revision: self.revision, complete };
         Reading { view, faults }
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Item {
     ApiRoute(NamespacedName, Arc<ApiRoute>),
     ClientRegistration(NamespacedName, Arc<ClientRegistration>),
     ConfigMap(NamespacedName, Arc<BTreeMap<String, String>>),
+    /// Only that it exists.
+    Name,
     Namespace(String, BTreeMap<String, String>),
     Pod(NamespacedName, Pod),
     Secret(NamespacedName, Arc<BTreeMap<String, Secret>>, BTreeSet<String>),
@@ -108,6 +110,23 @@ fn name(object: &DynamicObject) -> Option<NamespacedName> {
 }
 
 impl Item {
+    /// What the content of a Secret or a ConfigMap takes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Secret(_, values, _) => values.iter().map(|(key, value)| key.len() + value.expose().len()).sum(),
+            Self::ConfigMap(_, values) => values.iter().map(|(key, value)| key.len() + value.len()).sum(),
+            Self::ApiPolicy(..)
+            | Self::ApiRoute(..)
+            | Self::ClientRegistration(..)
+            | Self::Name
+            | Self::Namespace(..)
+            | Self::Pod(..)
+            | Self::Service(..)
+            | Self::TokenService(..)
+            | Self::Unreadable(_) => 0,
+        }
+    }
+
     /// Adds the object to an inventory.
     pub(super) fn add(&self, inventory: &mut Inventory) {
         match self.clone() {
@@ -115,6 +134,7 @@ impl Item {
             Self::ApiRoute(name, object) => drop(inventory.routes.insert(name, object)),
             Self::ClientRegistration(name, object) => drop(inventory.registrations.insert(name, object)),
             Self::ConfigMap(name, data) => drop(inventory.config_maps.insert(name, data)),
+            Self::Name => {}
             Self::Namespace(name, labels) => drop(inventory.namespaces.insert(name, labels)),
             Self::Pod(name, pod) => drop(inventory.pods.insert(name, pod)),
             Self::Secret(name, values, uses) => {

@@ -3,6 +3,7 @@
 use std::{error::Error as _, fs, sync::Arc, time::Duration};
 
 use portreeve_compiler::Options;
+use portreeve_policy::AddressRange;
 use portreeve_registration::{Delivery, MAX_ANSWER, Transport, TransportError};
 use reqwest::{Client, redirect};
 use rustls::{
@@ -70,6 +71,17 @@ pub(crate) enum CallFault {
     /// Not a URL.
     #[error("not a URL")]
     Url,
+}
+
+impl CallFault {
+    /// For a status, which people can read who may not scan our network: where private addresses may be called, an open
+    /// port, a closed one and one behind a filter look the same. The log has the difference.
+    pub(super) fn told(self, options: Options) -> String {
+        match options.addresses {
+            AddressRange::Public => self.to_string(),
+            AddressRange::PrivateAndPublic => "no usable answer; the operator's log says why".to_owned(),
+        }
+    }
 }
 
 impl GuardedClient {
@@ -148,7 +160,8 @@ impl Transport for GuardedClient {
                     Delivery::Unknown
                 }
             };
-            TransportError::new(delivery, &fault.to_string())
+            tracing::debug!(%fault, "a call of the registration endpoint failed");
+            TransportError::new(delivery, &fault.told(self.options))
         })
     }
 }
@@ -215,7 +228,6 @@ fn roots(pem: &str) -> Result<RootCertStore, CallFault> {
 
 #[cfg(test)]
 mod tests {
-    use portreeve_policy::AddressRange;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -267,6 +279,24 @@ mod tests {
         assert_eq!(client.read("https://10.0.0.1/x").await, Err(CallFault::Blocked));
         assert_eq!(client.read("https://localhost/x").await, Err(CallFault::Blocked));
         assert_eq!(client.read("/x").await, Err(CallFault::Url));
+    }
+
+    #[test]
+    fn l11_a_status_tells_no_ports_apart_where_private_addresses_may_be_called() {
+        let public = Options { allow_http: false, addresses: AddressRange::Public };
+        let faults = [
+            CallFault::Refused,
+            CallFault::Connect,
+            CallFault::Timeout,
+            CallFault::Broken,
+            CallFault::Tls,
+            CallFault::Resolve,
+            CallFault::Status(404),
+            CallFault::TooLarge(1),
+        ];
+        let told =
+            |options| faults.map(|fault| fault.told(options)).into_iter().collect::<std::collections::BTreeSet<_>>();
+        assert_eq!((told(DEVELOPMENT).len(), told(public).len()), (1, faults.len()));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use portreeve_compiler::{Discovered, DiscoveredEndpoints, Options};
 use portreeve_crds::v1alpha1::Discovery;
-use portreeve_policy::{KeySet, NamespacedName};
+use portreeve_policy::{AddressRange, KeySet, NamespacedName};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    client::GuardedClient,
+    client::{CallFault, GuardedClient},
     discovery::{metadata_url, parse_metadata},
     key_age::{Settled, settle},
     memory::Memory,
@@ -84,12 +84,38 @@ struct Known {
     last_read: Option<Instant>,
     /// When what was found was read.
     found_at: UnixMillis,
+    /// What the log was last told.
+    told_detail: Option<String>,
 }
 
 struct Read {
     name: NamespacedName,
     target: Target,
-    result: Result<Findings, String>,
+    result: Result<Findings, ReadFault>,
+}
+
+/// Why a document was not read.
+struct ReadFault {
+    /// For the status.
+    told: String,
+    /// For the log.
+    detail: String,
+}
+
+impl ReadFault {
+    fn of_call(document: &str, fault: CallFault, options: Options) -> Self {
+        Self { told: format!("{document}: {}", fault.told(options)), detail: format!("{document}: {fault}") }
+    }
+
+    /// The document was there, and is not what it should be.
+    fn of_content(text: &str, options: Options) -> Self {
+        let told = match options.addresses {
+            AddressRange::Public => text.to_owned(),
+            // That somebody answers at all is for the log too.
+            AddressRange::PrivateAndPublic => CallFault::Broken.told(options),
+        };
+        Self { told, detail: text.to_owned() }
+    }
 }
 
 /// What was read.
@@ -113,7 +139,7 @@ const IDLE: Duration = Duration::from_hours(1);
 impl Known {
     fn new(target: Target, found: Option<(Arc<Discovered>, UnixMillis)>, due: Instant) -> Self {
         let (found, found_at) = found.map_or((None, UnixMillis(0)), |(found, at)| (Some(found), at));
-        Self { target, found, due, reading: false, failures: 0, last_read: None, found_at }
+        Self { target, found, due, reading: false, failures: 0, last_read: None, found_at, told_detail: None }
     }
 }
 
@@ -225,7 +251,7 @@ impl DiscoveryLoop {
                 known.due = Instant::now() + jittered(self.settings.interval, random);
                 Discovered { endpoints, keys, left_out, fault: None }
             }
-            Err(fault) => {
+            Err(ReadFault { told: fault, detail }) => {
                 let wait = Duration::from_secs(1).saturating_mul(1 << known.failures.min(10)).min(MAX_BACKOFF);
                 known.failures = known.failures.saturating_add(1);
                 known.due = Instant::now() + jittered(wait, random);
@@ -234,11 +260,11 @@ impl DiscoveryLoop {
                 let held = before.keys.is_some();
                 let Settled { found, news } =
                     settle(before, &fault, known.found_at, self.settings.clock.now(), self.settings.keys_max_age);
-                if news {
-                    let fault = found.fault.as_deref().unwrap_or_default();
+                if news || known.told_detail.as_ref() != Some(&detail) {
                     let keys_dropped = held && found.keys.is_none();
-                    tracing::warn!(token_service = %name, %fault, keys_dropped, "cannot read metadata or keys");
+                    tracing::warn!(token_service = %name, fault = %detail, keys_dropped, "cannot read metadata or keys");
                 }
+                known.told_detail = Some(detail);
                 found
             }
         };
@@ -281,23 +307,28 @@ impl DiscoveryLoop {
     }
 }
 
-async fn read(target: &Target, options: Options) -> Result<Findings, String> {
+async fn read(target: &Target, options: Options) -> Result<Findings, ReadFault> {
     let Target { issuer, discovery, jwks, ca_certificates } = target;
-    let client = GuardedClient::new(ca_certificates.as_ref().map_err(Clone::clone)?, options);
-    let client = client.map_err(|fault| fault.to_string())?;
+    // What is wrong with the object itself is told in any case.
+    let own = |text: String| ReadFault { told: text.clone(), detail: text };
+    let client = GuardedClient::new(ca_certificates.as_ref().map_err(|fault| own(fault.clone()))?, options);
+    let client = client.map_err(|fault| own(fault.to_string()))?;
     let endpoints = match metadata_url(issuer, *discovery) {
         None if *discovery == Discovery::None => DiscoveredEndpoints::default(),
-        None => return Err("spec.issuer is not a URL".to_owned()),
+        None => return Err(own("spec.issuer is not a URL".to_owned())),
         Some(url) => {
-            let document = client.read(&url).await.map_err(|fault| format!("metadata: {fault}"))?;
-            parse_metadata(&document, issuer).map_err(|fault| fault.to_string())?
+            let document = client.read(&url).await;
+            let document = document.map_err(|fault| ReadFault::of_call("metadata", fault, options))?;
+            parse_metadata(&document, issuer).map_err(|fault| ReadFault::of_content(&fault.to_string(), options))?
         }
     };
     let Some(url) = jwks.as_ref().or(endpoints.jwks.as_ref()) else {
         return Ok(Findings { endpoints, keys: None, left_out: Vec::new() });
     };
-    let document = client.read_key_set(url).await.map_err(|fault| format!("key set: {fault}"))?;
-    let (keys, faults) = KeySet::parse(&document).map_err(|_fault| "the key set is not JSON of RFC 7517".to_owned())?;
+    let document = client.read_key_set(url).await;
+    let document = document.map_err(|fault| ReadFault::of_call("key set", fault, options))?;
+    let (keys, faults) = KeySet::parse(&document)
+        .map_err(|_fault| ReadFault::of_content("the key set is not JSON of RFC 7517", options))?;
     let mut left_out: Vec<String> = faults.iter().take(MAX_LEFT_OUT).map(ToString::to_string).collect();
     if let Some(more) = faults.len().checked_sub(MAX_LEFT_OUT).filter(|more| *more > 0) {
         left_out.push(format!("and {more} more"));
@@ -307,8 +338,6 @@ async fn read(target: &Target, options: Options) -> Result<Findings, String> {
 
 #[cfg(test)]
 mod tests {
-    use portreeve_policy::AddressRange;
-
     use super::*;
 
     #[tokio::test]
@@ -336,7 +365,7 @@ mod tests {
         targets.send_replace([("identity/login".parse().unwrap(), target)].into());
         fetched.changed().await.unwrap();
         let found = fetched.borrow_and_update().values().next().unwrap().fault.clone();
-        assert_eq!(found.as_deref(), Some("metadata: connection refused"));
+        assert_eq!(found.as_deref(), Some("metadata: no usable answer; the operator's log says why"));
         targets.send_replace(Targets::new());
         fetched.changed().await.unwrap();
         assert!(fetched.borrow().is_empty());
