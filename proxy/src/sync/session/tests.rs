@@ -117,3 +117,91 @@ proptest! {
         }
     }
 }
+
+/// What may happen to a stream of updates.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The operator's set becomes another one, with a generation that rises.
+    Edit(u8),
+    /// An update for the present set is made.
+    Send,
+    /// One of the updates on the way arrives, whichever.
+    Deliver(prop::sample::Index),
+    /// The same, and it stays on the way.
+    Duplicate(prop::sample::Index),
+    /// One of them is lost.
+    Lose(prop::sample::Index),
+    /// The proxy starts again with what it stored.
+    Restart,
+    /// An operator of another clock takes over, whose revisions begin lower or higher.
+    TakeOver(u8),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => any::<u8>().prop_map(Event::Edit),
+        3 => Just(Event::Send),
+        3 => any::<prop::sample::Index>().prop_map(Event::Deliver),
+        1 => any::<prop::sample::Index>().prop_map(Event::Duplicate),
+        1 => any::<prop::sample::Index>().prop_map(Event::Lose),
+        1 => Just(Event::Restart),
+        1 => any::<u8>().prop_map(Event::TakeOver),
+    ]
+}
+
+/// The generation of the only route, written into a secret beside it.
+fn generation_of(session: &Session) -> u64 {
+    let held = session.snapshot().secrets.values().next();
+    held.and_then(|secret| secret.expose_str()?.split(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    /// B10: whatever happens to updates on the way, the generation that runs never falls below one that ran, the revision
+    /// neither, and once the way is good again the proxy runs what the operator has.
+    #[test]
+    fn b10_no_history_of_pushes_makes_a_generation_fall(history in proptest::collection::vec(event(), 1..24)) {
+        let mut session = Session::default();
+        let (mut generation, mut content, mut clock) = (1_u64, 0_u8, 1_u64);
+        let mut way: Vec<proto::Update> = Vec::new();
+        let (mut ran, mut revision) = (0, 0);
+        let present = |generation: u64, content: u8| set(&[("a", &format!("{generation} {content}"))]);
+        for event in history.into_iter().chain([Event::Send]) {
+            let mut arrived = None;
+            match event {
+                Event::Edit(next) => (generation, content) = (generation + 1, next),
+                Event::Send => {
+                    clock = clock.max(session.revision()) + 1;
+                    way.push(present(generation, content).delta(&digests(&session), clock));
+                }
+                Event::Deliver(which) if !way.is_empty() => arrived = Some(way.swap_remove(which.index(way.len()))),
+                Event::Duplicate(which) if !way.is_empty() => arrived = Some(way[which.index(way.len())].clone()),
+                Event::Lose(which) if !way.is_empty() => drop(way.swap_remove(which.index(way.len()))),
+                Event::Deliver(_) | Event::Duplicate(_) | Event::Lose(_) => {}
+                // A new stream each time: what was on the way of the old one never arrives.
+                Event::Restart => {
+                    way.clear();
+                    let stored = session.to_stored(0);
+                    if stored.revision > 0 {
+                        session = Session::restore(stored).unwrap();
+                    }
+                }
+                // The one that comes learns by Hello what the proxy has seen.
+                Event::TakeOver(begin) => {
+                    way.clear();
+                    clock = u64::from(begin);
+                }
+            }
+            if let Some(update) = arrived {
+                drop(session.apply(update));
+            }
+            prop_assert!(session.revision() >= revision, "revision {} after {revision}", session.revision());
+            prop_assert!(generation_of(&session) >= ran, "generation {} after {ran}", generation_of(&session));
+            (ran, revision) = (generation_of(&session), session.revision());
+        }
+        clock = clock.max(session.revision()) + 1;
+        session.apply(present(generation, content).delta(&digests(&session), clock)).unwrap();
+        prop_assert_eq!(generation_of(&session), generation);
+    }
+}
