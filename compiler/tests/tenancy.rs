@@ -338,6 +338,111 @@ fn o6_a_secret_of_another_namespace_cannot_be_named() {
     }
 }
 
+fn with_keys(keys: &serde_json::Value) -> (Inventory, NamespacedName) {
+    let mut inventory = inventory("");
+    let login: NamespacedName = "identity/login".parse().unwrap();
+    let (set, faults) = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+    let left_out = faults.iter().map(ToString::to_string).collect();
+    let mut found = inventory.discovered[&login].as_ref().clone();
+    (found.keys, found.left_out) = (Some(set), left_out);
+    inventory.discovered.insert(login.clone(), Arc::new(found));
+    let policy = HONEST.replace("introspection: {tokenServiceRef", "jwt: {tokenServiceRef");
+    let mut manifests = Manifests::default();
+    manifests.read("a.yaml", &policy);
+    manifests.inventory.discovered = inventory.discovered;
+    (manifests.inventory, login)
+}
+
+/// A set without a usable key is the token service's fault, not the caller's: 503, and nobody is Ready.
+#[test]
+fn fault_09_without_a_usable_key_nobody_is_ready_and_each_key_is_named() {
+    for (keys, told) in [
+        (json!([]), "it is empty"),
+        (json!([{"kty": "RSA", "n": "AQAB==", "e": "AQAB"}]), "key 0 of the set is not used: not base64url"),
+        (json!([{"kty": "oct", "k": "AA"}, {"kty": "RSA", "x5c": ["AA"]}]), "key 1 of the set is not used"),
+    ] {
+        let (inventory, login) = with_keys(&keys);
+        let compiled = compile(&inventory, OPTIONS);
+        let snapshot = &compiled.snapshots[&"good/orders-1".parse().unwrap()];
+        assert_eq!(snapshot.token_services[&login].keys, portreeve_policy::Keys::Unavailable, "{keys}");
+        let statuses = statuses(&compiled, &FleetView::default());
+        for (kind, place) in [("TokenService", "identity/login"), ("ApiRoute", "good/orders")] {
+            let of = |(object, _): &(&portreeve_crds::ObjectRef, _)| object.to_string() == format!("{kind} {place}");
+            let (_, status) = statuses.iter().find(of).unwrap();
+            let ready = status.conditions.iter().find(|c| c.kind.to_string() == "Ready").unwrap();
+            assert_eq!(ready.reason.to_string(), "NoUsableKeys", "{kind} {keys}");
+            assert!(ready.message.contains(told), "{}", ready.message);
+        }
+    }
+}
+
+/// What the server registered counts, whatever was asked for (RFC 7591 section 3.2.1).
+#[test]
+fn fault_17_the_gateway_authenticates_as_the_server_registered_it() {
+    use portreeve_policy::ClientAuthenticationMethod::{ClientSecretBasic, ClientSecretPost};
+    for (named, expected) in [
+        ("", Some(ClientSecretBasic)),
+        ("client_secret_basic", Some(ClientSecretBasic)),
+        ("client_secret_post", Some(ClientSecretPost)),
+        ("tls_client_auth", None),
+        ("none", None),
+    ] {
+        let method = if named.is_empty() { String::new() } else { format!(", token_endpoint_auth_method: {named}") };
+        let text = HONEST.replace("client_secret: c4n4ry-good", &format!("client_secret: c4n4ry-good{method}"));
+        let mut manifests = Manifests::default();
+        manifests.read("a.yaml", &text);
+        let mut objects = manifests.inventory;
+        for (name, object) in portreeve_compiler::gateway_clients(&objects) {
+            objects.registrations.insert(name, Arc::new(object));
+        }
+        objects.discovered = inventory("").discovered;
+        let login: NamespacedName = "identity/login".parse().unwrap();
+        let service = &objects.token_services[&login];
+        let found = portreeve_compiler::gateway_credentials(&objects, &login, service, "good");
+        assert_eq!(found.as_ref().ok().map(|(client, _)| &client.method), expected.as_ref(), "{named}");
+        if let Err((_, message)) = found {
+            assert!(message.contains(named), "{message}");
+            let compiled = compile(&objects, OPTIONS);
+            let told = statuses(&compiled, &FleetView::default());
+            let route = told.iter().find(|(object, _)| object.to_string() == "ApiRoute good/orders").unwrap().1;
+            let ready = route.conditions.iter().find(|c| c.kind.to_string() == "Ready").unwrap();
+            assert!(ready.message.contains(named), "{}", ready.message);
+        }
+    }
+}
+
+/// O9: a Service that goes past the proxy is told of its ApiRoute; one of another namespace is none of its business.
+#[test]
+fn o9_a_service_past_the_proxy_is_told() {
+    let mut objects = inventory("");
+    let service = portreeve_compiler::PortService {
+        selector: BTreeMap::from([("app".to_owned(), "orders".to_owned())]),
+        target_ports: [8080].into(),
+    };
+    let told = |objects: &Inventory| {
+        compile(objects, OPTIONS).diagnostics.iter().filter(|d| d.message.contains("past the proxy")).count()
+    };
+    objects.services.insert("evil/direct".parse().unwrap(), service.clone());
+    assert_eq!(told(&objects), 0);
+    objects.services.insert("good/direct".parse().unwrap(), service);
+    assert_eq!(told(&objects), 1);
+}
+
+/// O5: what is refused for want of a grant says nothing of what is behind it.
+#[test]
+fn o5_a_refusal_tells_nothing_of_the_other_namespace() {
+    let text = HONEST.replace("allowedNamespaces: {from: All}", "allowedNamespaces: {from: Same}");
+    let mut manifests = Manifests::default();
+    manifests.read("a.yaml", &format!("{text}{}{}", evil_route(""), evil_policy(OPAQUE)));
+    let compiled = compile(&manifests.inventory, OPTIONS);
+    let told: String =
+        compiled.diagnostics.iter().filter(|d| d.object.namespace == "evil").map(ToString::to_string).collect();
+    assert!(!told.is_empty());
+    for word in ["login.test", "gateway", "dcr", "good", "c4n4ry"] {
+        assert!(!told.contains(word), "{word}: {told}");
+    }
+}
+
 /// Texts of which hostile objects are made. Every one is of namespace `evil`.
 fn hostile() -> impl Strategy<Value = String> {
     let scope = prop::sample::select(vec!["orders:read", "openid", "orders:*", "*", "payments", "offline_access"]);
@@ -442,7 +547,8 @@ fn b13_the_time_to_compile_stays_within_a_bound() {
              grantTypes: [client_credentials], scope: \"orders:1 orders:2\"}}}}\n---\n"
         )
     };
-    let many = |count: usize| (0..count).map(|i| format!("{}{}", route(i), registration(i))).collect::<String>();
+    let both = |i: usize| [route(i), registration(i)].concat();
+    let many = |count: usize| (0..count).map(both).collect::<Vec<_>>().concat();
     let (some, more) = (time(&many(50)), time(&many(200)));
     assert!(more < some * 40 + std::time::Duration::from_millis(500), "50 objects of each {some:?}, 200 {more:?}");
 }
