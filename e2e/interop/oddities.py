@@ -73,7 +73,7 @@ def run(bench, server, told):
 def methods(bench, server, check):
     for name, (method, spelled, keys) in METHODS.items():
         held = server.odd(name).clients[f"{name}-1"]["metadata"]
-        found = set(bench.credentials(name)) - {"client_id", "issuer", "token_endpoint", ".env"}
+        found = set(bench.credentials(name)) - {"client_id", "issuer", "token_endpoint", "token_endpoint_auth_method", ".env"}
         jwks = len(held.get("jwks", {}).get("keys", []))
         wanted = 1 if method in ("PrivateKeyJwt", "SelfSignedTlsClientAuth") else 0
         if name != "public":  # this server makes a secret for everybody
