@@ -157,7 +157,8 @@ async fn from_an_edit_to_a_proxy_and_back_to_the_status() {
     proxy.answer(&second, vec![rejection]).await;
     operator.status_says("this route is too modern").await;
 
-    fs::write(operator.folder.join("source/orders.yaml"), "kind: [").unwrap();
+    // With its end, or it would count as being written still.
+    fs::write(operator.folder.join("source/orders.yaml"), "kind: [\n").unwrap();
     sleep(Duration::from_millis(300)).await;
     let faults = fs::read_to_string(operator.folder.join("state/status/faults.yaml")).unwrap();
     assert!(faults.contains("orders.yaml:1:7") && faults.contains("last good text"), "{faults}");
