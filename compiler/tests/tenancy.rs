@@ -1,5 +1,5 @@
 //! Two tenants: whatever stands in namespace `evil`, nothing of namespace `good` changes, and what `good` and the owner of
-//! the token service have is never lent to `evil` (B13, C3, H6, K1 to K5, O2, O4 to O6, O9).
+//! the token service have is never lent to `evil` (B13, C3, H6, K1 to K5, O1, O4, O9).
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on shall say so by panicking")]
 #![expect(clippy::disallowed_methods, reason = "the time to compile is what is measured")]
@@ -291,9 +291,9 @@ fn k9_a_secret_leaves_only_with_its_consent() {
     }
 }
 
-/// O2: a reference to a TokenService of another namespace, by each kind of object, with the grant, without, and withdrawn.
+/// O4: a reference to a TokenService of another namespace, by each kind of object, with the grant, without, and withdrawn.
 #[test]
-fn o2_references_across_namespaces_need_the_grant_of_the_owner() {
+fn o4_references_across_namespaces_need_the_grant_of_the_owner() {
     let honest =
         |allowed: &str| HONEST.replace("allowedNamespaces: {from: All}", &format!("allowedNamespaces: {allowed}"));
     let labels = "apiVersion: v1\nkind: Namespace\nmetadata: {name: evil, labels: {tier: outer}}\n---\n";
@@ -328,9 +328,9 @@ spec: {{tokenServiceRef: {{name: login, namespace: identity}}, credentialsSecret
     }
 }
 
-/// O6: Secrets and ConfigMaps are looked up in the namespace of the object that names them, whatever the name.
+/// O1: Secrets and ConfigMaps are looked up in the namespace of the object that names them, whatever the name.
 #[test]
-fn o6_a_secret_of_another_namespace_cannot_be_named() {
+fn o1_a_secret_of_another_namespace_cannot_be_named() {
     for name in ["gateway", "identity/gateway", "../identity/gateway", "identity.gateway"] {
         let credential = format!("{{apiKey: {{secretRefs: [{{name: \"{name}\"}}]}}}}");
         let compiled = compile(&inventory(&format!("{}{}", evil_route(""), evil_policy(&credential))), OPTIONS);
@@ -428,9 +428,9 @@ fn o9_a_service_past_the_proxy_is_told() {
     assert_eq!(told(&objects), 1);
 }
 
-/// O5: what is refused for want of a grant says nothing of what is behind it.
+/// What is refused for want of a grant says nothing of what is behind it.
 #[test]
-fn o5_a_refusal_tells_nothing_of_the_other_namespace() {
+fn o4_a_refusal_tells_nothing_of_the_other_namespace() {
     let text = HONEST.replace("allowedNamespaces: {from: All}", "allowedNamespaces: {from: Same}");
     let mut manifests = Manifests::default();
     manifests.read("a.yaml", &format!("{text}{}{}", evil_route(""), evil_policy(OPAQUE)));

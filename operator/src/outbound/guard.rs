@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_addresses_that_are_nobodys_business_j14() {
+    fn refuses_addresses_that_are_nobodys_business_j14_o5() {
         for (address, public, private) in [
             ("93.184.216.34", true, true),
             ("[2606:2800:220:1::1]", true, true),

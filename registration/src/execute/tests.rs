@@ -112,7 +112,7 @@ async fn keeps_the_previous_token_until_the_new_one_worked() {
 }
 
 #[tokio::test]
-async fn tries_the_previous_token_once() {
+async fn tries_the_previous_token_once_r2() {
     let (server, mut shelf) = (Server::default(), Shelf::default());
     let client = registered(&scoped("a"), &server, &mut shelf).await;
     registered(&scoped("b"), &server, &mut shelf).await;
@@ -232,7 +232,7 @@ async fn calls_nobody_without_a_stored_intent() {
 }
 
 #[tokio::test]
-async fn takes_404_and_401_after_a_delete_as_gone_but_not_when_the_token_is_in_doubt() {
+async fn takes_404_and_401_after_a_delete_as_gone_but_not_when_the_token_is_in_doubt_r1() {
     for (status, how) in
         [(204, Gone::Confirmed), (200, Gone::Confirmed), (404, Gone::NotFound), (401, Gone::TokenRefused)]
     {
