@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate fuzz figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz histories revocation tenancy figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -64,3 +64,15 @@ figures: ## measure what the README states, in release mode
 
 deny: ## licences, bans and sources, with cargo-deny
 	cargo deny check licenses bans sources
+
+mutants: ## changes the code that decides and looks whether a test notices; ARGS=--part=NAME
+	@$(PYTHON) e2e/mutants/run $(ARGS)
+
+histories: ## bar B10: histories of pushes with loss, repetition, restarts
+	cargo test -p portreeve-proxy --lib b10_
+
+revocation: ## bar B7: nothing lasts longer than its bound, whatever the clock does
+	cargo test -p portreeve-proxy b7_
+
+tenancy: ## bar B13: nothing of one namespace changes by objects of another
+	cargo test -p portreeve-compiler --test tenancy

@@ -117,7 +117,7 @@ impl Exchanger {
         let own = self.own.as_ref().ok_or(missing)?;
         let endpoint = own.exchange().ok_or(missing)?;
         let expires_at = self.check_subject(presentation, seen, now)?;
-        let found = match self.state.exchanged.get(&digest).filter(|fact| now < fact.usable_until()) {
+        let found = match self.state.exchanged.get(&digest).filter(|fact| fact.is_usable(now)) {
             Some(fact) => Ok((fact, CacheState::Hit)),
             None if self.state.refused.get(&digest).is_some_and(|until| now < until) => Err(ExchangeFault::Refused),
             None => self.exchange(endpoint, own, expires_at, seen, digester, clock).await,
@@ -201,7 +201,7 @@ impl Exchanger {
             let (fact, _) = verified.map_err(ExchangeFault::Fact)?;
             let malformed = ExchangeFault::Fact(FactFault::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
             let until = issued.until(expires_at, &fact, asked_at);
-            let fact = Arc::new(fact.exchanged(&issued.token, until).ok_or(malformed)?);
+            let fact = Arc::new(fact.exchanged(&issued.token, (asked_at, until)).ok_or(malformed)?);
             state.exchanged.insert(digest, Arc::clone(&fact));
             Ok(fact)
         };

@@ -20,6 +20,8 @@ pub struct Fact {
     claims: Verified<Claims>,
     origin: Arc<Origin>,
     upstream_jwt: Option<UpstreamJwt>,
+    /// When it was found out: a clock that was ahead of it and is right again does not make it last longer (B7).
+    found_at: UnixMillis,
     usable_until: UnixMillis,
     token_type: FoundType,
 }
@@ -100,15 +102,20 @@ impl Footprint for Fact {
 pub(super) type Found = Result<(Arc<Fact>, CacheState), FactFault>;
 
 impl Fact {
-    /// A fact that has to be found out anew from `usable_until` on.
+    /// A fact that was found out at the first of two moments, and has to be found out anew from the second on.
     pub(super) fn new(
         claims: Verified<Claims>,
         origin: Arc<Origin>,
         token_type: FoundType,
         upstream_jwt: Option<UpstreamJwt>,
-        usable_until: UnixMillis,
+        (found_at, usable_until): (UnixMillis, UnixMillis),
     ) -> Self {
-        Self { claims, origin, upstream_jwt, usable_until, token_type }
+        Self { claims, origin, upstream_jwt, found_at, usable_until, token_type }
+    }
+
+    /// Whether it may be used at this moment without being found out anew.
+    pub(super) fn is_usable(&self, now: UnixMillis) -> bool {
+        self.found_at <= now && now < self.usable_until
     }
 
     /// A fact about the owner of a credential that is no token. `None` when the claims are of wrong types, which ours
@@ -120,7 +127,8 @@ impl Fact {
     ) -> Option<Self> {
         let claims = Verified::new(Claims::read(members).ok()?);
         let origin = Arc::clone(origin);
-        Some(Self { claims, origin, upstream_jwt: None, usable_until, token_type: FoundType::Other })
+        let found_at = UnixMillis(0);
+        Some(Self { claims, origin, upstream_jwt: None, found_at, usable_until, token_type: FoundType::Other })
     }
 
     /// A fact for tests of what looks at claims.
@@ -140,16 +148,16 @@ impl Fact {
             Err(_) => Origin::token_service(&issuer, "test"),
         };
         let claims = Verified::new(claims);
-        let usable_until = UnixMillis(u64::MAX);
-        Self { claims, origin, upstream_jwt: None, usable_until, token_type: FoundType::AccessToken }
+        let (found_at, usable_until) = (UnixMillis(0), UnixMillis(u64::MAX));
+        Self { claims, origin, upstream_jwt: None, found_at, usable_until, token_type: FoundType::AccessToken }
     }
 
     /// The same facts, with the token that the upstream gets for them. `None` for a token that is no field value.
-    pub(super) fn exchanged(&self, token: &str, usable_until: UnixMillis) -> Option<Self> {
+    pub(super) fn exchanged(&self, token: &str, (found_at, usable_until): (UnixMillis, UnixMillis)) -> Option<Self> {
         let expires_at = self.claims().expires_at().unwrap_or(UnixMillis(u64::MAX));
         let upstream_jwt = Some(UpstreamJwt { value: bearer_value(token).ok()?, expires_at });
         let (claims, origin) = (self.claims.clone(), Arc::clone(&self.origin));
-        Some(Self { claims, origin, upstream_jwt, usable_until, token_type: self.token_type })
+        Some(Self { claims, origin, upstream_jwt, found_at, usable_until, token_type: self.token_type })
     }
 
     /// The claims, verified.

@@ -140,7 +140,7 @@ impl Authority {
         let (claims, token_type) = jwt::verify(token, TokenType::Any, &self.issuer, &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
         let origin = Arc::clone(&keys.origin);
-        let fact = Arc::new(Fact::new(claims, origin, token_type, None, usable_until));
+        let fact = Arc::new(Fact::new(claims, origin, token_type, None, (now, usable_until)));
         keys.cache.put_active(digest, Arc::clone(&fact));
         Ok((fact, CacheState::Miss))
     }
@@ -241,7 +241,8 @@ impl Lookup {
                 let ends = [claims.get().expires_at(), upstream_jwt.as_ref().map(|jwt| jwt.expires_at)];
                 let usable_until = ends.into_iter().flatten().fold(cap, UnixMillis::min);
                 let origin = Arc::clone(&self.state.origin);
-                let fact = Arc::new(Fact::new(claims, origin, FoundType::Other, upstream_jwt, usable_until));
+                let fact =
+                    Arc::new(Fact::new(claims, origin, FoundType::Other, upstream_jwt, (asked_at, usable_until)));
                 self.state.cache.put_active(digest, Arc::clone(&fact));
                 Ok(fact)
             }

@@ -128,7 +128,7 @@ impl TokenCache {
 
     /// An active answer that may be used at this moment.
     pub(super) fn recall(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
-        self.active.get(token).filter(|fact| now < fact.usable_until())
+        self.active.get(token).filter(|fact| fact.is_usable(now))
     }
 
     /// An active answer, also one whose time has run out.
@@ -160,6 +160,28 @@ mod tests {
     fn a_fingerprint_is_written_in_hexadecimal() {
         let digest = TokenDigest([[0x00, 0x0f, 0x10, 0x9a, 0xa9, 0xff, 0x5b, 0xe1]; 4].concat().try_into().unwrap());
         assert_eq!(digest.fingerprint().to_string(), "000f109aa9ff5be1");
+    }
+
+    /// What was found out counts from that moment to its bound, whatever the clock did in between.
+    #[test]
+    fn b7_an_answer_never_lasts_longer_than_its_bound_when_the_clock_steps() {
+        let cache = TokenCache::new(1 << 20);
+        let digest = TokenDigester::new(&[1; 64]).digest("token");
+        let hour = std::time::Duration::from_hours(1);
+        let (found_at, bound) = (UnixMillis(100_000_000), std::time::Duration::from_mins(1));
+        let claims = Fact::of_claims_for_tests(&serde_json::json!({"sub": "ada"}));
+        cache.put_active(digest, Arc::new(claims.exchanged("jwt", (found_at, found_at.plus(bound))).unwrap()));
+        for (now, used) in [
+            (found_at, true),
+            (found_at.plus(bound / 2), true),
+            (found_at.plus(bound), false),
+            (found_at.plus(hour), false),
+            // The clock was an hour ahead when the answer came, and is right again.
+            (UnixMillis(found_at.0 - 1), false),
+            (UnixMillis(found_at.0 - 3_600_000), false),
+        ] {
+            assert_eq!(cache.recall(&digest, now).is_some(), used, "{now:?}");
+        }
     }
 
     /// What one caller floods the tables with costs the others nothing that they use.

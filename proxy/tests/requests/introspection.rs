@@ -218,7 +218,7 @@ fn the_question_is_encoded_and_authenticated() {
 }
 
 #[test]
-fn a_revocation_takes_effect_within_the_bound_and_inactive_is_remembered_shortly() {
+fn b7_a_revocation_takes_effect_within_the_bound_and_inactive_is_remembered_shortly() {
     let endpoint = Endpoint::start();
     let bed = Bed::start_asking(&rules(), &endpoint.url(), 400);
     assert_eq!(ask(&bed, "/read", "t").status, 200);
