@@ -187,6 +187,7 @@ impl Compiler<'_> {
             .filter_map(|stray| Some((stray.namespace.clone()?, Arc::clone(stray))))
             .collect();
         found.sort_by_cached_key(|(namespace, stray)| (namespace.clone(), stray.value.to_string()));
+        found.dedup_by(|(_, a), (_, b)| a.namespace == b.namespace && a.value == b.value);
         found
     }
 

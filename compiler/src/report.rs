@@ -17,6 +17,10 @@ impl Compiler<'_> {
     pub(crate) fn report_routes(&mut self, collided: &BTreeSet<Collision>) {
         for Collision { route, rule, position, holder, remainder: _ } in collided {
             let object = reference(ObjectKind::ApiRoute, route);
+            if !self.inventory.routes.contains_key(route) && !self.inventory.unreadable.contains_key(&object) {
+                // A document that is no object has a fault with a place, and no status.
+                continue;
+            }
             let path = format!("spec.rules[{rule}].matches[{position}]");
             let message = format!(
                 "ApiRoute {holder} is older and has the same host, path and method on the same pods; it keeps them"

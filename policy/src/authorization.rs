@@ -147,6 +147,52 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_needs_a_caller_and_which_fields_are_watched_is_told_of_every_condition() {
+        let of = |conditions: serde_json::Value| -> Authorization {
+            serde_json::from_value(json!({ "allOf": conditions })).unwrap()
+        };
+        let cedar = json!({"cedar": {
+            "text": "permit(principal, action, resource);", "claims": {}, "roles": null, "groups": null,
+            "pathParameters": [], "headers": ["x-b"], "reads": [],
+        }});
+        let header = json!({"name": "x-a", "test": {"exists": true}});
+        let claim = json!({"name": "t", "test": {"equalsClaim": "$.t"}});
+        let request = |parameters: &[&serde_json::Value]| json!({"request": {"methods": [], "pathParameters": parameters, "headers": [header]}});
+        let hours = json!({"hours": {"timeZone": "UTC", "exceptDates": [], "windows": []}});
+        for (condition, needs, watched) in [
+            (json!({"addresses": {"allow": [], "deny": []}}), false, &[][..]),
+            (hours, false, &[]),
+            (json!({"scopes": {"allOf": ["a"], "anyOf": []}}), true, &[]),
+            (json!({"claims": [{"path": "$.a", "test": {"exists": true}}]}), true, &[]),
+            (request(&[]), false, &["x-a"]),
+            (request(&[&claim]), true, &["x-a"]),
+            (cedar, true, &["x-b"]),
+        ] {
+            let authorization = of(json!([condition]));
+            assert_eq!(authorization.needs_caller(), needs, "{condition}");
+            assert_eq!(authorization.watched_fields().collect::<Vec<_>>(), watched, "{condition}");
+            assert_eq!(authorization.conditions().len(), 1);
+        }
+        let both = of(json!([{"addresses": {"allow": [], "deny": []}}, {"scopes": {"allOf": ["a"], "anyOf": []}}]));
+        assert!(both.needs_caller() && !Authorization::Anyone.needs_caller());
+    }
+
+    #[test]
+    fn of_several_judgements_the_first_that_does_not_hold_counts() {
+        use Judgement::{Fails, Fault, Holds};
+        for (several, one) in [
+            (&[][..], Holds),
+            (&[Holds, Holds], Holds),
+            (&[Holds, Fails], Fails),
+            (&[Holds, Fault, Fails], Fault),
+            (&[Fails, Fault], Fails),
+        ] {
+            assert_eq!(Judgement::all(several.iter().copied()), one, "{several:?}");
+        }
+        assert_eq!((Judgement::of(true), Judgement::of(false)), (Holds, Fails));
+    }
+
+    #[test]
     fn c4_what_is_left_of_conditions_without_a_caller_is_never_less_than_what_needs_none() {
         let claim = json!({"name": "t", "test": {"equalsClaim": "$.t"}});
         let text = json!({"name": "u", "test": {"in": ["a"]}});

@@ -246,6 +246,29 @@ mod tests {
     }
 
     #[test]
+    fn every_day_of_the_week_is_itself_and_texts_come_back_as_they_were() {
+        let days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        for (number, day) in days.iter().enumerate() {
+            let window = json!({
+                "timeZone": "UTC", "exceptDates": [],
+                "windows": [{"weekdays": [day], "from": "00:30", "to": "23:59"}],
+            });
+            for other in 0..7 {
+                let moment = format!("2026-11-{}T12:00:00Z", 23 + other);
+                assert_eq!(judge(&window, &moment), Judgement::of(number == other), "{day} {moment}");
+            }
+            assert_eq!(judge(&window, &format!("2026-11-{}T00:29:59Z", 23 + number)), Judgement::Fails);
+            assert_eq!(judge(&window, &format!("2026-11-{}T00:30:00Z", 23 + number)), Judgement::Holds);
+        }
+        for text in ["00:00", "09:05", "23:59", "24:00"] {
+            assert_eq!(String::from(TimeOfDay::try_from(text.to_owned()).unwrap()), text);
+        }
+        assert_eq!(String::from(Date::try_from("2026-02-28".to_owned()).unwrap()), "2026-02-28");
+        let zone = TimeZoneName::try_from("Europe/Vienna".to_owned()).unwrap();
+        assert_eq!((zone.to_string(), String::from(zone)), ("Europe/Vienna".to_owned(), "Europe/Vienna".to_owned()));
+    }
+
+    #[test]
     fn refuses_what_is_no_time_date_or_zone() {
         for text in ["8:00", "08:60", "24:01", "25:00", "08", "aa:bb", "+8:00", ""] {
             assert!(TimeOfDay::try_from(text.to_owned()).is_err(), "{text}");

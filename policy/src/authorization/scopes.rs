@@ -95,9 +95,32 @@ mod tests {
     }
 
     #[test]
+    fn every_scope_of_all_of_is_needed_and_one_of_any_of() {
+        let all = ScopeRule { all_of: set(&["a", "b"]), any_of: BTreeSet::new() };
+        let any = ScopeRule { all_of: BTreeSet::new(), any_of: set(&["a", "b"]) };
+        for (scopes, of_all, of_any) in
+            [(&["a", "b"][..], true, true), (&["a"], false, true), (&["b"], false, true), (&["c"], false, false)]
+        {
+            let has = |scope: &str| scopes.contains(&scope);
+            assert_eq!((all.satisfied_by(has), any.satisfied_by(has)), (of_all, of_any), "{scopes:?}");
+        }
+        let both = ScopeRule { all_of: set(&["b"]), any_of: set(&["a", "c"]) };
+        assert_eq!(both.named().map(Scope::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+
+    #[test]
     fn refuses_what_is_no_scope_token() {
-        for text in ["", "a b", "a\"b", "a\\b", "é", "a\n"] {
+        for text in ["", "a b", "a\"b", "a\\b", "é", "a\n", &"a".repeat(257)] {
             assert!(Scope::try_from(text.to_owned()).is_err(), "{text:?}");
+        }
+        for text in ["a", "orders:read", "https://a.example/x", &"a".repeat(256)] {
+            let scope = Scope::try_from(text.to_owned()).unwrap();
+            assert_eq!(
+                (scope.to_string(), String::from(scope.clone()), scope.as_str()),
+                (text.to_owned(), text.to_owned(), text)
+            );
+            let borrowed: &str = scope.borrow();
+            assert_eq!(borrowed, text);
         }
     }
 }
