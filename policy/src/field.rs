@@ -37,6 +37,24 @@ pub enum InvalidPassedField {
     Reserved,
 }
 
+/// What nearly every request has, all of it end-to-end: known before the lists are looked through.
+const COMMON: [&str; 14] = [
+    "host",
+    "user-agent",
+    "accept",
+    "authorization",
+    "content-type",
+    "content-length",
+    "accept-encoding",
+    "accept-language",
+    "cookie",
+    "origin",
+    "referer",
+    "cache-control",
+    "traceparent",
+    "x-request-id",
+];
+
 /// Names of [`FieldClass::HopByHop`].
 const HOP_BY_HOP: [&str; 10] = [
     "connection",
@@ -189,7 +207,15 @@ impl FieldClass {
     /// The class of a field; `name` is in lower case. A name with `_` is of the class that it has with `-`, for that is
     /// how many applications read it (bug class H2).
     pub fn of(name: &str) -> Self {
+        if COMMON.contains(&name) {
+            return Self::EndToEnd;
+        }
         if name.contains('_') { Self::of_dashed(&name.replace('_', "-")) } else { Self::of_dashed(name) }
+    }
+
+    /// Whether a field is end-to-end, and no application reads its name as another one.
+    pub fn is_plain(name: &str) -> bool {
+        COMMON.contains(&name) || (!name.contains('_') && Self::of_dashed(name) == Self::EndToEnd)
     }
 
     fn of_dashed(name: &str) -> Self {
@@ -309,6 +335,11 @@ mod tests {
         ] {
             assert_eq!(FieldClass::of(name), FieldClass::EndToEnd, "{name}");
         }
+        for name in COMMON {
+            assert_eq!(FieldClass::of_dashed(name), FieldClass::EndToEnd, "{name}");
+        }
+        assert!(FieldClass::is_plain("x-tenant") && FieldClass::is_plain("host"));
+        assert!(!["x_tenant", "te", "x-real-ip", "forwarded"].into_iter().any(FieldClass::is_plain));
     }
 
     #[test]

@@ -37,6 +37,12 @@ impl SetAside {
     /// Takes out of the map whatever is not end-to-end.
     pub(super) fn take_from(headers: &mut HeaderMap, version: Version) -> Result<Self, InvalidRequest> {
         let mut this = Self::default();
+        let class = |name: &HeaderName| (FieldClass::of(name.as_str()), name.clone());
+        let out: Vec<_> = headers.keys().filter(|name| !FieldClass::is_plain(name.as_str())).map(class).collect();
+        // The usual case: `Connection` would be among them.
+        if out.is_empty() {
+            return Ok(this);
+        }
         if headers.contains_key(CONNECTION) {
             let switches = this.connection(headers)?;
             this.asks_for_websocket =
@@ -46,13 +52,6 @@ impl SetAside {
         for name in &this.named {
             headers.remove(name);
         }
-        let class = |name: &HeaderName| match FieldClass::of(name.as_str()) {
-            FieldClass::EndToEnd if !name.as_str().contains('_') => None,
-            class @ (FieldClass::EndToEnd | FieldClass::HopByHop | FieldClass::Own | FieldClass::Override) => {
-                Some((class, name.clone()))
-            }
-        };
-        let out: Vec<_> = headers.keys().filter_map(class).collect();
         for (class, name) in out {
             if class == FieldClass::HopByHop && !name.as_str().contains('_') {
                 headers.remove(name);

@@ -1,6 +1,6 @@
 //! What the upstream is told of the caller's side: `Forwarded` (RFC 7239), and the older family on request.
 
-use std::net::IpAddr;
+use std::{fmt::Write, net::IpAddr};
 
 use http::{HeaderMap, HeaderValue};
 use portreeve_policy::ForwardedHeaders;
@@ -14,20 +14,11 @@ pub(super) fn set(headers: &mut HeaderMap, side: &ClientSide, form: ForwardedHea
         Scheme::Http => "http",
         Scheme::Https => "https",
     });
-    let host = side.authority();
-    let mut element = format!("for={}", side.address.map_or_else(|| "unknown".to_owned(), node));
-    if let Some(host) = &host {
-        // A host with a colon or brackets, and every IPv6 address, is quoted (section 4, section 6.1).
-        element.push_str(if host.contains([':', '[']) { ";host=\"" } else { ";host=" });
-        element.push_str(host);
-        element.push_str(if host.contains([':', '[']) { "\"" } else { "" });
+    if let Ok(element) = element(side, proto) {
+        insert(headers, "forwarded", &element);
     }
-    if let Some(proto) = proto {
-        element.push_str(";proto=");
-        element.push_str(proto);
-    }
-    insert(headers, "forwarded", &element);
     if form == ForwardedHeaders::ForwardedAndXForwarded {
+        let host = side.authority();
         let default = side.scheme.map(|scheme| if scheme == Scheme::Https { 443 } else { 80 });
         let port = side.authority.as_ref().and_then(|(_, port)| port.or(default)).map(|port: u16| port.to_string());
         let address = side.address.map(|address| address.to_string());
@@ -44,11 +35,30 @@ pub(super) fn set(headers: &mut HeaderMap, side: &ClientSide, form: ForwardedHea
     }
 }
 
-fn node(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("\"[{v6}]\""),
+/// Writing into memory never fails.
+fn element(side: &ClientSide, proto: Option<&str>) -> Result<String, std::fmt::Error> {
+    let mut element = String::with_capacity(128);
+    element.push_str("for=");
+    match side.address {
+        None => element.push_str("unknown"),
+        Some(IpAddr::V4(v4)) => write!(element, "{v4}")?,
+        Some(IpAddr::V6(v6)) => write!(element, "\"[{v6}]\"")?,
     }
+    if let Some((host, port)) = &side.authority {
+        // A host with a port or brackets is quoted (section 4, section 6.1).
+        let quoted = port.is_some() || host.as_str().contains(':');
+        element.push_str(if quoted { ";host=\"" } else { ";host=" });
+        element.push_str(host.as_str());
+        if let Some(port) = port {
+            write!(element, ":{port}")?;
+        }
+        element.push_str(if quoted { "\"" } else { "" });
+    }
+    if let Some(proto) = proto {
+        element.push_str(";proto=");
+        element.push_str(proto);
+    }
+    Ok(element)
 }
 
 fn insert(headers: &mut HeaderMap, name: &'static str, text: &str) {

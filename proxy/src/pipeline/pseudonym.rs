@@ -7,12 +7,24 @@ use http::{HeaderMap, HeaderValue, Version, header::VIA};
 
 /// Name of one process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Pseudonym(Arc<str>);
+pub struct Pseudonym(Arc<Texts>);
+
+#[derive(Debug)]
+struct Texts {
+    name: String,
+    /// What is added to a request that came in HTTP/1.0, in 1.1 and in 2, made once.
+    elements: [HeaderValue; 3],
+}
 
 impl Pseudonym {
     /// `instance` is drawn at random for each process.
     pub fn new(instance: u32) -> Self {
-        Self(format!("portreeve-{instance:08x}").into())
+        let name = format!("portreeve-{instance:08x}");
+        let own = HeaderValue::from_static("1.1 portreeve");
+        // A name of letters and digits always makes a value.
+        let elements = ["1.0", "1.1", "2.0"]
+            .map(|version| HeaderValue::from_str(&format!("{version} {name}")).unwrap_or_else(|_| own.clone()));
+        Self(Arc::new(Texts { name, elements }))
     }
 
     /// Whether this process has forwarded the request before.
@@ -20,20 +32,19 @@ impl Pseudonym {
         let elements = headers.get_all(VIA).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
         elements.into_iter().any(|element| {
             let mut words = element.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
-            words.nth(1) == Some(self.0.as_bytes())
+            words.nth(1) == Some(self.0.name.as_bytes())
         })
     }
 
     /// Adds itself to those before it.
     pub(super) fn add_to(&self, headers: &mut HeaderMap, version: Version) {
-        let version = match version {
-            Version::HTTP_10 => "1.0",
-            Version::HTTP_2 => "2.0",
-            _ => "1.1",
+        let [old, usual, two] = &self.0.elements;
+        let element = match version {
+            Version::HTTP_10 => old,
+            Version::HTTP_2 => two,
+            _ => usual,
         };
-        if let Ok(value) = HeaderValue::from_str(&format!("{version} {}", self.0)) {
-            headers.append(VIA, value);
-        }
+        headers.append(VIA, element.clone());
     }
 }
 
