@@ -9,7 +9,11 @@ mod kubernetes;
 mod node;
 mod stray;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use identity::{Identity, identity};
 use portreeve_crds::{API_VERSION, ObjectKind, ObjectRef, Unreadable, read_object};
@@ -44,17 +48,22 @@ pub struct Manifests {
 
 /// Where an object was read: enough to find the place of a field again, which is rarely asked for.
 struct Source {
-    file: Arc<str>,
-    text: Arc<str>,
+    file: Arc<SourceFile>,
     document: usize,
     /// The path of the object within a List, with a dot behind it; empty for an object of its own.
     within: String,
 }
 
+/// A file, whose documents are read again when the first place in it is asked for.
+struct SourceFile {
+    name: String,
+    text: String,
+    documents: OnceLock<Vec<Node>>,
+}
+
 /// A document, or an item of a List, on its way in.
 struct Document<'a> {
-    file: &'a Arc<str>,
-    text: &'a Arc<str>,
+    file: &'a Arc<SourceFile>,
     number: usize,
     root: &'a Node,
     /// See [`Source::within`].
@@ -72,12 +81,13 @@ impl Manifests {
     /// not, the documents that can be read are in force, and the others refuse what they may cover.
     pub fn read(&mut self, file: &str, text: &str) -> bool {
         let (documents, faults) = node::parse_all(text);
-        let (file, text): (Arc<str>, Arc<str>) = (file.into(), text.into());
+        let source = SourceFile { name: file.to_owned(), text: text.to_owned(), documents: OnceLock::new() };
+        let source = Arc::new(source);
         for (number, root) in documents.iter().enumerate() {
-            self.document(&Document { file: &file, text: &text, number, root, within: String::new() });
+            self.document(&Document { file: &source, number, root, within: String::new() });
         }
         for fault in &faults {
-            self.broken_text(&file, fault);
+            self.broken_text(file, fault);
         }
         faults.is_empty()
     }
@@ -102,11 +112,11 @@ impl Manifests {
 
     /// Where a diagnostic points to.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<Place> {
-        let Source { file, text, document, within } = self.sources.get(&diagnostic.object)?;
-        let (documents, _) = node::parse_all(text);
+        let Source { file, document, within } = self.sources.get(&diagnostic.object)?;
+        let (documents, text) = (file.documents(), file.text.as_str());
         let position = documents.get(*document)?.locate(&format!("{within}{}", diagnostic.path));
         let position = diagnostic.within.map_or(position, |within| node::within(text, position, within));
-        Some(Place { file: file.to_string(), position })
+        Some(Place { file: file.name.clone(), position })
     }
 
     fn document(&mut self, document: &Document<'_>) {
@@ -125,7 +135,7 @@ impl Manifests {
 
     /// Each item of a List is an object like any other.
     fn list(&mut self, document: &Document<'_>, version: &str, kind: &str, value: &Value) {
-        let Document { file, text, number, root, within } = document;
+        let Document { file, number, root, within } = document;
         if within.matches("items").count() >= LIST_DEPTH {
             self.stray(document, "kind", format!("Lists are nested deeper than {LIST_DEPTH}"), value);
             return;
@@ -145,7 +155,7 @@ impl Manifests {
         let kind = kind.strip_suffix("List").filter(|kind| !kind.is_empty()).map(str::to_owned);
         for index in 0..items.len() {
             let within = format!("{within}items[{index}].");
-            let item = Document { file, text, number: *number, root, within };
+            let item = Document { file, number: *number, root, within };
             match (&kind, item.value()) {
                 (Some(kind), Value::Object(mut members)) if !members.contains_key("kind") => {
                     members.entry("apiVersion").or_insert_with(|| version.into());
@@ -277,11 +287,16 @@ pub fn documents(text: &str) -> Option<Vec<Value>> {
     faults.is_empty().then(|| documents.iter().map(Node::to_value).filter(|value| !value.is_null()).collect())
 }
 
+impl SourceFile {
+    fn documents(&self) -> &[Node] {
+        self.documents.get_or_init(|| node::parse_all(&self.text).0)
+    }
+}
+
 impl Source {
     /// The object again, as it came.
     fn document(&self) -> Option<Value> {
-        let (documents, _) = node::parse_all(&self.text);
-        Some(documents.get(self.document)?.at(self.within.trim_end_matches('.'))?.to_value())
+        Some(self.file.documents().get(self.document)?.at(self.within.trim_end_matches('.'))?.to_value())
     }
 }
 
@@ -292,15 +307,10 @@ impl Document<'_> {
 
     fn place(&self, path: &str) -> Place {
         let path = format!("{}{path}", self.within);
-        Place { file: self.file.to_string(), position: self.root.locate(path.trim_end_matches('.')) }
+        Place { file: self.file.name.clone(), position: self.root.locate(path.trim_end_matches('.')) }
     }
 
     fn source(&self) -> Source {
-        Source {
-            file: Arc::clone(self.file),
-            text: Arc::clone(self.text),
-            document: self.number,
-            within: self.within.clone(),
-        }
+        Source { file: Arc::clone(self.file), document: self.number, within: self.within.clone() }
     }
 }
