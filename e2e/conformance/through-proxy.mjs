@@ -158,7 +158,7 @@ const statusOf = (id) => join(state, `status/TokenService/default/${id}.yaml`);
 // Whether the operator says that no key of a set can be used: then nobody can tell a good token from a bad one, and every
 // token of that issuer gets 503 (docs/outages.md), and only then.
 function hasNoUsableKey(id) {
-  return /^keys: 0$/m.test(readFileSync(statusOf(id), 'utf8'));
+  return /^ *keys: 0$/m.test(readFileSync(statusOf(id), 'utf8'));
 }
 
 const refused = (id, status) => status === 400 || status === 401 || (status === 503 && hasNoUsableKey(id));
