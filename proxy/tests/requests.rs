@@ -1,6 +1,8 @@
 //! The proxy as a process, over sockets. Its policy comes from a stored snapshot, so that every test starts from the
 //! last known good and no operator is needed; the application behind it logs every byte that reaches it.
 
+#[path = "requests/application.rs"]
+mod application;
 #[path = "requests/authorization.rs"]
 mod authorization;
 #[path = "requests/bed.rs"]

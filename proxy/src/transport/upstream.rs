@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
@@ -236,13 +236,22 @@ impl Drop for Lease {
 }
 
 async fn connect(port: u16) -> Result<TokioIo<TcpStream>, UpstreamFault> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+    let connecting = tokio::time::timeout(CONNECT, connect_loopback(port)).await;
     let stream = connecting.map_err(|_ignored: tokio::time::error::Elapsed| UpstreamFault::Connect)?;
     let stream = stream.map_err(|_ignored: std::io::Error| UpstreamFault::Connect)?;
     // Without it small answers wait for the other side's delayed acknowledgement.
     drop(stream.set_nodelay(true));
     Ok(TokioIo::new(stream))
+}
+
+/// `localhost` is `::1` alone for some applications, and nothing was said yet when the other address refuses.
+async fn connect_loopback(port: u16) -> std::io::Result<TcpStream> {
+    match TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await
+        }
+        connected => connected,
+    }
 }
 
 /// Whose fault it was: a body error comes from the client's side, all else from the application.
