@@ -114,6 +114,8 @@ impl Expected<'_> {
     /// `active` is read before anything else, and only `true` means yes (I4); an embedded JWT of an inactive answer is
     /// never looked at.
     fn read_json(&self, mut members: Map<String, Value>, member: Option<&str>) -> Result<Answer, AnswerFault> {
+        // Some servers list every member they know, those without a value too.
+        members.retain(|_, value| !value.is_null());
         // Once is enough: it is kept as the value that goes upstream.
         let jwt = member.and_then(|member| members.remove(member));
         if members.get("active") != Some(&Value::Bool(true)) {
@@ -202,6 +204,21 @@ mod tests {
             Ok(Answer::OtherToken) => "other".to_owned(),
             Err(fault) => format!("{fault:?}"),
         }
+    }
+
+    #[test]
+    fn fault_05_members_that_nobody_asks_for_make_no_answer_unusable() {
+        for body in [
+            r#"{"active":true,"scope":["a","b"]}"#,
+            r#"{"active":true,"scope":7}"#,
+            r#"{"active":true,"client_id":7,"username":[]}"#,
+            r#"{"active":true,"scope":null,"client_id":null,"sub":null,"aud":null,"iss":null,"exp":null,"nbf":null}"#,
+            r#"{"active":true,"iat":null,"cnf":null,"token_type":null,"typ":null}"#,
+        ] {
+            assert_eq!(said(200, "application/json", body, &Dialect::Json), "active", "{body}");
+        }
+        let sub = r#"{"active":true,"sub":7}"#;
+        assert_eq!(said(200, "application/json", sub, &Dialect::Json), "Malformed", "whose it is decides");
     }
 
     #[test]

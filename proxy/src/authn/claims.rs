@@ -42,7 +42,7 @@ impl Footprint for ClaimsObject {
 /// Recipe of [`ClaimsObject`]: nothing but the claims decides how it is made.
 const OBJECT: [u8; 32] = [0; 32];
 
-/// A claim of the wrong JSON type is a fault, never taken for absent (J5).
+/// A claim of the wrong JSON type that decides is a fault, never taken for absent (J5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("claim {0} has the wrong type")]
 pub(super) struct WrongType(pub(super) &'static str);
@@ -68,8 +68,9 @@ impl Claims {
     /// Reads the members that decide; all others are kept as they are.
     pub(super) fn read(members: &Map<String, Value>) -> Result<Self, WrongType> {
         let (issuer, subject) = (text(members, "iss")?, text(members, "sub")?);
-        let client_id = text(members, "client_id")?;
-        let (audiences, scopes) = (audiences(members)?, scopes(members)?);
+        // A name for records and policies: one that is no text names nobody, and refuses nothing.
+        let client_id = members.get("client_id").and_then(Value::as_str);
+        let (audiences, scopes) = (audiences(members)?, scopes(members));
         Ok(Self {
             texts: ClaimTexts::new(members, [issuer, subject, client_id], &audiences, &scopes),
             expires_at: numeric_date(members, "exp")?,
@@ -193,16 +194,26 @@ fn audiences(members: &Map<String, Value>) -> Result<Vec<&str>, WrongType> {
     }
 }
 
-/// Scope tokens separated by single blanks (RFC 8693 section 4.2, RFC 7662 section 2.2).
-fn scopes(members: &Map<String, Value>) -> Result<Vec<&str>, WrongType> {
-    let Some(scope) = text(members, "scope")? else { return Ok(Vec::new()) };
-    let mut list: Vec<&str> = scope.split(' ').filter(|one| !one.is_empty()).collect();
+/// Scope tokens separated by single blanks (RFC 8693 section 4.2, RFC 7662 section 2.2), or a list of them, as many
+/// servers write it. Scopes only ever permit, so that a value of another form holds none and spoils nothing else.
+fn scopes(members: &Map<String, Value>) -> Vec<&str> {
+    let mut list: Vec<&str> = match members.get("scope") {
+        Some(Value::String(scope)) => scope.split(' ').filter(|one| !one.is_empty()).collect(),
+        Some(Value::Array(list)) => {
+            let one = |one: &Value| one.as_str().is_some_and(|text| !text.contains(|c: char| c.is_whitespace()));
+            if !list.iter().all(one) {
+                return Vec::new();
+            }
+            list.iter().filter_map(Value::as_str).filter(|one| !one.is_empty()).collect()
+        }
+        _ => Vec::new(),
+    };
     if list.len() > MAX_ENTRIES {
-        return Err(WrongType("scope"));
+        return Vec::new();
     }
     list.sort_unstable();
     list.dedup();
-    Ok(list)
+    list
 }
 
 /// Seconds since 1970, perhaps with a fraction (RFC 7519 section 2).
@@ -230,12 +241,41 @@ mod tests {
     #[test]
     fn every_claim_refuses_every_wrong_type_j5() {
         let wrong = [json!(null), json!(true), json!({}), json!(-1), json!(1e300), json!([1]), json!([null])];
-        for name in ["iss", "sub", "client_id", "aud", "scope", "exp", "nbf", "iat"] {
+        for name in ["iss", "sub", "aud", "exp", "nbf", "iat"] {
             for value in wrong.iter().chain([&json!(""), &json!("9999"), &json!("NaN"), &json!(12)]) {
                 let text = value.is_string() && !matches!(name, "exp" | "nbf" | "iat");
                 let number = value == &json!(12) && matches!(name, "exp" | "nbf" | "iat");
                 assert_eq!(read(&json!({ name: value })).is_ok(), text || number, "{name}: {value}");
             }
+        }
+    }
+
+    #[test]
+    fn fault_05_a_list_of_scopes_means_the_same_and_no_other_form_spoils_the_rest() {
+        let held = |scope: Value| {
+            let claims = read(&json!({"sub": "ada", "scope": scope})).unwrap();
+            claims.scopes().map(str::to_owned).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(held(json!("b a  a")), "a|b");
+        assert_eq!(held(json!(["b", "a", "a", ""])), "a|b");
+        let many: Vec<String> = (0..257).map(|n| n.to_string()).collect();
+        for none in [
+            json!(null),
+            json!(7),
+            json!(true),
+            json!({"a": 1}),
+            json!([]),
+            json!(["a", 7]),
+            json!(["a", "b c"]),
+            json!(["a", "b\tc"]),
+            json!(["a", ["b"]]),
+            json!(many),
+            json!(many.join(" ")),
+        ] {
+            assert_eq!(held(none.clone()), "", "{none}");
+        }
+        for client in [json!(7), json!(null), json!(["a"])] {
+            assert_eq!(read(&json!({"client_id": client})).unwrap().client_id(), None, "{client}");
         }
     }
 

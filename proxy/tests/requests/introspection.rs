@@ -16,7 +16,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Reply, open_rule};
+use crate::bed::{Bed, Reply, Signer, jwt_access, jwt_rule, open_rule};
 
 /// An endpoint that answers as it is told to, and remembers what it was asked.
 struct Endpoint {
@@ -254,6 +254,33 @@ fn sixty_four_callers_of_a_new_token_make_one_question() {
 fn a_structured_token_of_a_stranger_is_never_shown_to_the_token_service() {
     let endpoint = Endpoint::start();
     let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
-    assert_eq!(ask(&bed, "/read", &crate::bed::Signer::new().token_of("https://other.example.com")).status, 401);
+    assert_eq!(ask(&bed, "/read", &Signer::new().token_of("https://other.example.com")).status, 401);
     assert_eq!(endpoint.asked(), Vec::<String>::new());
+}
+
+/// Whole families of servers write `scope` as a list.
+#[test]
+fn fault_05_a_token_whose_scope_is_a_list_has_these_scopes() {
+    let keys = Signer::new();
+    let mut read = open_rule("read", "/read");
+    read["access"] = jwt_access("orders:read");
+    let mut any = open_rule("any", "/any");
+    any["access"] = json!({"guarded": {
+        "authentication": {"anyOf": [{"allOf": [{"jwt": jwt_rule()}]}]}, "authorization": "anyone",
+    }});
+    let bed = Bed::start_with(&json!([read, any]), Some(&keys));
+    let ask = |path: &str, scope: &Value| {
+        let token = keys.token_with(&json!({"sub": "ada", "scope": scope}));
+        bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n")).status
+    };
+    for (scope, read, any) in [
+        (json!("orders:read x"), 200, 200),
+        (json!(["x", "orders:read"]), 200, 200),
+        (json!(["x"]), 403, 200),
+        (json!(["x orders:read"]), 403, 200),
+        (json!({"orders:read": true}), 403, 200),
+        (json!(7), 403, 200),
+    ] {
+        assert_eq!((ask("/read", &scope), ask("/any", &scope)), (read, any), "{scope}");
+    }
 }
