@@ -3,6 +3,7 @@
 mod executor;
 mod framing;
 mod listen;
+mod pulse;
 mod serve;
 mod tls;
 mod upstream;

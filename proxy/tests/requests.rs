@@ -7,6 +7,8 @@ mod application;
 mod authorization;
 #[path = "requests/bed.rs"]
 mod bed;
+#[path = "requests/clocks.rs"]
+mod clocks;
 #[path = "requests/cors.rs"]
 mod cors;
 #[path = "requests/credentials.rs"]

@@ -27,6 +27,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// Time for a request head, and for an idle kept-alive connection.
     pub head: Duration,
+    /// Time that a connection of HTTP/2 may be open with no request on it.
+    pub idle: Duration,
     open: Arc<AtomicUsize>,
 }
 
@@ -43,19 +45,15 @@ pub(super) struct OpenConnection(Arc<AtomicUsize>);
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 10_000,
-            handshake: Duration::from_secs(10),
-            head: Duration::from_secs(30),
-            open: Arc::default(),
-        }
+        Self::with_head(Duration::from_secs(30))
     }
 }
 
 impl Limits {
-    /// The bounds with another time for heads.
+    /// The bounds with another time for heads; HTTP/2 connections may be idle four times as long.
     pub fn with_head(head: Duration) -> Self {
-        Self { head, ..Self::default() }
+        let (connections, handshake, idle) = (10_000, Duration::from_secs(10), head.saturating_mul(4));
+        Self { connections, handshake, head, idle, open: Arc::default() }
     }
 
     /// Counts a connection; `None` at the limit.

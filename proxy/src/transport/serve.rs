@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{
     Acceptors, FramingVerdict, Limits, Listener, executor::LocalExecutor, framing::Guarded, listen::OpenConnection,
+    pulse::Pulse,
 };
 use crate::{
     authn::PeerCertificates,
@@ -65,6 +66,9 @@ pub async fn serve<D: Dispatch + 'static>(
     }
 }
 
+/// Time for a client of HTTP/2 to take in that its connection ends.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 struct Worker<D> {
     tls: Option<Acceptors>,
     gate: Rc<Gate<D>>,
@@ -103,18 +107,39 @@ impl<D: Dispatch + 'static> Worker<D> {
         let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), self.limits.head));
         let connection = Rc::new(Connection { peer, scheme, certificates, framing });
         let gate = Rc::clone(&self.gate);
+        let pulse = Pulse::new(&self.limits);
+        let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));
-            async move { Ok::<_, Infallible>(gate.handle(request, connection).await) }
+            let (gate, connection, exchange) =
+                (Rc::clone(&gate), Rc::clone(&connection), beat.begin(request.version()));
+            async move {
+                let answer = gate.handle(request, connection).await;
+                Ok::<_, Infallible>(answer.map(|body| exchange.written(body)))
+            }
         });
         let builder = builder(&self.limits);
         let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+        let mut over = std::pin::pin!(pulse.over());
         let result = tokio::select! {
-            result = serving.as_mut() => result,
+            biased;
+            result = serving.as_mut() => Some(result),
+            () = over.as_mut() => None,
             _ = self.drain.wait_for(Option::is_some) => {
                 serving.as_mut().graceful_shutdown();
-                serving.await
+                tokio::select! {
+                    biased;
+                    result = serving.as_mut() => Some(result),
+                    () = over.as_mut() => None,
+                }
             }
+        };
+        let result = if let Some(result) = result {
+            result
+        } else {
+            tracing::debug!(%peer, "nothing was asked for too long");
+            // Clients of HTTP/2 are told; who does not listen is left.
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
         };
         if let Err(error) = result {
             tracing::debug!(%peer, %error, "connection ended");

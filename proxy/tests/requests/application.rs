@@ -1,12 +1,5 @@
 //! Applications as they are: where they listen, and when they close connections.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
-)]
-
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},

@@ -25,16 +25,16 @@ use tokio::net::TcpListener;
 
 use crate::bed::{Bed, open_rule};
 
-const HEADERS: u8 = 1;
+pub(crate) const HEADERS: u8 = 1;
 const DATA: u8 = 0;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// A connection of frames.
-struct Frames(TcpStream);
+pub(crate) struct Frames(pub(crate) TcpStream);
 
 impl Frames {
-    fn open(address: SocketAddr) -> Self {
+    pub(crate) fn open(address: SocketAddr) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -43,7 +43,7 @@ impl Frames {
         this
     }
 
-    fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
@@ -53,7 +53,7 @@ impl Frames {
     }
 
     /// Fields as literals without index and without Huffman coding (RFC 7541 section 6.2.2): any bytes.
-    fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+    pub(crate) fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
         let mut block = Vec::new();
         for (name, value) in fields {
             block.push(0);
@@ -66,7 +66,7 @@ impl Frames {
     }
 
     /// Every byte that comes until the other side is silent or gone.
-    fn read(&mut self) -> Vec<u8> {
+    pub(crate) fn read(&mut self) -> Vec<u8> {
         let (mut seen, mut buffer) = (Vec::new(), [0; 8192]);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(3) {
@@ -79,7 +79,7 @@ impl Frames {
     }
 }
 
-const GET: [(&[u8], &[u8]); 4] =
+pub(crate) const GET: [(&[u8], &[u8]); 4] =
     [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/x")];
 
 /// What cannot be said in HTTP/1 is never translated to it (RFC 9113 sections 8.1.1, 8.2.1, 8.2.2, 8.3, 10.3).

@@ -1,0 +1,119 @@
+//! When a connection ends by itself. Its clock is part of the connection's task: before the first request, and between
+//! requests of HTTP/2. Between requests of HTTP/1 and within a head the parser's and the guard's clocks run.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::Limits;
+use crate::pipeline::{AnswerBody, BodyFault};
+
+/// What happens on one connection.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    limits: Limits,
+    /// Requests whose answer is not written yet.
+    open: Cell<usize>,
+    /// When nothing was open any more.
+    idle_since: Cell<Instant>,
+    /// Of the first request; none before it.
+    version: Cell<Option<Version>>,
+}
+
+/// A request that is being answered.
+pub(super) struct Exchange(Rc<Pulse>);
+
+/// The body of an answer; the exchange is over when it is dropped.
+pub(super) struct Written {
+    body: AnswerBody,
+    _exchange: Exchange,
+}
+
+impl Pulse {
+    pub(super) fn new(limits: &Limits) -> Rc<Self> {
+        let idle_since = Cell::new(Instant::now());
+        Rc::new(Self { limits: limits.clone(), open: Cell::new(0), idle_since, version: Cell::new(None) })
+    }
+
+    pub(super) fn begin(self: &Rc<Self>, version: Version) -> Exchange {
+        if self.version.get().is_none() {
+            self.version.set(Some(version));
+        }
+        self.open.set(self.open.get().saturating_add(1));
+        Exchange(Rc::clone(self))
+    }
+
+    /// The moment at which the connection has to end, as things are.
+    fn due(&self) -> Option<Instant> {
+        match (self.version.get(), self.open.get()) {
+            (None, _) => Some(self.idle_since.get() + self.limits.head),
+            (Some(Version::HTTP_2), 0) => Some(self.idle_since.get() + self.limits.idle),
+            (Some(_), _) => None,
+        }
+    }
+
+    /// Resolves when the connection has to end. To be polled beside the connection, in the same task: whatever moves
+    /// the moment happens there.
+    pub(super) async fn over(&self) {
+        let mut alarm = std::pin::pin!(tokio::time::sleep(self.limits.head));
+        poll_fn(|cx| self.poll_over(alarm.as_mut(), cx)).await;
+    }
+
+    /// The alarm may ring early: it is set again only when it rings or when it would ring too late, and not for each
+    /// request.
+    fn poll_over(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(due) = self.due() else { return Poll::Pending };
+            if alarm.deadline() > due {
+                alarm.as_mut().reset(due);
+            }
+            std::task::ready!(alarm.as_mut().poll(cx));
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(due);
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn written(self, body: AnswerBody) -> Written {
+        Written { body, _exchange: self }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let open = self.0.open.get().saturating_sub(1);
+        self.0.open.set(open);
+        if open == 0 {
+            self.0.idle_since.set(Instant::now());
+        }
+    }
+}
+
+impl Body for Written {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

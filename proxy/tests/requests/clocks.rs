@@ -1,0 +1,117 @@
+//! Every state of a connection has a clock.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on shall say so by panicking, and lives in real time"
+)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use crate::{
+    bed::Bed,
+    frames::{END_HEADERS, END_STREAM, Frames, GET, HEADERS},
+};
+
+const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client may say before its first request is complete, and then be silent.
+const UNFINISHED: [&[u8]; 7] = [
+    b"PRI * HTT",
+    b"PRI * HTTP/2.0\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n",
+    PREFACE.as_bytes(),
+    // An empty SETTINGS frame; then the first half of a HEADERS frame; then HEADERS without their end.
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x08\x01\x05\0\0\0\x01",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x01\0\0\0\x01\x82",
+];
+
+/// Whether the other side hangs up, however much it says before.
+fn ends(stream: &mut impl Read, within: Duration) -> bool {
+    let (start, mut buffer) = (Instant::now(), [0; 4096]);
+    while start.elapsed() < within {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => return true,
+        }
+    }
+    false
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    stream
+}
+
+fn tls(address: SocketAddr, certificate: &CertificateDer<'_>) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let session = ClientConnection::new(Arc::new(config), "orders.example.com".try_into().unwrap()).unwrap();
+    StreamOwned::new(session, connect(address))
+}
+
+#[test]
+fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
+    let folder = std::env::temp_dir().join(format!("portreeve-clock-test-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (cert_file, key_file) = (folder.join("tls.crt"), folder.join("tls.key"));
+    let made = rcgen::generate_simple_self_signed(["orders.example.com".to_owned()]).unwrap();
+    fs::write(&cert_file, made.cert.pem()).unwrap();
+    fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
+    let back = Bed::start_empty();
+    let head = ("PORTREEVE_HEAD_SECONDS", "1");
+    let clear = Bed::start_before(back.app_port(), "Http1", &[head]);
+    let settings =
+        [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap()), head];
+    let sealed = Bed::start_before(back.app_port(), "Http1", &settings);
+    let certificate = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap();
+    let mut waiting = Vec::new();
+    for said in UNFINISHED {
+        let (mut plain, mut secret) = (connect(clear.listen()), tls(sealed.listen(), &certificate));
+        plain.write_all(said).unwrap();
+        while let Err(error) = secret.write_all(said).and_then(|()| secret.flush()) {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        }
+        waiting.push((said, plain, secret));
+    }
+    for (said, plain, secret) in &mut waiting {
+        let said = String::from_utf8_lossy(said);
+        assert!(ends(plain, Duration::from_secs(4)), "still open in clear after {said:?}");
+        assert!(ends(secret, Duration::from_secs(4)), "still open in TLS after {said:?}");
+    }
+    drop(fs::remove_dir_all(&folder));
+}
+
+#[test]
+fn p1_pings_do_not_keep_an_idle_http2_connection() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
+    let mut frames = Frames::open(bed.listen());
+    frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &Frames::block(&GET));
+    let answered = frames.read();
+    assert!(answered.windows(5).any(|five| five == b"hello"), "{}", String::from_utf8_lossy(&answered));
+    let start = Instant::now();
+    let mut gone = false;
+    while !gone && start.elapsed() < Duration::from_secs(8) {
+        frames.send(6, 0, 0, &[7; 8]);
+        gone = ends(&mut frames.0, Duration::from_millis(250));
+    }
+    assert!(gone && start.elapsed() > Duration::from_secs(2), "gone: {gone} after {:?}", start.elapsed());
+}
