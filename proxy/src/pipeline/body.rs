@@ -1,7 +1,7 @@
-//! Bodies of answers: streamed, never buffered, with the deadline of the whole request.
+//! Bodies of answers: streamed, never buffered, with the deadline of the whole request. Whoever writes an answer keeps
+//! the deadline, for a body that nobody polls cannot.
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::hop;
 
@@ -25,7 +25,7 @@ pub enum AnswerBody {
 /// A body from the application, and what is to happen when it ends.
 pub struct UpstreamBody {
     incoming: Incoming,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Instant,
     bytes: u64,
     /// Called once with whether the body came to its end: an early end closes the upstream connection.
     at_end: Option<Box<dyn FnOnce(bool)>>,
@@ -36,9 +36,6 @@ pub struct UpstreamBody {
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyFault {
-    /// The deadline of the rule has passed.
-    #[error("the rule's timeout has passed")]
-    Deadline,
     /// The application's connection broke.
     #[error(transparent)]
     Upstream(#[from] hyper::Error),
@@ -56,12 +53,19 @@ impl AnswerBody {
         if incoming.is_end_stream() {
             at_end.take().into_iter().for_each(|at_end| at_end(true));
         }
-        let deadline = Box::pin(tokio::time::sleep_until(deadline));
         Self::Upstream(Box::new(UpstreamBody { incoming, deadline, bytes: 0, at_end, observer: None }))
     }
 }
 
 impl AnswerBody {
+    /// When the exchange with the application ends, if there is one.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Upstream(body) => Some(body.deadline),
+            Self::Full(_) => None,
+        }
+    }
+
     /// Has somebody told how many bytes there were, and whether that was all.
     pub fn observe(&mut self, observer: Box<dyn FnOnce(u64, bool)>) {
         match self {
@@ -103,10 +107,6 @@ impl Body for AnswerBody {
                     Poll::Ready(None) => body.finish(true),
                     Poll::Ready(Some(Ok(_))) if body.incoming.is_end_stream() => body.finish(true),
                     Poll::Ready(Some(Err(_))) => body.finish(false),
-                    Poll::Pending if body.deadline.as_mut().poll(cx).is_ready() => {
-                        body.finish(false);
-                        return Poll::Ready(Some(Err(BodyFault::Deadline)));
-                    }
                     Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
                 }
                 polled.map_err(BodyFault::from)

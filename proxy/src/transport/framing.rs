@@ -62,6 +62,8 @@ pub(super) struct Guarded<S> {
     patience: Duration,
     /// Runs while a head is awaited of which the parser knows nothing: the first one, and one that is not whole.
     awaiting: Option<Pin<Box<Sleep>>>,
+    /// Runs while the peer takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,17 @@ impl FramingVerdict {
 impl<S> Guarded<S> {
     pub(super) fn new(inner: S, verdict: std::sync::Arc<FramingVerdict>, patience: Duration) -> Self {
         let state = State::Head(HeadScan::default());
-        Self { inner, verdict, state, heads: 0, held: Vec::new(), out: Vec::new(), patience, awaiting: None }
+        Self {
+            inner,
+            verdict,
+            state,
+            heads: 0,
+            held: Vec::new(),
+            out: Vec::new(),
+            patience,
+            awaiting: None,
+            stalled: None,
+        }
     }
 
     /// The parser's own clock cannot run for bytes that it has not seen, so a slow head is timed here (D2).
@@ -105,6 +117,18 @@ impl<S> Guarded<S> {
             Poll::Ready(()) => Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request took too long")),
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// A peer that takes nothing for twice the time of a head is given up, unless it speaks another protocol now.
+    fn moving<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() || self.verdict.switched.load(Ordering::Relaxed) {
+            self.stalled = None;
+            return wrote;
+        }
+        let patience = self.patience.saturating_mul(2);
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")))
     }
 
     /// Looks at new bytes: how many may be handed on. What lies behind belongs to a head that is not whole.
@@ -247,11 +271,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.moving(cx, wrote)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.inner).poll_flush(cx);
+        this.moving(cx, wrote)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -263,7 +291,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bytes)
+        let this = self.get_mut();
+        let wrote = Pin::new(&mut this.inner).poll_write_vectored(cx, bytes);
+        this.moving(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,5 +1,7 @@
-//! When a connection ends by itself. Its clock is part of the connection's task: before the first request, and between
-//! requests of HTTP/2. Between requests of HTTP/1 and within a head the parser's and the guard's clocks run.
+//! When a connection ends by itself. Its clock is part of the connection's task and runs whether or not anybody polls a
+//! body: before the first request, between requests of HTTP/2, and while an answer of HTTP/1 is written that its client
+//! does not read (of HTTP/2 the stream ends, [`end_stream_at`]). Between requests of HTTP/1 and within a head the
+//! parser's and the guard's clocks run.
 
 use std::{
     cell::Cell,
@@ -14,7 +16,7 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::Limits;
+use super::{Limits, executor::end_stream_at};
 use crate::pipeline::{AnswerBody, BodyFault};
 
 /// What happens on one connection.
@@ -27,6 +29,17 @@ pub(super) struct Pulse {
     idle_since: Cell<Instant>,
     /// Of the first request; none before it.
     version: Cell<Option<Version>>,
+    /// When the answer that is being written ends; HTTP/1 has one at a time.
+    ends_at: Cell<Option<Instant>>,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Nothing was asked for too long.
+    Idle,
+    /// An answer was not taken in the rule's time.
+    Unread,
 }
 
 /// A request that is being answered.
@@ -41,7 +54,13 @@ pub(super) struct Written {
 impl Pulse {
     pub(super) fn new(limits: &Limits) -> Rc<Self> {
         let idle_since = Cell::new(Instant::now());
-        Rc::new(Self { limits: limits.clone(), open: Cell::new(0), idle_since, version: Cell::new(None) })
+        Rc::new(Self {
+            limits: limits.clone(),
+            open: Cell::new(0),
+            idle_since,
+            version: Cell::new(None),
+            ends_at: Cell::new(None),
+        })
     }
 
     pub(super) fn begin(self: &Rc<Self>, version: Version) -> Exchange {
@@ -53,32 +72,32 @@ impl Pulse {
     }
 
     /// The moment at which the connection has to end, as things are.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Option<(Instant, Over)> {
         match (self.version.get(), self.open.get()) {
-            (None, _) => Some(self.idle_since.get() + self.limits.head),
-            (Some(Version::HTTP_2), 0) => Some(self.idle_since.get() + self.limits.idle),
-            (Some(_), _) => None,
+            (None, _) => Some((self.idle_since.get() + self.limits.head, Over::Idle)),
+            (Some(Version::HTTP_2), 0) => Some((self.idle_since.get() + self.limits.idle, Over::Idle)),
+            (Some(_), _) => self.ends_at.get().map(|ends_at| (ends_at, Over::Unread)),
         }
     }
 
     /// Resolves when the connection has to end. To be polled beside the connection, in the same task: whatever moves
     /// the moment happens there.
-    pub(super) async fn over(&self) {
+    pub(super) async fn over(&self) -> Over {
         let mut alarm = std::pin::pin!(tokio::time::sleep(self.limits.head));
-        poll_fn(|cx| self.poll_over(alarm.as_mut(), cx)).await;
+        poll_fn(|cx| self.poll_over(alarm.as_mut(), cx)).await
     }
 
     /// The alarm may ring early: it is set again only when it rings or when it would ring too late, and not for each
     /// request.
-    fn poll_over(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_over(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Over> {
         loop {
-            let Some(due) = self.due() else { return Poll::Pending };
+            let Some((due, over)) = self.due() else { return Poll::Pending };
             if alarm.deadline() > due {
                 alarm.as_mut().reset(due);
             }
             std::task::ready!(alarm.as_mut().poll(cx));
             if Instant::now() >= due {
-                return Poll::Ready(());
+                return Poll::Ready(over);
             }
             alarm.as_mut().reset(due);
         }
@@ -86,7 +105,13 @@ impl Pulse {
 }
 
 impl Exchange {
+    /// The answer has begun. It ends with the exchange at the rule's deadline, whether the client reads or not; one of
+    /// ours, which needs no application, in the time of a head.
     pub(super) fn written(self, body: AnswerBody) -> Written {
+        let ends_at = body.deadline().unwrap_or_else(|| Instant::now() + self.0.limits.head);
+        if !end_stream_at(ends_at) {
+            self.0.ends_at.set(Some(ends_at));
+        }
         Written { body, _exchange: self }
     }
 }
@@ -96,6 +121,7 @@ impl Drop for Exchange {
         let open = self.0.open.get().saturating_sub(1);
         self.0.open.set(open);
         if open == 0 {
+            self.0.ends_at.set(None);
             self.0.idle_since.set(Instant::now());
         }
     }

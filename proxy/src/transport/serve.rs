@@ -16,8 +16,11 @@ use tokio::{
 };
 
 use super::{
-    Acceptors, FramingVerdict, Limits, Listener, executor::LocalExecutor, framing::Guarded, listen::OpenConnection,
-    pulse::Pulse,
+    Acceptors, FramingVerdict, Limits, Listener,
+    executor::StreamExecutor,
+    framing::Guarded,
+    listen::OpenConnection,
+    pulse::{Over, Pulse},
 };
 use crate::{
     authn::PeerCertificates,
@@ -122,24 +125,29 @@ impl<D: Dispatch + 'static> Worker<D> {
         let mut over = std::pin::pin!(pulse.over());
         let result = tokio::select! {
             biased;
-            result = serving.as_mut() => Some(result),
-            () = over.as_mut() => None,
+            result = serving.as_mut() => Ok(result),
+            over = over.as_mut() => Err(over),
             _ = self.drain.wait_for(Option::is_some) => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     biased;
-                    result = serving.as_mut() => Some(result),
-                    () = over.as_mut() => None,
+                    result = serving.as_mut() => Ok(result),
+                    over = over.as_mut() => Err(over),
                 }
             }
         };
-        let result = if let Some(result) = result {
-            result
-        } else {
-            tracing::debug!(%peer, "nothing was asked for too long");
-            // Clients of HTTP/2 are told; who does not listen is left.
-            serving.as_mut().graceful_shutdown();
-            tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
+        let result = match result {
+            Ok(result) => result,
+            Err(Over::Idle) => {
+                tracing::debug!(%peer, "nothing was asked for too long");
+                // Clients of HTTP/2 are told; who does not listen is left.
+                serving.as_mut().graceful_shutdown();
+                tokio::time::timeout(GOODBYE, serving).await.unwrap_or(Ok(()))
+            }
+            Err(Over::Unread) => {
+                tracing::debug!(%peer, "the answer was not read in the rule's time");
+                Ok(())
+            }
         };
         if let Err(error) = result {
             tracing::debug!(%peer, %error, "connection ended");
@@ -148,8 +156,8 @@ impl<D: Dispatch + 'static> Worker<D> {
 }
 
 /// Every limit of the parsers, set by us and not left to their defaults.
-fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor);
+fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor);
     builder
         .http1()
         .timer(TokioTimer::new())

@@ -3,22 +3,25 @@
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     reason = "a test that cannot go on shall say so by panicking, and lives in real time"
 )]
 
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use portreeve_policy::{NamespacedName, Snapshot};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde_json::json;
 
 use crate::{
-    bed::Bed,
+    bed::{Bed, open_rule},
     frames::{END_HEADERS, END_STREAM, Frames, GET, HEADERS},
 };
 
@@ -114,4 +117,117 @@ fn p1_pings_do_not_keep_an_idle_http2_connection() {
         gone = ends(&mut frames.0, Duration::from_millis(250));
     }
     assert!(gone && start.elapsed() > Duration::from_secs(2), "gone: {gone} after {:?}", start.elapsed());
+}
+
+/// An application whose answer below `/large` has no end in sight.
+fn large_app() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || drop(serve_large(stream.unwrap())));
+        }
+    });
+    port
+}
+
+fn serve_large(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    loop {
+        let mut byte = [0; 1];
+        stream.read_exact(&mut byte)?;
+        text.extend_from_slice(&byte);
+        if !text.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        if text.starts_with(b"GET /large") {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")?;
+            for _ in 0..100_000 {
+                stream.write_all(&[b'x'; 10_000])?;
+            }
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")?;
+        text.clear();
+    }
+}
+
+/// A proxy before it with two connections to it and a second for each exchange.
+fn large_bed() -> Bed {
+    let port = large_app();
+    let mut rule = open_rule("all", "/");
+    rule["timeout"] = json!(1000);
+    let route = json!({
+        "generation": 1, "hostnames": [], "rules": [rule],
+        "upstream": {"port": port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 2},
+    });
+    let mut snapshot = Snapshot::default();
+    let name: NamespacedName = "default/orders".parse().unwrap();
+    snapshot.routes.insert(name, Arc::new(serde_json::from_value(route).unwrap()));
+    Bed::start_snapshot(|_| snapshot, &[])
+}
+
+/// Full while the clients hold it, and free again when the rule's time is over.
+fn assert_freed_by_the_deadline(bed: &Bed) {
+    std::thread::park_timeout(Duration::from_millis(400));
+    assert_eq!(bed.get("/x").status, 503, "both connections are in use");
+    std::thread::park_timeout(Duration::from_millis(1100));
+    for _ in 0..3 {
+        assert_eq!(bed.get("/x").status, 200, "the deadline has passed");
+    }
+}
+
+const LARGE: [(&[u8], &[u8]); 4] =
+    [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/large")];
+
+#[test]
+fn h2_the_rules_time_ends_answers_that_an_http2_client_does_not_read() {
+    let bed = large_bed();
+    let mut frames = Frames::open(bed.listen());
+    // SETTINGS_INITIAL_WINDOW_SIZE is 0: no byte of an answer may be sent.
+    frames.send(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    for stream in [1, 3] {
+        frames.send(HEADERS, END_STREAM | END_HEADERS, stream, &Frames::block(&LARGE));
+    }
+    assert_freed_by_the_deadline(&bed);
+    let seen = frames.read();
+    for stream in [1_u8, 3] {
+        let reset = [0, 0, 4, 3, 0, 0, 0, 0, stream];
+        assert!(seen.windows(9).any(|nine| nine == reset), "stream {stream} was not reset: {seen:?}");
+    }
+    // The connection itself goes on.
+    frames.send(4, 0, 0, &[0, 4, 0, 0, 255, 255]);
+    frames.send(HEADERS, END_STREAM | END_HEADERS, 5, &Frames::block(&GET));
+    let seen = frames.read();
+    assert!(seen.windows(5).any(|five| five == b"hello"), "{seen:?}");
+}
+
+#[test]
+fn h2_the_rules_time_ends_answers_that_an_http1_client_does_not_read() {
+    let bed = large_bed();
+    let mut clients: Vec<_> = (0..2).map(|_| connect(bed.listen())).collect();
+    for client in &mut clients {
+        client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    assert_freed_by_the_deadline(&bed);
+    for client in &mut clients {
+        assert!(ends(client, Duration::from_secs(5)), "still open");
+    }
+}
+
+/// Refusals need no credentials: they do not keep a connection either.
+#[test]
+fn h2_refusals_that_nobody_reads_end() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
+    let mut client = connect(bed.listen());
+    client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let many = "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let start = Instant::now();
+    let mut gone = false;
+    while !gone && start.elapsed() < Duration::from_secs(20) {
+        gone = client
+            .write_all(many.as_bytes())
+            .is_err_and(|error| !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+    }
+    assert!(gone, "still open after {:?}", start.elapsed());
 }
