@@ -28,6 +28,7 @@ mod stages;
 pub use access::{AccessLog, InvalidAccessLog};
 pub use body::{AnswerBody, BodyFault, UpstreamBody};
 pub use build::{BuildContext, Rejection, build};
+pub(crate) use canonical::MAX_FIELDS;
 pub use canonical::{CanonicalRequest, Connection, InvalidRequest, Scheme};
 pub use challenge::{Challenge, ChallengeScheme};
 pub use client_side::ClientSide;

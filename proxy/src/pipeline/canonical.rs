@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, Method, Uri, Version, header::HOST, request::Parts, uri::Authority};
+use http::{
+    HeaderMap, Method, Uri, Version,
+    header::{COOKIE, HOST},
+    request::Parts,
+    uri::Authority,
+};
 use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
 
 use super::fields::SetAside;
@@ -66,7 +71,7 @@ pub enum InvalidRequest {
     /// Message framing that two parsers could read in two ways.
     #[error("ambiguous message framing: {0}")]
     Framing(&'static str),
-    /// The head is larger than 64 KiB.
+    /// The head is larger than 64 KiB (HTTP/2: 32 KiB), or has too many fields.
     #[error("the head of the request is too large")]
     HeadTooLarge,
     /// No Host, several, or one that is no host.
@@ -92,6 +97,12 @@ pub enum InvalidRequest {
     Query,
 }
 
+/// Most fields of a request, cookies not counted; the parser of HTTP/1 has the same bound.
+pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Most cookies that come one by one: what browsers keep for one domain.
+const MAX_COOKIES: usize = 180;
+
 impl InvalidRequest {
     /// Whether the bytes that follow on the connection can still be trusted.
     pub fn spoils_connection(self) -> bool {
@@ -102,6 +113,9 @@ impl InvalidRequest {
 impl CanonicalRequest {
     /// Builds the canonical form; the header map is taken over.
     pub fn parse(parts: &mut Parts, connection: &Connection) -> Result<Self, InvalidRequest> {
+        if has_too_many(&parts.headers) {
+            return Err(InvalidRequest::HeadTooLarge);
+        }
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
             return Err(InvalidRequest::ForbiddenMethod);
         }
@@ -173,6 +187,16 @@ pub(super) fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), Inv
         }
     };
     Ok((Hostname::parse(host).map_err(|_ignored: portreeve_policy::InvalidHostname| InvalidRequest::Host)?, port))
+}
+
+/// Whether there are more fields than a request may have. HTTP/2 clients send cookies one by one (RFC 9113 section
+/// 8.2.3), so that those count apart.
+fn has_too_many(headers: &HeaderMap) -> bool {
+    if headers.len() <= MAX_FIELDS {
+        return false;
+    }
+    let cookies = headers.get_all(COOKIE).iter().count();
+    cookies > MAX_COOKIES || headers.len().saturating_sub(cookies) > MAX_FIELDS
 }
 
 /// Names that differ from a framing field only in `_` for `-` (H2).

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     authn::PeerCertificates,
-    pipeline::{Connection, Dispatch, Gate, Metrics, Scheme},
+    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, Metrics, Scheme},
 };
 
 /// Tells workers to stop: accept nothing new, finish what runs, be gone by the deadline.
@@ -163,15 +163,15 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(128 * 1024)
-        .max_headers(100)
+        .max_headers(MAX_FIELDS)
         .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(100)
+        .max_concurrent_streams(32)
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_header_list_size(64 * 1024)
+        .max_header_list_size(32 * 1024)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
         .keep_alive_interval(Duration::from_mins(1))

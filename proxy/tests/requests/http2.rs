@@ -22,7 +22,10 @@ use tokio_rustls::TlsConnector;
 
 use serde_json::json;
 
-use crate::bed::{Bed, Signer, jwt_access, open_rule};
+use crate::{
+    bed::{Bed, Signer, jwt_access, open_rule},
+    frames::Frames,
+};
 
 type Sender = SendRequest<Empty<Bytes>>;
 
@@ -75,6 +78,38 @@ async fn http2_with_prior_knowledge_reaches_an_http1_application() {
     // A Host beside another authority is refused (RFC 9113 section 8.3.1).
     let (status, _) = ask(&mut sender, "http://orders.example.com/x", &[("host", "evil.example.com")]).await;
     assert_eq!((status, back.app_log().len()), (400, 1));
+}
+
+/// A request over HTTP/2 may hold no more than one over HTTP/1, and a connection not many at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn h3_http2_requests_have_the_bounds_of_http1() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[]);
+    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let target = "http://orders.example.com/x";
+    let names: Vec<String> = (0..120).map(|number| format!("x-{number}")).collect();
+    let fields = |count: usize| names.iter().take(count).map(|name| (name.as_str(), "")).collect::<Vec<_>>();
+    assert_eq!(ask(&mut sender, target, &fields(90)).await.0, 200);
+    let (status, body) = ask(&mut sender, target, &fields(101)).await;
+    assert!(status == 431 && body.contains("head_too_large") && body.contains("decision_id"), "{status} {body}");
+    assert_eq!(ask(&mut sender, target, &vec![("cookie", "a=b"); 150]).await.0, 200);
+    assert_eq!(ask(&mut sender, target, &vec![("cookie", "a=b"); 181]).await.0, 431);
+    let long = "x".repeat(3000);
+    assert_eq!(ask(&mut sender, target, &[("x-a", &long), ("x-b", &long)]).await.0, 200);
+    let mut request = Request::get(target);
+    for name in names.iter().take(12) {
+        request = request.header(name, &long);
+    }
+    let answer = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 431, "more than 32 KiB");
+    assert_eq!(back.app_log().len(), 3);
+    assert_eq!(bed.record("head_too_large")["status"], 431);
+
+    // SETTINGS_MAX_CONCURRENT_STREAMS and SETTINGS_MAX_HEADER_LIST_SIZE, as they are said to every client.
+    let said = Frames::open(bed.listen()).read();
+    for setting in [[0, 3, 0, 0, 0, 32], [0, 6, 0, 0, 128, 0]] {
+        assert!(said.windows(6).any(|six| six == setting), "{setting:?} in {said:?}");
+    }
 }
 
 /// What a browser does: a preflight without credentials, then the request with its token, both as streams of one
