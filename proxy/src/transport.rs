@@ -2,6 +2,7 @@
 
 mod executor;
 mod framing;
+mod heard;
 mod listen;
 mod pulse;
 mod serve;

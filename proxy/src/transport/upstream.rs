@@ -1,7 +1,8 @@
 //! The way to the application: a pool of connections of one worker, without a lock.
 //!
-//! A connection is used again only after its answer was read to the end. One retry on a fresh connection, and only
-//! when the old one gave the request back unsent.
+//! A connection is used again only after its answer was read to the end. One retry on a fresh connection: of any request
+//! that the old one gave back unsent, and of an idempotent one without a body when a connection that had rested ended
+//! before one byte of the answer (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
 
 use std::{
     cell::RefCell,
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header::TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header::TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -21,7 +22,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use portreeve_policy::{AppProtocol, Upstream};
 use tokio::{net::TcpStream, time::Instant};
 
-use super::executor::LocalExecutor;
+use super::{
+    executor::LocalExecutor,
+    heard::{Heard, Listened},
+};
 use crate::{
     authz::Permitted,
     pipeline::{AnswerBody, Dispatch, Lane, MAX_PREFLIGHTS, RequestBody, UpstreamFault},
@@ -35,11 +39,21 @@ pub struct UpstreamPool {
 
 #[derive(Default)]
 struct Port {
-    idle: VecDeque<(Instant, http1::SendRequest<RequestBody>)>,
+    idle: VecDeque<(Instant, Link)>,
     shared: Option<http2::SendRequest<RequestBody>>,
     /// HTTP/1 connections that are open or being opened.
     open: u64,
 }
+
+/// One HTTP/1 connection.
+struct Link {
+    sender: http1::SendRequest<RequestBody>,
+    heard: Heard,
+}
+
+/// From this time on a kept connection may have been closed by the application without our having seen it. One that is
+/// taken up at once was not, and its request need not be kept for a second try.
+const REST: Duration = Duration::from_micros(200);
 
 /// Idle connections are closed after this time, before most applications close them.
 const IDLE: Duration = Duration::from_secs(30);
@@ -53,7 +67,9 @@ type Key = (u16, AppProtocol, Lane);
 struct Lease {
     pool: UpstreamPool,
     key: Key,
-    sender: Option<http1::SendRequest<RequestBody>>,
+    link: Option<Link>,
+    /// The connection had rested before.
+    rested: bool,
 }
 
 impl Dispatch for UpstreamPool {
@@ -96,31 +112,35 @@ impl UpstreamPool {
             Some(lease) => lease,
             None => self.open_h1(key, most).await?,
         };
+        let mut second = lease.rested.then(|| repeatable(&request)).flatten();
         let mut retried = false;
         loop {
-            let Some(sender) = &mut lease.sender else { return Err(UpstreamFault::Connect) };
-            match sender.try_send_request(request).await {
+            let Some(link) = &mut lease.link else { return Err(UpstreamFault::Connect) };
+            link.heard.forget();
+            let mut fault = match link.sender.try_send_request(request).await {
                 Ok(response) => return Ok(lease.answer(response, deadline)),
-                Err(mut fault) => match fault.take_message() {
-                    // Never sent: the application had closed the connection in between.
-                    Some(unsent) if !retried => {
-                        retried = true;
-                        request = unsent;
-                        drop(lease);
-                        lease = self.open_h1(key, most).await?;
-                    }
-                    _ => return Err(fault_of(&fault.into_error())),
-                },
+                Err(fault) => fault,
+            };
+            let silent = !link.heard.anything();
+            // Never sent, or sent into a connection that the application was closing.
+            let next = fault.take_message().or_else(|| second.take().filter(|_| silent));
+            match next {
+                Some(next) if !retried => request = next,
+                _ => return Err(fault_of(&fault.into_error())),
             }
+            retried = true;
+            drop(lease);
+            lease = self.open_h1(key, most).await?;
         }
     }
 
     fn idle(&self, key: Key) -> Option<Lease> {
         let mut ports = self.ports.borrow_mut();
         let port = ports.get_mut(&key)?;
-        while let Some((since, sender)) = port.idle.pop_back() {
-            if sender.is_ready() && since.elapsed() < IDLE {
-                return Some(Lease { pool: self.clone(), key, sender: Some(sender) });
+        while let Some((since, link)) = port.idle.pop_back() {
+            let rest = since.elapsed();
+            if link.sender.is_ready() && rest < IDLE {
+                return Some(Lease { pool: self.clone(), key, link: Some(link), rested: rest >= REST });
             }
             port.open = port.open.saturating_sub(1);
         }
@@ -136,12 +156,13 @@ impl UpstreamPool {
             }
             port.open += 1;
         }
-        let mut lease = Lease { pool: self.clone(), key, sender: None };
-        let io = connect(key.0).await?;
+        let mut lease = Lease { pool: self.clone(), key, link: None, rested: false };
+        let (stream, heard) = Listened::new(connect(key.0).await?);
+        let io = TokioIo::new(stream);
         let handshake = http1::Builder::new().max_headers(128).handshake(io).await;
         let (sender, connection) = handshake.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         drop(tokio::task::spawn_local(connection.with_upgrades()));
-        lease.sender = Some(sender);
+        lease.link = Some(Link { sender, heard });
         Ok(lease)
     }
 
@@ -169,7 +190,7 @@ impl UpstreamPool {
     }
 
     async fn open_h2(&self, key: Key) -> Result<http2::SendRequest<RequestBody>, UpstreamFault> {
-        let io = connect(key.0).await?;
+        let io = TokioIo::new(connect(key.0).await?);
         let handshake = http2::Builder::new(LocalExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(256 * 1024)
@@ -193,8 +214,8 @@ impl Lease {
         }
         response.map(|body| {
             let give_back = Box::new(move |whole: bool| {
-                if let (true, Some(sender)) = (whole, self.sender.take()) {
-                    self.park(sender);
+                if let (true, Some(link)) = (whole, self.link.take()) {
+                    self.park(link);
                 }
             });
             AnswerBody::upstream(body, deadline, give_back)
@@ -202,23 +223,23 @@ impl Lease {
     }
 
     /// The connection is ready again only after its own task has run once more.
-    fn park(&self, mut sender: http1::SendRequest<RequestBody>) {
+    fn park(&self, mut link: Link) {
         let (ports, key) = (Rc::clone(&self.pool.ports), self.key);
         if let Some(port) = ports.borrow_mut().get_mut(&key) {
             // Stays counted while it is parked; the lease counts down as it is dropped.
             port.open += 1;
         }
-        if sender.is_ready() {
+        if link.sender.is_ready() {
             if let Some(port) = ports.borrow_mut().get_mut(&key) {
-                port.idle.push_back((Instant::now(), sender));
+                port.idle.push_back((Instant::now(), link));
             }
             return;
         }
         drop(tokio::task::spawn_local(async move {
-            let ready = sender.ready().await.is_ok();
+            let ready = link.sender.ready().await.is_ok();
             if let Some(port) = ports.borrow_mut().get_mut(&key) {
                 if ready {
-                    port.idle.push_back((Instant::now(), sender));
+                    port.idle.push_back((Instant::now(), link));
                 } else {
                     port.open = port.open.saturating_sub(1);
                 }
@@ -235,13 +256,28 @@ impl Drop for Lease {
     }
 }
 
-async fn connect(port: u16) -> Result<TokioIo<TcpStream>, UpstreamFault> {
+async fn connect(port: u16) -> Result<TcpStream, UpstreamFault> {
     let connecting = tokio::time::timeout(CONNECT, connect_loopback(port)).await;
     let stream = connecting.map_err(|_ignored: tokio::time::error::Elapsed| UpstreamFault::Connect)?;
     let stream = stream.map_err(|_ignored: std::io::Error| UpstreamFault::Connect)?;
     // Without it small answers wait for the other side's delayed acknowledgement.
     drop(stream.set_nodelay(true));
-    Ok(TokioIo::new(stream))
+    Ok(stream)
+}
+
+/// The request once more, if the application may get it twice and there is no body that is gone by then.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent =
+        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    if !idempotent || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut second = Request::new(RequestBody::Empty);
+    *second.method_mut() = request.method().clone();
+    *second.uri_mut() = request.uri().clone();
+    *second.version_mut() = request.version();
+    *second.headers_mut() = request.headers().clone();
+    Some(second)
 }
 
 /// `localhost` is `::1` alone for some applications, and nothing was said yet when the other address refuses.

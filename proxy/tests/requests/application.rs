@@ -1,8 +1,15 @@
 //! Applications as they are: where they listen, and when they close connections.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say so by panicking")]
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::bed::Bed;
@@ -41,4 +48,88 @@ fn fault_14_an_application_on_the_ipv6_loopback_alone_is_reached() {
     let bed = Bed::start_before(port, "Http1", &[]);
     let reply = bed.get("/orders");
     assert_eq!((reply.status, reply.body.as_str()), (200, "hello"));
+}
+
+/// An application that answers the first request of each connection and ends it, in its own way, when the second comes.
+fn once_and_gone(last_words: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, count) = (stream.unwrap(), Arc::clone(&count));
+            std::thread::spawn(move || {
+                if head(&mut stream).is_some() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    hello(&mut stream);
+                }
+                if head(&mut stream).is_some() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    drop(stream.write_all(last_words));
+                }
+            });
+        }
+    });
+    (port, asked)
+}
+
+fn ask(bed: &Bed, method: &str, more: &str) -> u16 {
+    // Time for the connection to be put away.
+    std::thread::park_timeout(Duration::from_millis(5));
+    bed.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\n{more}")).status
+}
+
+#[test]
+fn fault_03_a_kept_connection_that_ends_costs_no_idempotent_request() {
+    for method in ["GET", "OPTIONS", "PUT", "DELETE"] {
+        let (port, asked) = once_and_gone(b"");
+        let bed = Bed::start_before(port, "Http1", &[]);
+        let statuses: Vec<_> = (0..4).map(|_| ask(&bed, method, "\r\n")).collect();
+        assert_eq!(statuses, [200; 4], "{method}");
+        assert_eq!(asked.load(Ordering::SeqCst), 7, "{method}: each but the first was sent twice, and no more");
+    }
+}
+
+#[test]
+fn fault_03_what_may_not_be_repeated_and_what_was_answered_is_not() {
+    for (method, more, last_words) in [
+        ("POST", "Content-Length: 0\r\n\r\n", &b""[..]),
+        ("PATCH", "\r\n", b""),
+        // A body that is gone, and an answer that had begun.
+        ("PUT", "Content-Length: 1\r\n\r\nx", b""),
+        ("GET", "\r\n", b"H"),
+        ("GET", "\r\n", b"HTTP/1.1 200 OK\r\n"),
+    ] {
+        let (port, asked) = once_and_gone(last_words);
+        let bed = Bed::start_before(port, "Http1", &[]);
+        assert_eq!((ask(&bed, "GET", "\r\n"), ask(&bed, method, more)), (200, 502), "{method} {more:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{method} {more:?}");
+    }
+}
+
+/// The second try is the last one.
+#[test]
+fn fault_03_an_application_that_never_answers_is_asked_twice() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, first) = (Arc::clone(&asked), Arc::clone(&answered));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, count, first) = (stream.unwrap(), Arc::clone(&count), Arc::clone(&first));
+            std::thread::spawn(move || {
+                while head(&mut stream).is_some() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    if first.fetch_add(1, Ordering::SeqCst) > 0 {
+                        return;
+                    }
+                    hello(&mut stream);
+                }
+            });
+        }
+    });
+    let bed = Bed::start_before(port, "Http1", &[]);
+    assert_eq!((ask(&bed, "GET", "\r\n"), ask(&bed, "GET", "\r\n")), (200, 502));
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
