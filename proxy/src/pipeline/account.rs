@@ -107,6 +107,8 @@ impl<D: Dispatch> Account<D> {
 
     fn outcome(&self) -> (&'static str, &'static str) {
         match (&self.denial, self.status) {
+            // The application may have got it and done what was asked.
+            (_, None) if self.permitted => ("permit", "client_left"),
             (_, None) => ("abandoned", "client_left"),
             // The decision was made; what failed after it is the reason.
             (Some(denial), _) if self.permitted => ("permit", denial.reason()),

@@ -74,6 +74,9 @@ pub enum InvalidRequest {
     /// The head is larger than 64 KiB (HTTP/2: 32 KiB), or has too many fields.
     #[error("the head of the request is too large")]
     HeadTooLarge,
+    /// The request line is longer than a head may be.
+    #[error("the target of the request is too long")]
+    TargetTooLong,
     /// No Host, several, or one that is no host.
     #[error("Host is missing, repeated or malformed (RFC 9112 section 3.2)")]
     Host,
@@ -104,9 +107,26 @@ pub(crate) const MAX_FIELDS: usize = 100;
 const MAX_COOKIES: usize = 180;
 
 impl InvalidRequest {
+    /// What the framing guard found.
+    pub(super) fn of_framing(reason: &'static str) -> Self {
+        match reason {
+            crate::transport::HEAD_TOO_LARGE => Self::HeadTooLarge,
+            crate::transport::TARGET_TOO_LONG => Self::TargetTooLong,
+            reason => Self::Framing(reason),
+        }
+    }
+
     /// Whether the bytes that follow on the connection can still be trusted.
     pub fn spoils_connection(self) -> bool {
-        matches!(self, Self::Framing(_) | Self::HeadTooLarge | Self::LookAlike | Self::Host | Self::HostMismatch)
+        matches!(
+            self,
+            Self::Framing(_)
+                | Self::HeadTooLarge
+                | Self::TargetTooLong
+                | Self::LookAlike
+                | Self::Host
+                | Self::HostMismatch
+        )
     }
 }
 

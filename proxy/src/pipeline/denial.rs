@@ -1,6 +1,6 @@
 //! Every way in which a request can be refused.
 
-use portreeve_policy::RefusalReason;
+use portreeve_policy::{InvalidPath, RefusalReason};
 
 use super::{Challenge, InvalidRequest, PreflightFault, UpstreamFault};
 pub use crate::authn::TokenFault;
@@ -74,6 +74,7 @@ impl Denial {
                 InvalidRequest::Framing(_) | InvalidRequest::LookAlike => "ambiguous_framing",
                 InvalidRequest::HeadTooLarge => "head_too_large",
                 InvalidRequest::Host | InvalidRequest::HostMismatch => "invalid_host",
+                InvalidRequest::Path(InvalidPath::TooLong) | InvalidRequest::TargetTooLong => "target_too_long",
                 InvalidRequest::Path(_) | InvalidRequest::Query => "invalid_target",
             },
             Self::InvalidToken(fault, _) => match fault {

@@ -43,9 +43,9 @@ pub struct DecisionRecord<'a> {
     pub policies: &'a [PolicyOrigin],
     /// Revision of the snapshot that decided.
     pub revision: u64,
-    /// `permit`, `deny`, or `abandoned` when the client left before there was an answer.
+    /// `permit`, `deny`, or `abandoned` when the client left before there was a decision.
     pub outcome: &'static str,
-    /// One of a closed set; `permitted` for a permit.
+    /// One of a closed set; `permitted` for a permit, `client_left` with no status when the client left before the answer.
     pub reason: &'static str,
     /// More about the reason.
     pub detail: Option<String>,

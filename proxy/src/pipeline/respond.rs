@@ -6,7 +6,7 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use portreeve_policy::RefusalReason;
+use portreeve_policy::{InvalidPath, RefusalReason};
 
 use super::{
     AnswerBody, Challenge, Denial, InvalidRequest, PreflightFault, TokenFault, UpstreamFault, challenge::Trouble,
@@ -117,6 +117,9 @@ fn answer(denial: &Denial) -> Answer<'_> {
         }
         Denial::InvalidRequest(InvalidRequest::HeadTooLarge) => {
             plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large")
+        }
+        Denial::InvalidRequest(InvalidRequest::Path(InvalidPath::TooLong) | InvalidRequest::TargetTooLong) => {
+            plain(StatusCode::URI_TOO_LONG, "The target of the request is too long")
         }
         Denial::InvalidRequest(_) => plain(StatusCode::BAD_REQUEST, "The request is malformed or ambiguous"),
         Denial::InvalidToken(TokenFault::NoUpstreamJwt, _) => {

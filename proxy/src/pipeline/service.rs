@@ -170,9 +170,7 @@ impl<D: Dispatch> Gate<D> {
     ) -> Result<Response<AnswerBody>, Denial> {
         let (mut parts, body) = request.into_parts();
         if let Some(fault) = connection.framing.of_next_request() {
-            let too_large = fault == crate::transport::HEAD_TOO_LARGE;
-            let fault = if too_large { InvalidRequest::HeadTooLarge } else { InvalidRequest::Framing(fault) };
-            return Err(Denial::InvalidRequest(fault));
+            return Err(Denial::InvalidRequest(InvalidRequest::of_framing(fault)));
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);

@@ -29,9 +29,9 @@ use tokio::{
 };
 
 use chunked::Chunked;
-pub use head::TOO_LARGE as HEAD_TOO_LARGE;
 pub(crate) use head::fuzz_head;
 use head::{Framing, HeadScan, Scanned};
+pub use head::{TARGET_TOO_LONG, TOO_LARGE as HEAD_TOO_LARGE};
 
 /// What guard and gate tell each other of one connection.
 #[derive(Debug, Default)]

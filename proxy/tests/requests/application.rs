@@ -133,3 +133,27 @@ fn fault_03_an_application_that_never_answers_is_asked_twice() {
     assert_eq!((ask(&bed, "GET", "\r\n"), ask(&bed, "GET", "\r\n")), (200, 502));
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn p10_targets_that_are_too_long_are_414() {
+    let (port, asked) = once_and_gone(b"");
+    let bed = Bed::start_before(port, "Http1", &[]);
+    for (path, query) in [(8_193, 0), (70_000, 0), (10, 70_000)] {
+        let target = format!("/{}?{}", "a".repeat(path), "b".repeat(query));
+        let reply = bed.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!((reply.status, reply.json()["reason"].as_str()), (414, Some("target_too_long")), "{path} {query}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(bed.get(&format!("/{}", "a".repeat(8_191))).status, 200);
+}
+
+#[test]
+fn p12_a_permitted_request_whose_client_left_is_recorded_as_permitted() {
+    let bed = Bed::start(&serde_json::json!([crate::bed::open_rule("all", "/")]));
+    let mut client = bed.connect();
+    client.write("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    bed.wait_for_app(1);
+    drop(client);
+    let record = bed.record("client_left");
+    assert_eq!((record["outcome"].as_str(), record["status"].is_null()), (Some("permit"), true), "{record}");
+}

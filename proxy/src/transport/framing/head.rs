@@ -33,13 +33,16 @@ pub(super) struct HeadScan {
 /// Reason that is answered with 431 instead of 400.
 pub const TOO_LARGE: &str = "the head is larger than 65536 bytes";
 
+/// Reason that is answered with 414.
+pub const TARGET_TOO_LONG: &str = "the request line is longer than 65536 bytes";
+
 impl HeadScan {
     /// `bytes` begin at the head; they grow from call to call.
     pub(super) fn look(&mut self, bytes: &[u8]) -> Scanned {
         loop {
             let rest = bytes.get(self.seen..).unwrap_or_default();
             let Some(end) = rest.iter().position(|b| *b == b'\n') else {
-                return if bytes.len() > MAX_HEAD { Scanned::Refused(TOO_LARGE) } else { Scanned::Partial };
+                return if bytes.len() > MAX_HEAD { Scanned::Refused(self.too_large()) } else { Scanned::Partial };
             };
             let (line, _) = rest.split_at(end);
             let Some(line) = line.strip_suffix(b"\r") else {
@@ -47,7 +50,7 @@ impl HeadScan {
             };
             self.seen += end + 1;
             if self.seen > MAX_HEAD {
-                return Scanned::Refused(TOO_LARGE);
+                return Scanned::Refused(self.too_large());
             }
             if line.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
                 return Scanned::Refused("a control character in the head");
@@ -63,6 +66,10 @@ impl HeadScan {
                 return Scanned::Refused(reason);
             }
         }
+    }
+
+    fn too_large(&self) -> &'static str {
+        if self.has_request_line { TOO_LARGE } else { TARGET_TOO_LONG }
     }
 
     fn framing(&self) -> Framing {
