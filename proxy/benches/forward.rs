@@ -27,7 +27,7 @@ use portreeve_proxy::{
     clock::{SharedClock, SystemClock},
     pipeline::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
-        Pseudonym, Records, RequestBody, Runtime, Scheme, UpstreamFault, build,
+        Pseudonym, Records, RequestBody, Runtime, Scheme, Upload, UpstreamFault, build,
     },
 };
 use serde_json::{Value, json};
@@ -122,6 +122,7 @@ async fn measure() {
         scheme: Scheme::Http,
         certificates: None,
         framing: Arc::default(),
+        upload: Upload::default(),
     });
     let service = service_fn(move |request: Request<Incoming>| {
         let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));

@@ -34,6 +34,7 @@ fn request(data: &[u8]) {
         scheme: Scheme::Http,
         certificates: None,
         framing: Arc::default(),
+        upload: crate::pipeline::Upload::default(),
     };
     let (mut parts, ()) = request.into_parts();
     let Ok(request) = CanonicalRequest::parse(&mut parts, &connection) else { return };

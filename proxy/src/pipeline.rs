@@ -39,7 +39,7 @@ pub(crate) use preflight::MAX_PREFLIGHTS;
 pub use preflight::PreflightFault;
 pub use pseudonym::Pseudonym;
 pub use record::{DecisionRecord, Records};
-pub use request_body::RequestBody;
+pub use request_body::{RequestBody, Upload};
 pub use runtime::{Runtime, SharedRuntime};
 pub use service::{Dispatch, Gate, GateParts, Lane, UpstreamFault};
 pub use stages::shadow::ShadowDecision;

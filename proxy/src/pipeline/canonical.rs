@@ -10,7 +10,7 @@ use http::{
 };
 use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
 
-use super::fields::SetAside;
+use super::{Upload, fields::SetAside};
 use crate::authn::PeerCertificates;
 
 /// What the transport knows of the connection.
@@ -24,6 +24,8 @@ pub struct Connection {
     pub certificates: Option<PeerCertificates>,
     /// Found by the framing guard: the request with this number on the connection must be refused.
     pub framing: Arc<crate::transport::FramingVerdict>,
+    /// Lent to the body of a request.
+    pub upload: Upload,
 }
 
 /// URI scheme of the request as the client used it.

@@ -1,7 +1,9 @@
 //! Bodies of requests on their way to the application.
 
 use std::{
+    cell::Cell,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll},
 };
 
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::hop;
+use super::{UpstreamFault, hop};
 
 /// Body of a request.
 #[derive(Debug)]
@@ -17,7 +19,31 @@ pub enum RequestBody {
     /// None, whatever the client sent.
     Empty,
     /// The client's, as it comes.
-    Client(Incoming),
+    Client(Incoming, Upload),
+}
+
+/// Whether a body waits for its client. A connection has one to lend, so that requests one after the other need no
+/// other.
+#[derive(Debug, Clone, Default)]
+pub struct Upload(Rc<Cell<bool>>);
+
+impl Upload {
+    /// This one if no request has it.
+    pub(super) fn lend(&self) -> Self {
+        if Rc::strong_count(&self.0) > 1 {
+            return Self::default();
+        }
+        self.0.set(false);
+        self.clone()
+    }
+
+    /// Time that passed while the client was to send was not taken by the application.
+    pub(super) fn blame(&self, fault: UpstreamFault) -> UpstreamFault {
+        match fault {
+            UpstreamFault::Timeout if self.0.get() => UpstreamFault::SlowBody,
+            other => other,
+        }
+    }
 }
 
 impl Body for RequestBody {
@@ -27,8 +53,9 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => {
+            Self::Client(body, upload) => {
                 let mut polled = Pin::new(body).poll_frame(cx);
+                upload.0.set(polled.is_pending());
                 if let Poll::Ready(Some(Ok(frame))) = &mut polled
                     && let Some(trailers) = frame.trailers_mut()
                 {
@@ -45,14 +72,14 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.size_hint(),
+            Self::Client(body, _) => body.size_hint(),
         }
     }
 }

@@ -70,6 +70,9 @@ pub(super) fn respond(
         Denial::InvalidRequest(fault) if fault.spoils_connection() => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        Denial::Upstream(UpstreamFault::SlowBody) => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Denial::BrokenCredentials(..)
         | Denial::CredentialsRefused(..)
         | Denial::Forbidden(_)
@@ -168,6 +171,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
             UpstreamFault::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "The application is at its limit"),
             UpstreamFault::Protocol => plain(StatusCode::BAD_GATEWAY, "The application gave no valid answer"),
             UpstreamFault::RequestBody => plain(StatusCode::BAD_REQUEST, "The request body is incomplete"),
+            UpstreamFault::SlowBody => plain(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time"),
             UpstreamFault::Timeout => plain(StatusCode::GATEWAY_TIMEOUT, "The application did not answer in time"),
         },
     }

@@ -70,6 +70,9 @@ pub enum UpstreamFault {
     /// The client's body broke off.
     #[error("the client's request body broke off")]
     RequestBody,
+    /// The rule's timeout passed, and the client had not sent its body.
+    #[error("the rule's timeout passed before the client had sent its body")]
+    SlowBody,
     /// The rule's timeout passed.
     #[error("the rule's timeout passed before the application answered")]
     Timeout,
@@ -114,6 +117,7 @@ impl UpstreamFault {
             Self::Overloaded => "upstream_overloaded",
             Self::Protocol => "upstream_protocol_error",
             Self::RequestBody => "incomplete_request_body",
+            Self::SlowBody => "slow_request_body",
             Self::Timeout => "upstream_timeout",
         }
     }
@@ -143,8 +147,7 @@ impl<D: Dispatch> Gate<D> {
         let mut response = match outcome {
             Ok(response) => response,
             Err(denial) => {
-                let memory = &self.0.credentials.memory;
-                let response = respond::respond(&denial, &account.id, memory, self.0.clock.now());
+                let response = respond::respond(&denial, &account.id, &self.0.credentials.memory, self.0.clock.now());
                 account.denial = Some(denial);
                 response
             }
@@ -231,10 +234,11 @@ impl<D: Dispatch> Gate<D> {
         let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
-        let onward = permit.bind(onward(&request, headers, RequestBody::Client(body))?);
+        let upload = connection.upload.lend();
+        let onward = permit.bind(onward(&request, headers, RequestBody::Client(body, upload.clone()))?);
         let deadline = account.started + rule.timeout.duration();
         let sent = self.0.dispatch.send(upstream, Lane::Exchange, onward, deadline).await;
-        let response = sent.map_err(Denial::Upstream)?;
+        let response = sent.map_err(|fault| Denial::Upstream(upload.blame(fault)))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.framing.switch();
         }
@@ -269,13 +273,12 @@ impl<D: Dispatch> Gate<D> {
         account.permitted();
         Preflight::strip(&mut request.headers);
         request.query = None;
-        let now = self.0.clock.now();
         let passport = Passport {
             caller: &nobody,
             key_locations: &[],
             certificates: None,
             side,
-            now,
+            now: self.0.clock.now(),
             pseudonym: &self.0.pseudonym,
         };
         let upstream = &target.route.upstream;

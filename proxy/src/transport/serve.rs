@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     authn::PeerCertificates,
-    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, Metrics, Scheme},
+    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, Metrics, Scheme, Upload},
 };
 
 /// Tells workers to stop: accept nothing new, finish what runs, be gone by the deadline.
@@ -108,7 +108,7 @@ impl<D: Dispatch + 'static> Worker<D> {
     {
         let framing = Arc::new(FramingVerdict::default());
         let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), self.limits.head));
-        let connection = Rc::new(Connection { peer, scheme, certificates, framing });
+        let connection = Rc::new(Connection { peer, scheme, certificates, framing, upload: Upload::default() });
         let gate = Rc::clone(&self.gate);
         let pulse = Pulse::new(&self.limits);
         let beat = Rc::clone(&pulse);

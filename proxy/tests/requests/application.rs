@@ -157,3 +157,20 @@ fn p12_a_permitted_request_whose_client_left_is_recorded_as_permitted() {
     let record = bed.record("client_left");
     assert_eq!((record["outcome"].as_str(), record["status"].is_null()), (Some("permit"), true), "{record}");
 }
+
+#[test]
+fn p11_a_slow_body_is_408_and_a_slow_application_504() {
+    let mut rule = crate::bed::open_rule("all", "/");
+    rule.as_object_mut().unwrap().insert("timeout".to_owned(), serde_json::json!(400));
+    let bed = Bed::start(&serde_json::json!([rule]));
+    let mut client = bed.connect();
+    // The application of the bed answers without reading bodies, but for this path, which takes its time.
+    client.write("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
+    let answer = client.read_until("slow_request_body");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(bed.record("slow_request_body")["status"], 408);
+    let whole = "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    for request in [whole, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        assert_eq!(bed.send(request).status, 504, "{request}");
+    }
+}

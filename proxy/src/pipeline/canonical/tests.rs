@@ -9,7 +9,16 @@ fn parts(target: &str, version: Version, headers: &[(&str, &str)]) -> (Parts, Co
     }
     let peer = "192.0.2.7:4711".parse().unwrap();
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    (parts, Connection { peer, scheme: Scheme::Http, certificates: None, framing: Arc::default() })
+    (
+        parts,
+        Connection {
+            peer,
+            scheme: Scheme::Http,
+            certificates: None,
+            framing: Arc::default(),
+            upload: Upload::default(),
+        },
+    )
 }
 
 fn parse(target: &str, version: Version, headers: &[(&str, &str)]) -> Result<String, InvalidRequest> {
