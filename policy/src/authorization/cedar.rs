@@ -134,3 +134,43 @@ impl CedarRule {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_schema_has_everything_that_a_rule_declares_and_the_context_has_its_attributes() {
+        let rule: CedarRule = serde_json::from_value(json!({
+            "text": "", "roles": null, "groups": null, "pathParameters": ["id"], "headers": ["x-a"], "reads": [],
+            "claims": {
+                "level": {"path": "$.level", "kind": "Long", "optional": true},
+                "roles": {"path": "$.roles", "kind": "SetOfString", "optional": false},
+                "staff": {"path": "$.staff", "kind": "Boolean", "optional": false},
+                "tenant": {"path": "$.tenant", "kind": "String", "optional": true},
+            },
+        }))
+        .unwrap();
+        let schema = rule.schema();
+        for line in [
+            "  \"level\"?: Long,",
+            "  \"roles\": Set<String>,",
+            "  \"staff\": Bool,",
+            "  \"tenant\"?: String,",
+            "    \"id\"?: String,",
+            "      \"x-a\"?: Set<String>,",
+            "action \"DELETE\", \"GET\", \"HEAD\", \"OPTIONS\", \"PATCH\", \"POST\", \"PUT\" appliesTo {",
+        ] {
+            assert!(schema.lines().any(|found| found == line), "{line} in\n{schema}");
+        }
+        for read in CedarRead::ALL {
+            let named = read.context_attribute();
+            let in_context = named.is_none_or(|name| schema.contains(&format!("    \"{name}\": ")));
+            assert!(in_context && (named.is_none() == (read == CedarRead::Resource)), "{read:?}");
+        }
+        let names: BTreeSet<_> = CedarRead::ALL.into_iter().filter_map(CedarRead::context_attribute).collect();
+        assert_eq!(names, BTreeSet::from(["address", "headers", "host", "path", "time", "tls"]));
+    }
+}
