@@ -12,8 +12,8 @@ use portreeve_crds::{
 use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, RefusalReason, Route, Snapshot};
 
 use crate::{
-    Diagnostic, Inventory, Options, Severity, Stray,
-    attach::{Blocks, Closures, PolicyIndex, PolicyState, unreadable_policy},
+    Diagnostic, Inventory, Options, Severity,
+    attach::{Blocks, PolicyIndex, PolicyState, unreadable_policy},
     cedar::resolve_cedar,
     collide::collisions,
     emit::emit_route,
@@ -21,6 +21,7 @@ use crate::{
     references::{self, Reference, references},
     resolve::{References, Services, Unresolved},
     scopes::ScopeOwners,
+    strays::free_name,
     validate::{
         Selector, Seniority, ValidPolicy, ValidRoute, generation, unreadable_route, validate_policy, validate_route,
     },
@@ -174,37 +175,6 @@ impl Compiler<'_> {
             self.reject(object, vec![fault]);
         }
         found
-    }
-
-    /// Documents that were to be of this kind, with their namespaces; in an order that does not hang on their files.
-    fn strays(&self, kind: ObjectKind) -> Vec<(String, Arc<Stray>)> {
-        let of_kind = |stray: &&Arc<Stray>| stray.kind == Some(kind);
-        let mut found: Vec<_> = self
-            .inventory
-            .strays
-            .iter()
-            .filter(of_kind)
-            .filter_map(|stray| Some((stray.namespace.clone()?, Arc::clone(stray))))
-            .collect();
-        found.sort_by_cached_key(|(namespace, stray)| (namespace.clone(), stray.value.to_string()));
-        found.dedup_by(|(_, a), (_, b)| a.namespace == b.namespace && a.value == b.value);
-        found
-    }
-
-    /// Namespaces that are closed, since what was to govern there cannot be told.
-    fn closures(&self) -> Closures {
-        let mut closures = Closures::default();
-        for stray in &self.inventory.strays {
-            let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
-            match (&stray.namespace, stray.kind) {
-                (None, None | Some(ObjectKind::ApiPolicy | ObjectKind::ApiRoute)) => closures.everywhere.push(refusal),
-                (Some(namespace), None) => {
-                    closures.namespaces.entry(namespace.clone()).or_default().push(refusal);
-                }
-                (_, Some(_)) => {}
-            }
-        }
-        closures
     }
 
     /// Every route that can be matched at all, with what is wrong with it.
@@ -383,13 +353,6 @@ impl Compiled {
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
-}
-
-/// A name that no object of the namespace has.
-fn free_name(namespace: &str, taken: impl Fn(&NamespacedName) -> bool) -> Option<NamespacedName> {
-    (0_u32..)
-        .map_while(|number| NamespacedName::new(namespace, &format!("stray-{number}")).ok())
-        .find(|name| !taken(name))
 }
 
 fn selects(selector: &Selector, labels: &BTreeMap<String, String>) -> bool {

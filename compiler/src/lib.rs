@@ -35,6 +35,7 @@ mod report_token_service;
 mod resolve;
 mod scopes;
 mod status;
+mod strays;
 mod token_services;
 mod validate;
 
