@@ -39,10 +39,7 @@ impl Upload {
 
     /// Time that passed while the client was to send was not taken by the application.
     pub(super) fn blame(&self, fault: UpstreamFault) -> UpstreamFault {
-        match fault {
-            UpstreamFault::Timeout if self.0.get() => UpstreamFault::SlowBody,
-            other => other,
-        }
+        if fault == UpstreamFault::Timeout && self.0.get() { UpstreamFault::SlowBody } else { fault }
     }
 }
 
