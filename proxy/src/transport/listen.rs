@@ -52,6 +52,8 @@ impl Default for Limits {
 impl Limits {
     /// The bounds with another time for heads; HTTP/2 connections may be idle four times as long.
     pub fn with_head(head: Duration) -> Self {
+        // Later moments than these have no place on every clock.
+        let head = head.min(Duration::from_hours(24));
         let (connections, handshake, idle) = (10_000, Duration::from_secs(10), head.saturating_mul(4));
         Self { connections, handshake, head, idle, open: Arc::default() }
     }

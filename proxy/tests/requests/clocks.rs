@@ -103,6 +103,17 @@ fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
 }
 
 #[test]
+fn p1_any_time_for_heads_is_a_time() {
+    let back = Bed::start_empty();
+    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "18446744073709551615")]);
+    assert_eq!(bed.get("/x").status, 200);
+    let mut frames = Frames::open(bed.listen());
+    frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &Frames::block(&GET));
+    let answered = frames.read();
+    assert!(answered.windows(5).any(|five| five == b"hello"), "{}", String::from_utf8_lossy(&answered));
+}
+
+#[test]
 fn p1_pings_do_not_keep_an_idle_http2_connection() {
     let back = Bed::start_empty();
     let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
