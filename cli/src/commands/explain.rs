@@ -99,6 +99,8 @@ fn explain(record: &Value) -> String {
 fn in_words(reason: &str) -> &str {
     match reason {
         "permitted" => "authentication and authorization let it through",
+        "slow_request_body" => "the client did not send its body in the rule's time",
+        "target_too_long" => "the path or the request line is longer than the gateway takes",
         "no_credentials" => "the rule needs a token and none was shown",
         "broken_credentials" => "the Authorization header is malformed",
         "invalid_token" => "the token is not valid",

@@ -108,6 +108,35 @@ fn fault_03_what_may_not_be_repeated_and_what_was_answered_is_not() {
     }
 }
 
+/// As nginx, Node and Tomcat do it, with a time that meets the requests.
+#[test]
+fn fault_03_an_application_that_closes_idle_connections_costs_no_get() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            std::thread::spawn(move || {
+                while head(&mut stream).is_some() {
+                    hello(&mut stream);
+                }
+            });
+        }
+    });
+    let bed = Bed::start_before(port, "Http1", &[]);
+    let mut client = bed.connect();
+    for number in 0..200 {
+        client.write("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = client.read_until("\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{number}: {answer}");
+        if !answer.contains("hello") {
+            client.read_until("hello");
+        }
+        std::thread::park_timeout(Duration::from_micros(19_500 + 10 * number));
+    }
+}
+
 /// The second try is the last one.
 #[test]
 fn fault_03_an_application_that_never_answers_is_asked_twice() {
