@@ -23,7 +23,7 @@ use portreeve_proxy::{
     clock::{Clock, SharedClock, UnixMillis},
     pipeline::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
-        Pseudonym, Records, RequestBody, Runtime, Scheme, SharedRuntime, UpstreamFault, build,
+        Pseudonym, Records, RequestBody, Runtime, Scheme, SharedRuntime, Upload, UpstreamFault, build,
     },
 };
 use serde_json::{Value, json};
@@ -124,6 +124,7 @@ impl Judge {
             scheme: Scheme::Http,
             certificates: None,
             framing: Arc::default(),
+            upload: Upload::default(),
         });
         let (near, far) = tokio::io::duplex(64 * 1024);
         let service = service_fn(move |request: Request<Incoming>| {
