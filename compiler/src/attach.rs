@@ -62,13 +62,8 @@ pub(crate) struct EffectiveAccess {
 type Slot = (String, Target, bool);
 
 /// What is refused whatever the policies say, since what was to govern there cannot be told.
-#[derive(Debug, Default)]
-pub(crate) struct Closures {
-    /// Every namespace.
-    pub(crate) everywhere: Vec<Refusal>,
-    /// Single ones.
-    pub(crate) namespaces: BTreeMap<String, Vec<Refusal>>,
-}
+/// By namespace; `None` stands for every one.
+pub(crate) type Closures = BTreeMap<Option<String>, Refusal>;
 
 /// Policies by what they point to; in each slot only the established one.
 pub(crate) struct PolicyIndex<'a> {
@@ -76,8 +71,8 @@ pub(crate) struct PolicyIndex<'a> {
     closures: Closures,
     /// Policies with a target that cannot be read, by namespace and perhaps the route that it names.
     closing: BTreeMap<(String, Option<String>), &'a PolicyState>,
-    /// Policies with a target that does not exist.
-    dangling: Vec<Dangling<'a>>,
+    /// Policies with a target that does not exist, by namespace: those of one cost the others nothing.
+    dangling: BTreeMap<&'a str, Vec<Dangling<'a>>>,
     /// Policies on trial: every one of a slot, for none of them takes part in anything.
     on_trial: BTreeMap<Slot, Vec<&'a PolicyState>>,
     attachments: BTreeMap<NamespacedName, Attachment>,
@@ -95,7 +90,7 @@ impl<'a> PolicyIndex<'a> {
             slots: BTreeMap::new(),
             closures,
             closing: BTreeMap::new(),
-            dangling: Vec::new(),
+            dangling: BTreeMap::new(),
             on_trial: BTreeMap::new(),
             attachments: BTreeMap::new(),
         };
@@ -110,7 +105,8 @@ impl<'a> PolicyIndex<'a> {
                     continue;
                 }
                 if let Some(missing) = missing_target(policy.name.namespace(), target, routes) {
-                    index.dangling.extend(Dangling::new(policy, target, &missing, routes));
+                    let dangling = Dangling::new(policy, target, &missing, routes);
+                    index.dangling.entry(policy.name.namespace()).or_default().extend(dangling);
                     attachment.missing.push((position, missing));
                     continue;
                 }
@@ -146,7 +142,8 @@ impl<'a> PolicyIndex<'a> {
         let chain: Vec<&PolicyState> = places.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
         let mut settled = settle_chain(&chain);
         let specific: Vec<_> = places.iter().map(|slot| self.slots.get(slot).copied()).collect();
-        if let Some(dangling) = self.dangling.iter().find(|dangling| dangling.may_mean(route, rule, &specific)) {
+        let mut dangling = self.dangling.get(route.namespace()).into_iter().flatten();
+        if let Some(dangling) = dangling.find(|dangling| dangling.may_mean(route, rule, &specific)) {
             settled = refused(RefusalReason::UnresolvedReference, &dangling.message, &[dangling.policy]);
         }
         let mut attached = chain;
@@ -170,8 +167,8 @@ impl<'a> PolicyIndex<'a> {
     /// The refusal of a route that is closed, or in a closed namespace.
     fn closed(&mut self, route: &NamespacedName) -> Option<EffectiveAccess> {
         let namespace = route.namespace().to_owned();
-        let in_namespace = self.closures.namespaces.get(&namespace).and_then(|refusals| refusals.first());
-        if let Some(refusal) = self.closures.everywhere.first().or(in_namespace) {
+        let in_namespace = self.closures.get(&Some(namespace.clone()));
+        if let Some(refusal) = self.closures.get(&None).or(in_namespace) {
             let access = Access::Refused(refusal.clone());
             return Some(EffectiveAccess { access, policies: Vec::new(), shadows: Vec::new() });
         }

@@ -1,7 +1,7 @@
 //! Documents that are no object of any name still refuse what they may cover: each as the route or policy that it was
 //! meant to be, or, where that cannot be told, as a closed namespace.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use portreeve_crds::ObjectKind;
 use portreeve_policy::{NamespacedName, Refusal, RefusalReason};
@@ -24,20 +24,22 @@ impl Compiler<'_> {
         found
     }
 
-    /// Namespaces that are closed, since what was to govern there cannot be told.
+    /// Namespaces that are closed, since what was to govern there cannot be told. Of several messages the least one is
+    /// told, whatever the order of the files.
     pub(crate) fn closures(&self) -> Closures {
-        let mut closures = Closures::default();
+        let mut least: BTreeMap<&Option<String>, &str> = BTreeMap::new();
         for stray in &self.inventory.strays {
-            let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
-            match (&stray.namespace, stray.kind) {
-                (None, None | Some(ObjectKind::ApiPolicy | ObjectKind::ApiRoute)) => closures.everywhere.push(refusal),
-                (Some(namespace), None) => {
-                    closures.namespaces.entry(namespace.clone()).or_default().push(refusal);
-                }
-                (_, Some(_)) => {}
+            let closes = match (&stray.namespace, stray.kind) {
+                (_, None) | (None, Some(ObjectKind::ApiPolicy | ObjectKind::ApiRoute)) => true,
+                (_, Some(_)) => false,
+            };
+            if closes {
+                let message = least.entry(&stray.namespace).or_insert(&stray.message);
+                *message = (*message).min(&stray.message);
             }
         }
-        closures
+        let refusal = |message: &str| Refusal { reason: RefusalReason::InvalidPolicy, message: message.to_owned() };
+        least.into_iter().map(|(namespace, message)| (namespace.clone(), refusal(message))).collect()
     }
 }
 

@@ -59,11 +59,10 @@ impl<'a> Dangling<'a> {
         Some(Self { policy, message, route, rule, rank, guards_caller, guards_action })
     }
 
-    /// Whether the policy could have been meant for this rule, and nothing as specific says what it would have said.
+    /// Whether the policy could have been meant for this rule of its own namespace, and nothing as specific says what it would have said.
     /// `places` has the policy of each rank.
     pub(super) fn may_mean(&self, route: &NamespacedName, rule: &str, places: &[Option<&PolicyState>]) -> bool {
-        let here = self.policy.name.namespace() == route.namespace()
-            && self.route.as_deref().is_none_or(|named| named == route.name())
+        let here = self.route.as_deref().is_none_or(|named| named == route.name())
             && self.rule.is_none_or(|named| named == rule);
         let as_specific = || places.iter().take(self.rank.saturating_add(1)).flatten();
         let says = |block: fn(&Blocks) -> bool| as_specific().any(|policy| block(&policy.blocks));
