@@ -80,7 +80,7 @@ impl AccessEntry {
             decision_id,
             method,
             host,
-            path,
+            path: record::cut(&path).into_owned(),
             status,
             bytes: 0,
             whole: false,

@@ -1,13 +1,9 @@
 //! One record for each decision: what was asked, by whom, what was decided, by which rule, and why.
 
-use std::{
-    io::Write,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
-};
+use std::borrow::Cow;
 
 use portreeve_policy::PolicyOrigin;
-use prometheus::IntCounter;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
     authn::{CacheState, Fingerprint},
@@ -30,10 +26,13 @@ pub struct DecisionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<String>,
     /// Method, if the request was understood.
+    #[serde(serialize_with = "within_bound")]
     pub method: Option<&'a str>,
     /// Host, if the request was understood.
+    #[serde(serialize_with = "within_bound")]
     pub host: Option<&'a str>,
     /// Canonical path without query, if the request was understood.
+    #[serde(serialize_with = "within_bound")]
     pub path: Option<&'a str>,
     /// `namespace/name` of the ApiRoute.
     pub route: Option<String>,
@@ -48,14 +47,18 @@ pub struct DecisionRecord<'a> {
     /// One of a closed set; `permitted` for a permit, `client_left` with no status when the client left before the answer.
     pub reason: &'static str,
     /// More about the reason.
+    #[serde(serialize_with = "within_bound")]
     pub detail: Option<String>,
     /// Status of the answer.
     pub status: Option<u16>,
     /// Issuer of the token that was accepted.
+    #[serde(serialize_with = "within_bound")]
     pub issuer: Option<&'a str>,
     /// `sub` of the token that was accepted.
+    #[serde(serialize_with = "within_bound")]
     pub subject: Option<&'a str>,
     /// `client_id` of the token that was accepted.
+    #[serde(serialize_with = "within_bound")]
     pub client_id: Option<&'a str>,
     /// Recognises a credential without being one.
     pub credential_fingerprint: Option<Fingerprint>,
@@ -65,65 +68,19 @@ pub struct DecisionRecord<'a> {
     pub duration_ms: f64,
 }
 
-/// Takes lines to a thread of its own, so that no request waits for a disk or a pipe.
-#[derive(Clone)]
-pub struct Records {
-    lines: SyncSender<String>,
-    dropped: IntCounter,
+/// Bytes of one text of a record at the most: a longer one is cut, and says so by its last character.
+const MAX_TEXT: usize = 1024;
+
+/// The text as a record holds it.
+pub(super) fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{}…", text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()))
 }
 
-/// Lines that wait at the most.
-const QUEUE: usize = 16_384;
-
-impl Records {
-    /// Starts the thread that writes to `sink`; it ends when the last `Records` is gone.
-    pub fn start(mut sink: impl Write + Send + 'static, dropped: IntCounter) -> std::io::Result<Self> {
-        let (lines, waiting): (_, Receiver<String>) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("records".to_owned()).spawn(move || {
-            while let Ok(line) = waiting.recv() {
-                let more = std::iter::from_fn(|| waiting.try_recv().ok());
-                for line in std::iter::once(line).chain(more.take(256)) {
-                    // A sink that is gone (a closed pipe) must not stop the proxy.
-                    drop(writeln!(sink, "{line}"));
-                }
-                drop(sink.flush());
-            }
-        })?;
-        Ok(Self { lines, dropped })
-    }
-
-    /// Hands a record over. With no room left it is counted as dropped: traffic is never held up by its own log.
-    pub fn put(&self, record: &impl Serialize) {
-        match serde_json::to_string(record) {
-            Ok(line) => self.put_line(line),
-            Err(_) => self.dropped.inc(),
-        }
-    }
-
-    /// The same for a record that is a line already.
-    pub(super) fn put_line(&self, line: String) {
-        if self.lines.try_send(shown(line)).is_err() {
-            self.dropped.inc();
-        }
-    }
-}
-
-/// A line of JSON in which nothing but text stands: JSON leaves DEL and the controls above it as they are, and whoever looks
-/// at a log looks at it on a terminal (S2).
-fn shown(line: String) -> String {
-    let plain = |c: char| !matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if (line.is_ascii() && !line.contains('\u{7f}')) || line.chars().all(plain) {
-        return line;
-    }
-    let mut text = String::with_capacity(line.len().saturating_mul(2));
-    for character in line.chars() {
-        if plain(character) {
-            text.push(character);
-        } else {
-            text.push_str(&format!("\\u{:04x}", u32::from(character)));
-        }
-    }
-    text
+fn within_bound<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_ref().map(|text| cut(text.as_ref())).serialize(serializer)
 }
 
 /// RFC 3339 in UTC with milliseconds.
@@ -148,12 +105,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s2_a_line_holds_no_control_character_and_says_the_same() {
-        let hostile = "a\r\n\u{0}\u{1b}[2J\u{7f}\u{85}\u{9b}31m\u{2028}\u{202e}\u{2066}\u{e4}\"\\";
-        let line = shown(serde_json::json!({ "subject": hostile }).to_string());
-        assert!(!line.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{202e}' | '\u{2066}')), "{line:?}");
-        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(read["subject"], hostile);
+    fn m6_a_long_text_is_cut_between_characters_and_says_so() {
+        let long = format!("{}ää", "x".repeat(MAX_TEXT - 1));
+        assert_eq!(cut(&long), format!("{}…", "x".repeat(MAX_TEXT - 1)));
+        let fits = "x".repeat(MAX_TEXT);
+        assert_eq!(cut(&fits), fits);
     }
 
     #[test]
