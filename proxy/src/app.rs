@@ -109,7 +109,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         clock: Arc::clone(&clock),
         credentials: context(),
         on_trial: context(),
-        limits: Limits::with_head(bootstrap.head),
+        limits: Limits::new(bootstrap.head, bootstrap.connections.get(), bootstrap.workers.get()),
         tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
         unknown_keys,

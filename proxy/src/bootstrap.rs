@@ -36,6 +36,8 @@ pub struct Bootstrap {
     pub drain: Duration,
     /// `PORTREEVE_HEAD_SECONDS`: time for the head of a request, and for an idle connection.
     pub head: Duration,
+    /// `PORTREEVE_MAX_CONNECTIONS`: open connections of clients, of the process.
+    pub connections: NonZeroUsize,
     /// `PORTREEVE_RECORDS`.
     pub records: RecordTarget,
     /// `PORTREEVE_ACCESS_LOG`.
@@ -76,6 +78,7 @@ portreeve-proxy: the policy enforcement point beside a pod. Settings are environ
   PORTREEVE_WORKERS        threads that serve                         number of processors
   PORTREEVE_DRAIN_SECONDS  time to finish after SIGTERM               20
   PORTREEVE_HEAD_SECONDS   time for a request head, idle connections  30
+  PORTREEVE_MAX_CONNECTIONS  open connections; one address gets half  10000
   PORTREEVE_RECORDS        stdout or a file                           stdout
   PORTREEVE_ACCESS_LOG     off or 1/N                                 off
   PORTREEVE_LOG            error, warn, info, debug                   info
@@ -103,6 +106,7 @@ impl Bootstrap {
         let age = reader.parsed("PORTREEVE_STATE_MAX_AGE", "86400", "a number of seconds");
         let drain = reader.parsed("PORTREEVE_DRAIN_SECONDS", "20", "a number of seconds");
         let head: Option<NonZeroU64> = reader.parsed("PORTREEVE_HEAD_SECONDS", "30", "a number of seconds above 0");
+        let connections = reader.parsed("PORTREEVE_MAX_CONNECTIONS", "10000", "a number above 0");
         let access_log = reader.parsed("PORTREEVE_ACCESS_LOG", "off", "off or 1/N");
         let operator = reader.operator();
         let tls = reader.tls();
@@ -118,9 +122,10 @@ impl Bootstrap {
             Some(age),
             Some(drain),
             Some(head),
+            Some(connections),
             Some(access_log),
             Some(operator),
-        ) = (listen, admin, workers, age, drain, head, access_log, operator)
+        ) = (listen, admin, workers, age, drain, head, connections, access_log, operator)
         else {
             return Err(InvalidBootstrap(unknown));
         };
@@ -138,6 +143,7 @@ impl Bootstrap {
             workers,
             drain: Duration::from_secs(drain),
             head: Duration::from_secs(head.get()),
+            connections,
             records,
             access_log,
             log: get("PORTREEVE_LOG").unwrap_or_else(|| "info".to_owned()),

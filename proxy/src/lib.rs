@@ -21,6 +21,7 @@ mod footprint;
 #[doc(hidden)]
 pub mod fuzz;
 mod outbound;
+pub mod peer;
 pub mod pipeline;
 mod strict_json;
 pub mod sync;

@@ -11,6 +11,10 @@ use portreeve_proxy::{
     telemetry,
 };
 
+/// What a burst took goes back to the system some seconds after it; the system's own allocator keeps it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Settings that cannot be used (sysexits `EX_USAGE`).
 const MISUSE: u8 = 64;
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod account;
+mod answer;
 mod body;
 mod build;
 mod canonical;
@@ -35,7 +36,7 @@ pub use challenge::{Challenge, ChallengeScheme};
 pub use client_side::ClientSide;
 pub use decision_id::DecisionIds;
 pub use denial::{Denial, TokenFault};
-pub use metrics::{Metrics, RuleMetrics};
+pub use metrics::{Metrics, OpenConnection, RuleMetrics};
 pub(crate) use preflight::MAX_PREFLIGHTS;
 pub use preflight::PreflightFault;
 pub use pseudonym::Pseudonym;

@@ -1,8 +1,10 @@
 //! Sockets: listening, TLS, framing, serving, the way to the application, drain.
 
+mod connections;
 mod executor;
 mod framing;
 mod heard;
+mod limits;
 mod listen;
 mod pulse;
 mod serve;
@@ -10,8 +12,9 @@ mod tls;
 mod upstream;
 
 pub(crate) use framing::fuzz_head as fuzz_framing;
-pub use framing::{FramingVerdict, HEAD_TOO_LARGE, TARGET_TOO_LONG};
-pub use listen::{BindError, Limits, Listener, bind_all};
+pub use framing::{FramingVerdict, HEAD_TOO_LARGE, INVALID_TARGET, TARGET_TOO_LONG, TOO_MANY_FIELDS};
+pub use limits::Limits;
+pub use listen::{BindError, Listener, bind_all};
 pub use serve::{Drain, serve};
 pub use tls::{Acceptors, InvalidTls, TlsFiles, TlsSource};
 pub use upstream::UpstreamPool;

@@ -3,6 +3,8 @@
 
 #[path = "requests/application.rs"]
 mod application;
+#[path = "requests/arrival.rs"]
+mod arrival;
 #[path = "requests/authorization.rs"]
 mod authorization;
 #[path = "requests/bed.rs"]

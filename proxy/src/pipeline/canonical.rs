@@ -76,6 +76,9 @@ pub enum InvalidRequest {
     /// The head is larger than 64 KiB (HTTP/2: 32 KiB), or has too many fields.
     #[error("the head of the request is too large")]
     HeadTooLarge,
+    /// A target that no parser takes.
+    #[error("the target of the request is no URI (RFC 9112 section 3.2)")]
+    Target,
     /// The request line is longer than a head may be.
     #[error("the target of the request is too long")]
     TargetTooLong,
@@ -112,7 +115,8 @@ impl InvalidRequest {
     /// What the framing guard found.
     pub(super) fn of_framing(reason: &'static str) -> Self {
         match reason {
-            crate::transport::HEAD_TOO_LARGE => Self::HeadTooLarge,
+            crate::transport::HEAD_TOO_LARGE | crate::transport::TOO_MANY_FIELDS => Self::HeadTooLarge,
+            crate::transport::INVALID_TARGET => Self::Target,
             crate::transport::TARGET_TOO_LONG => Self::TargetTooLong,
             reason => Self::Framing(reason),
         }
@@ -124,6 +128,7 @@ impl InvalidRequest {
             self,
             Self::Framing(_)
                 | Self::HeadTooLarge
+                | Self::Target
                 | Self::TargetTooLong
                 | Self::LookAlike
                 | Self::Host

@@ -75,7 +75,7 @@ impl Denial {
                 InvalidRequest::HeadTooLarge => "head_too_large",
                 InvalidRequest::Host | InvalidRequest::HostMismatch => "invalid_host",
                 InvalidRequest::Path(InvalidPath::TooLong) | InvalidRequest::TargetTooLong => "target_too_long",
-                InvalidRequest::Path(_) | InvalidRequest::Query => "invalid_target",
+                InvalidRequest::Path(_) | InvalidRequest::Query | InvalidRequest::Target => "invalid_target",
             },
             Self::InvalidToken(fault, _) => match fault {
                 TokenFault::Audience => "wrong_audience",

@@ -27,10 +27,11 @@ pub struct Metrics {
     pub rejected_resources: IntGauge,
     /// Whether the stream to the operator is up.
     pub operator_connected: IntGauge,
-    /// Open connections of clients.
-    pub connections: IntGauge,
+    connections: IntGauge,
     /// Connections that were refused at the limit.
     pub connections_refused: IntCounter,
+    /// Connections on which nothing was asked, closed for a new one.
+    pub connections_displaced: IntCounter,
     cache_entries: IntGaugeVec,
     cache_bytes: IntGaugeVec,
 }
@@ -42,6 +43,15 @@ pub struct RuleMetrics {
     pub permitted: IntCounter,
     /// Duration of those that were answered 200.
     pub ok: Histogram,
+}
+
+/// An open connection of a client, counted down when dropped.
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// Bounds of the semantic conventions of OpenTelemetry, in seconds.
@@ -104,10 +114,20 @@ impl Metrics {
             operator_connected: gauge("portreeve_proxy_operator_connected", "1 while the stream is up.")?,
             connections: gauge("portreeve_proxy_connections", "Open connections of clients.")?,
             connections_refused: counter("portreeve_proxy_connections_refused_total", "Refused at the limit.")?,
+            connections_displaced: counter(
+                "portreeve_proxy_connections_displaced_total",
+                "Silent, closed for others.",
+            )?,
             cache_entries,
             cache_bytes,
             registry,
         })
+    }
+
+    /// Counts a connection of a client while it is open.
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// Handles of a rule.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use portreeve_policy::PolicyOrigin;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
     authn::{CacheState, Fingerprint},
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A decision, as a line of JSON; where policies are on trial, with a last member `shadow` that lists what they would
-/// have decided. Holds no credential and no header of the caller.
+/// have decided. Its texts are bounded. Holds no credential and no header of the caller.
 #[derive(Debug, Serialize)]
 pub struct DecisionRecord<'a> {
     /// Always `decision`, to be told from other lines of the same stream.
@@ -26,14 +26,11 @@ pub struct DecisionRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_address: Option<String>,
     /// Method, if the request was understood.
-    #[serde(serialize_with = "within_bound")]
-    pub method: Option<&'a str>,
+    pub method: Option<Cow<'a, str>>,
     /// Host, if the request was understood.
-    #[serde(serialize_with = "within_bound")]
-    pub host: Option<&'a str>,
+    pub host: Option<Cow<'a, str>>,
     /// Canonical path without query, if the request was understood.
-    #[serde(serialize_with = "within_bound")]
-    pub path: Option<&'a str>,
+    pub path: Option<Cow<'a, str>>,
     /// `namespace/name` of the ApiRoute.
     pub route: Option<String>,
     /// Rule within it.
@@ -47,19 +44,15 @@ pub struct DecisionRecord<'a> {
     /// One of a closed set; `permitted` for a permit, `client_left` with no status when the client left before the answer.
     pub reason: &'static str,
     /// More about the reason.
-    #[serde(serialize_with = "within_bound")]
-    pub detail: Option<String>,
+    pub detail: Option<Cow<'a, str>>,
     /// Status of the answer.
     pub status: Option<u16>,
     /// Issuer of the token that was accepted.
-    #[serde(serialize_with = "within_bound")]
-    pub issuer: Option<&'a str>,
+    pub issuer: Option<Cow<'a, str>>,
     /// `sub` of the token that was accepted.
-    #[serde(serialize_with = "within_bound")]
-    pub subject: Option<&'a str>,
+    pub subject: Option<Cow<'a, str>>,
     /// `client_id` of the token that was accepted.
-    #[serde(serialize_with = "within_bound")]
-    pub client_id: Option<&'a str>,
+    pub client_id: Option<Cow<'a, str>>,
     /// Recognises a credential without being one.
     pub credential_fingerprint: Option<Fingerprint>,
     /// Where the facts about the token came from.
@@ -77,10 +70,6 @@ pub(super) fn cut(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     Cow::Owned(format!("{}…", text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()))
-}
-
-fn within_bound<S: Serializer>(text: &Option<impl AsRef<str>>, serializer: S) -> Result<S::Ok, S::Error> {
-    text.as_ref().map(|text| cut(text.as_ref())).serialize(serializer)
 }
 
 /// RFC 3339 in UTC with milliseconds.

@@ -2,12 +2,8 @@
 
 use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header::VIA};
-use hyper::{
-    body::{Body, Incoming},
-    upgrade::OnUpgrade,
-};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, request::Parts};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use portreeve_policy::{Access, RefusalReason, Upstream};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
@@ -15,8 +11,9 @@ use super::{
     AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, InvalidRequest, Metrics,
     PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime,
     account::Account,
-    hop,
+    answer::finish,
     preflight::{Preflight, PreflightPolicy},
+    request_body::Unread,
     respond,
     runtime::{RuleGate, RuleRuntime},
     stages::{
@@ -25,7 +22,7 @@ use super::{
         credentials::{Passport, credentials},
         route::route,
         shadow::{OnTrial, Trials},
-        upgrade::{Switch, upgrade},
+        upgrade::upgrade,
     },
 };
 use crate::{
@@ -143,7 +140,9 @@ impl<D: Dispatch> Gate<D> {
         // Held to the end of the request: a swap in between changes nothing for it.
         let runtime = self.0.runtime.load_full();
         let mut account = Account::open(Rc::clone(&self), Arc::clone(&runtime), &connection);
-        let outcome = self.decide(&runtime, request, &connection, &mut account).await;
+        let (parts, body) = request.into_parts();
+        let mut unread = Unread::new(body, &parts, &connection);
+        let outcome = self.decide(&runtime, (parts, &mut unread), &connection, &mut account).await;
         let mut response = match outcome {
             Ok(response) => response,
             Err(denial) => {
@@ -152,6 +151,7 @@ impl<D: Dispatch> Gate<D> {
                 response
             }
         };
+        unread.settle(&mut response);
         if let Ok(id) = HeaderValue::from_str(&account.id) {
             response.headers_mut().insert(respond::DECISION_ID, id);
         }
@@ -167,11 +167,10 @@ impl<D: Dispatch> Gate<D> {
     async fn decide(
         &self,
         runtime: &Arc<Runtime>,
-        request: Request<Incoming>,
+        (mut parts, unread): (Parts, &mut Unread),
         connection: &Rc<Connection>,
         account: &mut Account<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
-        let (mut parts, body) = request.into_parts();
         if let Some(fault) = connection.framing.of_next_request() {
             return Err(Denial::InvalidRequest(InvalidRequest::of_framing(fault)));
         }
@@ -185,7 +184,7 @@ impl<D: Dispatch> Gate<D> {
             return Ok(document);
         }
         request.aside.check_named(&runtime.watched).map_err(Denial::InvalidRequest)?;
-        let preflight = Preflight::of(&request, !body.is_end_stream());
+        let preflight = Preflight::of(&request, !unread.is_empty());
         let ((position, clause), target) = route(runtime, &request, preflight.as_ref())?;
         let rule = target.rule().ok_or(Denial::RouteNotFound)?;
         account.target = Some(position);
@@ -234,11 +233,10 @@ impl<D: Dispatch> Gate<D> {
         let mut headers = credentials(&mut request, &passport, upstream.forwarded, switch, &account.id)?;
         headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
-        let upload = connection.upload.lend();
-        let onward = permit.bind(onward(&request, headers, RequestBody::Client(body, upload.clone()))?);
+        let onward = permit.bind(onward(&request, headers, unread.take())?);
         let deadline = account.started + rule.timeout.duration();
         let sent = self.0.dispatch.send(upstream, Lane::Exchange, onward, deadline).await;
-        let response = sent.map_err(|fault| Denial::Upstream(upload.blame(fault)))?;
+        let response = sent.map_err(|fault| unread.blame(fault, connection))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.framing.switch();
         }
@@ -373,28 +371,4 @@ fn onward(request: &CanonicalRequest, headers: HeaderMap, body: RequestBody) -> 
     *onward.uri_mut() = target;
     *onward.headers_mut() = headers;
     Ok(onward)
-}
-
-/// The answer as it goes to the client; after 101, both sides are joined.
-fn finish(
-    mut response: Response<AnswerBody>,
-    client_side: Option<(Switch, Option<OnUpgrade>)>,
-) -> Response<AnswerBody> {
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    hop::strip(response.headers_mut());
-    response.headers_mut().append(VIA, HeaderValue::from_static("1.1 portreeve"));
-    if let (true, Some((switch, Some(client)))) = (switching, client_side) {
-        switch.announce(response.headers_mut());
-        if let Some(upstream) = response.extensions_mut().remove::<OnUpgrade>() {
-            drop(tokio::task::spawn_local(join(client, upstream)));
-        }
-    }
-    response
-}
-
-async fn join(client: OnUpgrade, upstream: OnUpgrade) {
-    // Either side may leave at any time; then the other one is closed with it.
-    if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-        drop(tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(upstream)).await);
-    }
 }

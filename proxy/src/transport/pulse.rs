@@ -8,7 +8,8 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -16,13 +17,14 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::{Limits, executor::end_stream_at};
+use super::{Limits, connections::Place, executor::end_stream_at, framing::Backlog};
 use crate::pipeline::{AnswerBody, BodyFault};
 
 /// What happens on one connection.
-#[derive(Debug)]
 pub(super) struct Pulse {
     limits: Limits,
+    place: Place,
+    backlog: Arc<Backlog>,
     /// Requests whose answer is not written yet.
     open: Cell<usize>,
     /// When nothing was open any more.
@@ -48,14 +50,18 @@ pub(super) struct Exchange(Rc<Pulse>);
 /// The body of an answer; the exchange is over when it is dropped.
 pub(super) struct Written {
     body: AnswerBody,
-    _exchange: Exchange,
+    exchange: Exchange,
+    /// One stream of HTTP/2, which bounds what waits for it by itself.
+    is_stream: bool,
 }
 
 impl Pulse {
-    pub(super) fn new(limits: &Limits) -> Rc<Self> {
+    pub(super) fn new(limits: &Limits, place: Place) -> Rc<Self> {
         let idle_since = Cell::new(Instant::now());
         Rc::new(Self {
             limits: limits.clone(),
+            place,
+            backlog: Arc::default(),
             open: Cell::new(0),
             idle_since,
             version: Cell::new(None),
@@ -63,9 +69,15 @@ impl Pulse {
         })
     }
 
+    /// What waits for the client to take it.
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.backlog)
+    }
+
     pub(super) fn begin(self: &Rc<Self>, version: Version) -> Exchange {
         if self.version.get().is_none() {
             self.version.set(Some(version));
+            self.place.spoke();
         }
         self.open.set(self.open.get().saturating_add(1));
         Exchange(Rc::clone(self))
@@ -95,7 +107,7 @@ impl Pulse {
             if alarm.deadline() > due {
                 alarm.as_mut().reset(due);
             }
-            std::task::ready!(alarm.as_mut().poll(cx));
+            ready!(alarm.as_mut().poll(cx));
             if Instant::now() >= due {
                 return Poll::Ready(over);
             }
@@ -109,10 +121,11 @@ impl Exchange {
     /// ours, which needs no application, in the time of a head.
     pub(super) fn written(self, body: AnswerBody) -> Written {
         let ends_at = body.deadline().unwrap_or_else(|| Instant::now() + self.0.limits.head);
-        if !end_stream_at(ends_at) {
+        let is_stream = end_stream_at(ends_at);
+        if !is_stream {
             self.0.ends_at.set(Some(ends_at));
         }
-        Written { body, _exchange: self }
+        Written { body, exchange: self, is_stream }
     }
 }
 
@@ -132,7 +145,17 @@ impl Body for Written {
     type Error = BodyFault;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        if this.is_stream {
+            return Pin::new(&mut this.body).poll_frame(cx);
+        }
+        let backlog = &this.exchange.0.backlog;
+        ready!(backlog.poll_room(cx));
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            backlog.handed(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,13 +17,14 @@ use tokio::{
 
 use super::{
     Acceptors, FramingVerdict, Limits, Listener,
+    connections::{Admission, Connections, Place},
     executor::StreamExecutor,
     framing::Guarded,
-    listen::OpenConnection,
     pulse::{Over, Pulse},
 };
 use crate::{
     authn::PeerCertificates,
+    peer::Peer,
     pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, Metrics, Scheme, Upload},
 };
 
@@ -39,6 +40,7 @@ pub async fn serve<D: Dispatch + 'static>(
     metrics: Metrics,
     mut drain: Drain,
 ) {
+    let connections = Connections::new(limits.connections);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -54,17 +56,33 @@ pub async fn serve<D: Dispatch + 'static>(
                 continue;
             }
         };
-        let Some(open) = limits.enter() else {
-            metrics.connections_refused.inc();
-            continue;
+        let place = match connections.enter(Peer::of(peer.ip())) {
+            Admission::Admitted(place) => place,
+            Admission::InPlaceOfAnother(place) => {
+                metrics.connections_displaced.inc();
+                place
+            }
+            Admission::Refused => {
+                metrics.connections_refused.inc();
+                continue;
+            }
         };
         drop(stream.set_nodelay(true));
         let worker = Worker { tls: tls.clone(), gate: Rc::clone(&gate), limits: limits.clone(), drain: drain.clone() };
-        drop(tokio::task::spawn_local(worker.connection(stream, peer, open)));
+        let open = metrics.connection();
+        drop(tokio::task::spawn_local(async move {
+            let wanted = place.wanted();
+            tokio::select! {
+                biased;
+                () = wanted => tracing::debug!(%peer, "gives way, for nothing was asked"),
+                () = worker.connection(stream, peer, place) => {}
+            }
+            drop(open);
+        }));
     }
     drop(listener);
     let deadline = drain.borrow().unwrap_or_else(Instant::now);
-    while limits.open() > 0 && Instant::now() < deadline {
+    while connections.open() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -80,9 +98,9 @@ struct Worker<D> {
 }
 
 impl<D: Dispatch + 'static> Worker<D> {
-    async fn connection(self, stream: TcpStream, peer: SocketAddr, open: OpenConnection) {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, place: Place) {
         match self.tls.clone() {
-            None => self.speak(stream, peer, Scheme::Http, None).await,
+            None => self.speak(stream, peer, Scheme::Http, (None, place)).await,
             Some(tls) => {
                 let tls = if self.gate.wants_certificates() { tls.asking } else { tls.plain };
                 // Boxed, so that plain connections do not pay for the size of a handshake.
@@ -92,25 +110,29 @@ impl<D: Dispatch + 'static> Worker<D> {
                         let (_, session) = stream.get_ref();
                         let shown = session.peer_certificates().map(<[_]>::to_vec);
                         let shown = shown.and_then(PeerCertificates::new);
-                        Box::pin(self.speak(stream, peer, Scheme::Https, shown)).await;
+                        Box::pin(self.speak(stream, peer, Scheme::Https, (shown, place))).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 }
             }
         }
-        drop(open);
     }
 
-    async fn speak<S>(mut self, stream: S, peer: SocketAddr, scheme: Scheme, certificates: Option<PeerCertificates>)
-    where
+    async fn speak<S>(
+        mut self,
+        stream: S,
+        peer: SocketAddr,
+        scheme: Scheme,
+        (certificates, place): (Option<PeerCertificates>, Place),
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let framing = Arc::new(FramingVerdict::default());
-        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), self.limits.head));
+        let pulse = Pulse::new(&self.limits, place);
+        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), self.limits.head));
         let connection = Rc::new(Connection { peer, scheme, certificates, framing, upload: Upload::default() });
         let gate = Rc::clone(&self.gate);
-        let pulse = Pulse::new(&self.limits);
         let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {
             let (gate, connection, exchange) =
@@ -172,6 +194,7 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_header_list_size(32 * 1024)
+        .max_send_buf_size(64 * 1024)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)
         .keep_alive_interval(Duration::from_mins(1))

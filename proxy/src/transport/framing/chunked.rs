@@ -29,14 +29,15 @@ enum State {
 }
 
 impl Chunked {
-    /// How many bytes belong to the body, and whether it ends with them.
-    pub(super) fn look(&mut self, bytes: &[u8]) -> Result<(usize, bool), &'static str> {
-        let mut taken = 0;
+    /// How many bytes may be handed on, and how the body ends if it does: with them, or before what breaks it.
+    pub(super) fn look(&mut self, bytes: &[u8]) -> (usize, Option<Result<(), &'static str>>) {
+        let (mut taken, mut sound) = (0, 0);
         while let Some(byte) = bytes.get(taken) {
             if let State::Data(left) = &mut self.state {
                 let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - taken);
                 *left -= here as u64;
                 taken += here;
+                sound = taken;
                 if *left == 0 {
                     self.state = State::AfterData;
                 }
@@ -47,17 +48,19 @@ impl Chunked {
             if *byte != b'\n' {
                 let limit = if matches!(self.state, State::Trailers) { MAX_TRAILERS } else { MAX_SIZE_LINE };
                 if self.line.len() > limit {
-                    return Err("a chunk-size line or trailer section is too long");
+                    return (sound, Some(Err("a chunk-size line or trailer section is too long")));
                 }
                 continue;
             }
             let line = std::mem::take(&mut self.line);
-            let line = line.strip_suffix(b"\r\n").ok_or("a line of the chunked body ends in a bare LF")?;
-            if self.end_of_line(line)? {
-                return Ok((taken, true));
+            let ended = line.strip_suffix(b"\r\n").ok_or("a line of the chunked body ends in a bare LF");
+            match ended.and_then(|line| self.end_of_line(line)) {
+                Ok(true) => return (taken, Some(Ok(()))),
+                Ok(false) => sound = taken,
+                Err(reason) => return (sound, Some(Err(reason))),
             }
         }
-        Ok((taken, false))
+        (taken, None)
     }
 
     fn end_of_line(&mut self, line: &[u8]) -> Result<bool, &'static str> {

@@ -1,7 +1,11 @@
 //! Heads of HTTP/1 requests, line by line (RFC 9112 sections 2.2, 3, 5, 6).
 
+use http::Uri;
+
+use crate::pipeline::MAX_FIELDS;
+
 /// Longest head, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 /// How the body behind a head is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,7 @@ pub(super) struct HeadScan {
     /// Bytes that lie behind us.
     seen: usize,
     has_request_line: bool,
+    fields: usize,
     old_version: bool,
     length: Option<u64>,
     chunked: bool,
@@ -32,6 +37,12 @@ pub(super) struct HeadScan {
 
 /// Reason that is answered with 431 instead of 400.
 pub const TOO_LARGE: &str = "the head is larger than 65536 bytes";
+
+/// Another one.
+pub const TOO_MANY_FIELDS: &str = "the head has more than 100 fields";
+
+/// Reason that is answered with 400, as every target that is no URI.
+pub const INVALID_TARGET: &str = "the target holds a character that no URI may hold, or has no form of RFC 9112";
 
 /// Reason that is answered with 414.
 pub const TARGET_TOO_LONG: &str = "the request line is longer than 65536 bytes";
@@ -88,11 +99,14 @@ impl HeadScan {
         else {
             return Err("the request line is not method, target and version with single blanks");
         };
-        if method.is_empty() || target.is_empty() || target.contains(&b'\t') {
+        if method.is_empty() || !method.iter().copied().all(is_token) || target.is_empty() || target.contains(&b'\t') {
             return Err("the request line is not method, target and version with single blanks");
         }
         if target.contains(&b'#') {
             return Err("a fragment in the request target");
+        }
+        if !is_parsed(target) {
+            return Err(INVALID_TARGET);
         }
         match version {
             b"HTTP/1.1" => {}
@@ -109,9 +123,12 @@ impl HeadScan {
         let Some(colon) = line.iter().position(|b| *b == b':') else { return Err("a field line without a colon") };
         let (name, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii();
-        let token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-        if name.is_empty() || !name.iter().all(token) {
+        if name.is_empty() || !name.iter().copied().all(is_token) {
             return Err("a field name that is no token (section 5.1)");
+        }
+        self.fields += 1;
+        if self.fields > MAX_FIELDS {
+            return Err(TOO_MANY_FIELDS);
         }
         if name.eq_ignore_ascii_case(b"content-length") {
             return self.content_length(value);
@@ -148,6 +165,17 @@ impl HeadScan {
         self.chunked = true;
         Ok(())
     }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether the parser takes this target. Most targets are a path of unreserved characters, and it need not be asked.
+fn is_parsed(target: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"/-._~%?=&+:@!$'()*,;".contains(b);
+    (target.starts_with(b"/") && target.iter().all(plain)) || Uri::try_from(target).is_ok()
 }
 
 /// For the fuzzer: a head means the same, however its bytes arrive.

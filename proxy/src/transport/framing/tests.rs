@@ -2,18 +2,18 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::io::AsyncReadExt;
 
-use super::*;
+use super::{scan::STAND_IN, *};
 
 /// What the parser gets to see, in pieces of `step` bytes, and why a request was refused.
 async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>, bool) {
     let verdict = Arc::new(FramingVerdict::default());
     let mut socket = tokio_test_io(bytes, step);
-    let mut guarded = Guarded::new(&mut socket, Arc::clone(&verdict), Duration::from_secs(30));
+    let mut guarded = Guarded::new(&mut socket, Arc::clone(&verdict), Arc::default(), Duration::from_secs(30));
     let mut seen = Vec::new();
     // After a refusal nothing comes any more, not even the end.
     let read = tokio::time::timeout(Duration::from_millis(5), guarded.read_to_end(&mut seen)).await;
     let broken = matches!(read, Ok(Err(_)));
-    (seen, verdict.refused.get().map(|(_, reason)| *reason), broken)
+    (seen, verdict.of_refused(), broken)
 }
 
 /// A reader that gives at most `step` bytes at a time.
