@@ -29,6 +29,7 @@ use portreeve_proxy::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
         Pseudonym, Records, RequestBody, Runtime, Scheme, Upload, UpstreamFault, build,
     },
+    pressure::Pressure,
 };
 use serde_json::{Value, json};
 
@@ -108,6 +109,7 @@ fn gate() -> Rc<Gate<Constant>> {
         ids: DecisionIds::new(0),
         pseudonym: Pseudonym::new(0),
         access_log: AccessLog::Off,
+        pressure: Pressure::default(),
         unknown_keys: tokio::sync::mpsc::channel(16).0,
         metrics,
         clock,

@@ -1,6 +1,6 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, and to callers on this machine `/snapshot`.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -11,8 +11,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::{
+    peer::Peer,
     pipeline::{Metrics, SharedRuntime},
-    transport::Drain,
+    transport::{Admission, Connections, Drain},
 };
 
 /// What the admin port tells of.
@@ -33,26 +34,46 @@ pub(crate) enum Exposure {
     Probes,
 }
 
+/// Connections of one port, of which one address has half.
+pub(crate) const MAX_CONNECTIONS: usize = 64;
+
+/// Time that a connection may be open, whatever is asked on it.
+pub(crate) const MAX_TIME: Duration = Duration::from_mins(1);
+
+/// Time for the head of a request.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(5);
+
 /// Serves for ever.
 pub(crate) async fn serve(listener: TcpListener, admin: Admin) {
-    let admin = Arc::new(admin);
+    let admin = Rc::new(admin);
+    let connections = Connections::new(MAX_CONNECTIONS);
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let admin = Arc::clone(&admin);
-        drop(tokio::spawn(async move {
+        let (Admission::Admitted(place) | Admission::InPlaceOfAnother(place)) = connections.enter(Peer::of(peer.ip()))
+        else {
+            continue;
+        };
+        let admin = Rc::clone(&admin);
+        drop(tokio::task::spawn_local(async move {
+            let wanted = place.wanted();
             let service = service_fn(move |request: Request<Incoming>| {
+                place.spoke();
                 let answer = admin.answer(request.method(), request.uri().path(), peer);
                 async move { Ok::<_, Infallible>(answer) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(5))
+                .header_read_timeout(HEAD_TIME)
                 .serve_connection(TokioIo::new(stream), service);
             // A prober that hangs up is nobody's concern.
-            drop(connection.await);
+            tokio::select! {
+                biased;
+                () = wanted => {}
+                _ = tokio::time::timeout(MAX_TIME, connection) => {}
+            }
         }));
     }
 }

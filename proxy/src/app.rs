@@ -29,8 +29,9 @@ use crate::{
         BuildContext, DecisionIds, Gate, GateParts, Metrics, Pseudonym, Records, Rejection, Runtime, SharedRuntime,
         build,
     },
+    pressure::{self, Pressure},
     sync::{self, OperatorLink, Session, Store, StoreFault},
-    transport::{self, Acceptors, BindError, Drain, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
+    transport::{self, Acceptors, BindError, Drain, Entrance, InvalidTls, Limits, Listener, TlsSource, UpstreamPool},
 };
 
 /// Why the proxy cannot start.
@@ -73,6 +74,7 @@ struct Shared {
     unknown_keys: mpsc::Sender<String>,
     pseudonym: Pseudonym,
     own_ports: BTreeSet<u16>,
+    pressure: Pressure,
     drain: Drain,
 }
 
@@ -115,6 +117,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         unknown_keys,
         pseudonym: Pseudonym::new(u32::from_le_bytes(instance)),
         own_ports,
+        pressure: Pressure::default(),
         drain,
         metrics,
     };
@@ -126,7 +129,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     }
     let control = runtime::Builder::new_current_thread().enable_all().build();
     let control = control.map_err(|error| StartError::Io { what: "runtime".to_owned(), error })?;
-    control.block_on(async {
+    LocalSet::new().block_on(&control, async {
         let admin_sockets = admin_socket.into_iter().map(|socket| (socket, Exposure::Everything));
         let probe_sockets = probe_socket.into_iter().map(|socket| (socket, Exposure::Probes));
         for (socket, exposure) in admin_sockets.chain(probe_sockets) {
@@ -138,12 +141,16 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
                 drain: shared.drain.clone(),
                 exposure,
             };
-            drop(tokio::spawn(admin::serve(listener, admin)));
+            drop(tokio::task::spawn_local(admin::serve(listener, admin)));
         }
         if let Some(tls) = tls {
             drop(tokio::spawn(tls.watch()));
         }
         drop(tokio::spawn(sync::run(link, session)));
+        if let Some(limit) = pressure::limit(bootstrap.memory) {
+            let shedding = shared.metrics.shedding.clone();
+            drop(tokio::spawn(pressure::watch(shared.pressure.clone(), limit, shedding)));
+        }
         tracing::info!(listen = %bootstrap.listen, admin = %bootstrap.admin, workers = workers.len(), "proxy started");
         stop_signal().await?;
         tracing::info!(seconds = bootstrap.drain.as_secs(), "draining");
@@ -232,9 +239,12 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 ids: DecisionIds::new(u64::from_le_bytes(seed)),
                 pseudonym: shared.pseudonym,
                 access_log: shared.access_log,
+                pressure: shared.pressure.clone(),
                 unknown_keys: shared.unknown_keys,
             });
-            transport::serve(listener, shared.tls, Rc::new(gate), shared.limits, shared.metrics, shared.drain).await;
+            let entrance =
+                Entrance { tls: shared.tls, limits: shared.limits, pressure: shared.pressure, drain: shared.drain };
+            transport::serve(listener, entrance, Rc::new(gate), shared.metrics).await;
         });
     };
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(io)

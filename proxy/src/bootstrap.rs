@@ -38,6 +38,8 @@ pub struct Bootstrap {
     pub head: Duration,
     /// `PORTREEVE_MAX_CONNECTIONS`: open connections of clients, of the process.
     pub connections: NonZeroUsize,
+    /// `PORTREEVE_MEMORY_LIMIT`, in bytes; without it that of the container.
+    pub memory: Option<u64>,
     /// `PORTREEVE_RECORDS`.
     pub records: RecordTarget,
     /// `PORTREEVE_ACCESS_LOG`.
@@ -79,6 +81,7 @@ portreeve-proxy: the policy enforcement point beside a pod. Settings are environ
   PORTREEVE_DRAIN_SECONDS  time to finish after SIGTERM               20
   PORTREEVE_HEAD_SECONDS   time for a request head, idle connections  30
   PORTREEVE_MAX_CONNECTIONS  open connections; one address gets half  10000
+  PORTREEVE_MEMORY_LIMIT   bytes; near them requests get 503          the container's
   PORTREEVE_RECORDS        stdout or a file                           stdout
   PORTREEVE_ACCESS_LOG     off or 1/N                                 off
   PORTREEVE_LOG            error, warn, info, debug                   info
@@ -107,6 +110,10 @@ impl Bootstrap {
         let drain = reader.parsed("PORTREEVE_DRAIN_SECONDS", "20", "a number of seconds");
         let head: Option<NonZeroU64> = reader.parsed("PORTREEVE_HEAD_SECONDS", "30", "a number of seconds above 0");
         let connections = reader.parsed("PORTREEVE_MAX_CONNECTIONS", "10000", "a number above 0");
+        let memory: Option<NonZeroU64> = match reader.text("PORTREEVE_MEMORY_LIMIT") {
+            None => None,
+            Some(_) => reader.parsed("PORTREEVE_MEMORY_LIMIT", "", "a number of bytes above 0"),
+        };
         let access_log = reader.parsed("PORTREEVE_ACCESS_LOG", "off", "off or 1/N");
         let operator = reader.operator();
         let tls = reader.tls();
@@ -144,6 +151,7 @@ impl Bootstrap {
             drain: Duration::from_secs(drain),
             head: Duration::from_secs(head.get()),
             connections,
+            memory: memory.map(NonZeroU64::get),
             records,
             access_log,
             log: get("PORTREEVE_LOG").unwrap_or_else(|| "info".to_owned()),

@@ -23,6 +23,7 @@ pub mod fuzz;
 mod outbound;
 pub mod peer;
 pub mod pipeline;
+pub mod pressure;
 mod strict_json;
 pub mod sync;
 pub mod telemetry;

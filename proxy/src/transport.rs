@@ -9,12 +9,14 @@ mod listen;
 mod pulse;
 mod serve;
 mod tls;
+mod turns;
 mod upstream;
 
+pub(crate) use connections::{Admission, Connections};
 pub(crate) use framing::fuzz_head as fuzz_framing;
-pub use framing::{FramingVerdict, HEAD_TOO_LARGE, INVALID_TARGET, TARGET_TOO_LONG, TOO_MANY_FIELDS};
-pub use limits::Limits;
+pub use framing::{FramingVerdict, HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS};
+pub use limits::{HeadRoom, Limits};
 pub use listen::{BindError, Listener, bind_all};
-pub use serve::{Drain, serve};
+pub use serve::{Drain, Entrance, serve};
 pub use tls::{Acceptors, InvalidTls, TlsFiles, TlsSource};
 pub use upstream::UpstreamPool;

@@ -9,6 +9,8 @@ mod arrival;
 mod authorization;
 #[path = "requests/bed.rs"]
 mod bed;
+#[path = "requests/bounds.rs"]
+mod bounds;
 #[path = "requests/clocks.rs"]
 mod clocks;
 #[path = "requests/cors.rs"]

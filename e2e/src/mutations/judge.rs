@@ -25,6 +25,7 @@ use portreeve_proxy::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
         Pseudonym, Records, RequestBody, Runtime, Scheme, SharedRuntime, Upload, UpstreamFault, build,
     },
+    pressure::Pressure,
 };
 use serde_json::{Value, json};
 
@@ -115,6 +116,7 @@ impl Judge {
             ids: DecisionIds::new(0),
             pseudonym: Pseudonym::new(0),
             access_log: AccessLog::Off,
+            pressure: Pressure::default(),
             unknown_keys: tokio::sync::mpsc::channel(16).0,
             metrics,
             clock,

@@ -27,11 +27,13 @@ pub struct UpstreamBody {
     incoming: Incoming,
     deadline: Instant,
     bytes: u64,
-    /// Called once with whether the body came to its end: an early end closes the upstream connection.
-    at_end: Option<Box<dyn FnOnce(bool)>>,
+    at_end: Option<AtEnd>,
     /// Called once with the bytes of the body and whether it came to its end.
     observer: Option<Box<dyn FnOnce(u64, bool)>>,
 }
+
+/// Called once with whether the body came to its end: an early end closes the upstream connection.
+pub type AtEnd = Box<dyn FnOnce(bool)>;
 
 /// Why a body breaks off.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +50,25 @@ impl AnswerBody {
     }
 
     /// A body from the application.
-    pub fn upstream(incoming: Incoming, deadline: Instant, at_end: Box<dyn FnOnce(bool)>) -> Self {
+    pub fn upstream(incoming: Incoming, deadline: Instant, at_end: AtEnd) -> Self {
         let mut at_end = Some(at_end);
         if incoming.is_end_stream() {
             at_end.take().into_iter().for_each(|at_end| at_end(true));
         }
         Self::Upstream(Box::new(UpstreamBody { incoming, deadline, bytes: 0, at_end, observer: None }))
+    }
+
+    /// The empty body of an answer after which another protocol is spoken on the connection: that is not its end.
+    pub fn switching(incoming: Incoming, deadline: Instant, at_end: AtEnd) -> Self {
+        Self::Upstream(Box::new(UpstreamBody { incoming, deadline, bytes: 0, at_end: Some(at_end), observer: None }))
+    }
+
+    /// What is to be called at the end of what goes on without the body.
+    pub(super) fn take_end(&mut self) -> Option<AtEnd> {
+        match self {
+            Self::Full(_) => None,
+            Self::Upstream(body) => body.at_end.take(),
+        }
     }
 }
 

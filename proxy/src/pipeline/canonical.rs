@@ -108,20 +108,13 @@ pub enum InvalidRequest {
 /// Most fields of a request, cookies not counted; the parser of HTTP/1 has the same bound.
 pub(crate) const MAX_FIELDS: usize = 100;
 
+/// Bytes of the head of a request of HTTP/2.
+pub(crate) const MAX_HEAD_H2: usize = 32 * 1024;
+
 /// Most cookies that come one by one: what browsers keep for one domain.
 const MAX_COOKIES: usize = 180;
 
 impl InvalidRequest {
-    /// What the framing guard found.
-    pub(super) fn of_framing(reason: &'static str) -> Self {
-        match reason {
-            crate::transport::HEAD_TOO_LARGE | crate::transport::TOO_MANY_FIELDS => Self::HeadTooLarge,
-            crate::transport::INVALID_TARGET => Self::Target,
-            crate::transport::TARGET_TOO_LONG => Self::TargetTooLong,
-            reason => Self::Framing(reason),
-        }
-    }
-
     /// Whether the bytes that follow on the connection can still be trusted.
     pub fn spoils_connection(self) -> bool {
         matches!(
@@ -140,7 +133,7 @@ impl InvalidRequest {
 impl CanonicalRequest {
     /// Builds the canonical form; the header map is taken over.
     pub fn parse(parts: &mut Parts, connection: &Connection) -> Result<Self, InvalidRequest> {
-        if has_too_many(&parts.headers) {
+        if has_too_many(&parts.headers) || (parts.version == Version::HTTP_2 && is_too_large(parts)) {
             return Err(InvalidRequest::HeadTooLarge);
         }
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
@@ -224,6 +217,14 @@ fn has_too_many(headers: &HeaderMap) -> bool {
     }
     let cookies = headers.get_all(COOKIE).iter().count();
     cookies > MAX_COOKIES || headers.len().saturating_sub(cookies) > MAX_FIELDS
+}
+
+/// Whether a head of HTTP/2 is larger than a request may bring, counted as RFC 9113 section 6.5.2 counts. The parser takes
+/// twice as much, so that the refusal is ours and recorded.
+fn is_too_large(parts: &Parts) -> bool {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    fields.fold(target, usize::saturating_add) > MAX_HEAD_H2
 }
 
 /// Names that differ from a framing field only in `_` for `-` (H2).

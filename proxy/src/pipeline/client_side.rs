@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName};
 use portreeve_policy::{AdditionalHeader, ClientAddress, ForwardingHeader, Hostname};
 
 use super::{CanonicalRequest, Scheme, canonical::parse_authority};
+use crate::peer::Peer;
 use element::{Element, Node, elements_from_the_end};
 
 mod element;
@@ -35,6 +36,11 @@ const MAX_HOPS: usize = 16;
 const MAX_EMPTY: usize = 16;
 
 impl ClientSide {
+    /// Whom a share is counted for: the client, or the proxy that hides it.
+    pub fn share(&self) -> Peer {
+        Peer::of(self.address.unwrap_or(self.peer))
+    }
+
     /// The client's side of a request for a route with these trusted proxies.
     pub fn of(request: &CanonicalRequest, trust: &ClientAddress) -> Self {
         let peer = request.client.ip().to_canonical();

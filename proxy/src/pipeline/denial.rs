@@ -7,6 +7,7 @@ pub use crate::authn::TokenFault;
 use crate::{
     authn::{CredentialFault, CredentialRefusal, FactFault},
     authz::Forbidden,
+    transport::{HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS},
 };
 
 /// A refusal, as a value. Answered in `respond`, by a match without a catch-all.
@@ -36,6 +37,8 @@ pub enum Denial {
     NotReady,
     /// A CORS preflight that nothing lets through.
     Preflight(PreflightFault),
+    /// The process has no memory to spare.
+    Overloaded,
     /// No room is left to remember another proof of possession.
     ProofsOverloaded,
     /// No route answers this host and path.
@@ -53,6 +56,17 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// What the framing guard found.
+    pub(super) fn of_framing(reason: &'static str) -> Self {
+        match reason {
+            NO_ROOM => Self::Overloaded,
+            HEAD_TOO_LARGE | TOO_MANY_FIELDS => Self::InvalidRequest(InvalidRequest::HeadTooLarge),
+            INVALID_TARGET => Self::InvalidRequest(InvalidRequest::Target),
+            TARGET_TOO_LONG => Self::InvalidRequest(InvalidRequest::TargetTooLong),
+            reason => Self::InvalidRequest(InvalidRequest::Framing(reason)),
+        }
+    }
+
     /// The reason as records and metrics spell it; one of a closed set.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -92,6 +106,7 @@ impl Denial {
                 PreflightFault::Overloaded => "cors_overloaded",
                 PreflightFault::Undecidable => "cors_undecidable",
             },
+            Self::Overloaded => "overloaded",
             Self::ProofsOverloaded => "proofs_overloaded",
             Self::RouteNotFound => "route_not_found",
             Self::RuleRefuses(reason) => match reason {
@@ -136,6 +151,7 @@ impl Denial {
             | Self::MethodNotAllowed(_)
             | Self::NoCredentials(_)
             | Self::NotReady
+            | Self::Overloaded
             | Self::ProofsOverloaded
             | Self::RouteNotFound
             | Self::RuleRefuses(_)

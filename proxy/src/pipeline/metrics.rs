@@ -30,6 +30,8 @@ pub struct Metrics {
     connections: IntGauge,
     /// Connections that were refused at the limit.
     pub connections_refused: IntCounter,
+    /// Whether work is turned away for want of memory.
+    pub shedding: IntGauge,
     /// Connections on which nothing was asked, closed for a new one.
     pub connections_displaced: IntCounter,
     cache_entries: IntGaugeVec,
@@ -114,6 +116,7 @@ impl Metrics {
             operator_connected: gauge("portreeve_proxy_operator_connected", "1 while the stream is up.")?,
             connections: gauge("portreeve_proxy_connections", "Open connections of clients.")?,
             connections_refused: counter("portreeve_proxy_connections_refused_total", "Refused at the limit.")?,
+            shedding: gauge("portreeve_proxy_shedding", "1 while memory is short and work is turned away.")?,
             connections_displaced: counter(
                 "portreeve_proxy_connections_displaced_total",
                 "Silent, closed for others.",

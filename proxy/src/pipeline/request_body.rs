@@ -21,7 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::{AnswerBody, Connection, Denial, InvalidRequest, UpstreamFault, hop};
+use super::{AnswerBody, Connection, Denial, UpstreamFault, hop};
 
 /// Body of a request.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Unread {
     /// application.
     pub(super) fn blame(&self, fault: UpstreamFault, connection: &Connection) -> Denial {
         match (fault, connection.framing.of_this_body()) {
-            (UpstreamFault::RequestBody, Some(reason)) => Denial::InvalidRequest(InvalidRequest::of_framing(reason)),
+            (UpstreamFault::RequestBody, Some(reason)) => Denial::of_framing(reason),
             (UpstreamFault::Timeout, _) if self.upload.0.waits.get() => Denial::Upstream(UpstreamFault::SlowBody),
             (fault, _) => Denial::Upstream(fault),
         }

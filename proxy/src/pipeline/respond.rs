@@ -63,6 +63,10 @@ pub(super) fn respond(
         | Denial::TokenServiceUnavailable(_) => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        Denial::Overloaded => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Denial::TooManyAttempts(seconds) => insert(headers, RETRY_AFTER.as_str(), &seconds.to_string()),
         Denial::InvalidToken(TokenFault::Proof(ProofFault::Nonce), _) => {
             insert(headers, DPOP_NONCE, &memory.nonce(NonceUse::Dpop, now));
@@ -151,6 +155,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::Preflight(PreflightFault::Overloaded) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "Too many preflights at the moment")
         }
+        Denial::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, "The proxy has too much to do at the moment"),
         Denial::ProofsOverloaded => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The proof of possession cannot be checked at the moment")
         }

@@ -29,6 +29,8 @@ use crate::{
     authn::{Caller, CredentialContext},
     authz::{Permit, Permitted},
     clock::SharedClock,
+    peer::Peer,
+    pressure::Pressure,
 };
 
 /// Sends a permitted request to the application.
@@ -43,13 +45,13 @@ pub trait Dispatch {
     ) -> impl Future<Output = Result<Response<AnswerBody>, UpstreamFault>>;
 }
 
-/// Whose share of the connections to the application a request uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which connections to the application a request uses, and whose share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// That of decided requests: the route's `maxConnections`.
-    Exchange,
-    /// That of preflights, whose sender nobody knows.
-    Preflight,
+    /// Those of decided requests: the route's `maxConnections`.
+    Exchange(Peer),
+    /// Those of preflights, whose sender nobody knows.
+    Preflight(Peer),
 }
 
 /// Why the application gave no answer.
@@ -100,6 +102,8 @@ pub struct GateParts<D> {
     pub pseudonym: Pseudonym,
     /// Which exchanges are logged to their end.
     pub access_log: AccessLog,
+    /// Whether work is turned away.
+    pub pressure: Pressure,
     /// Where token services with an unknown key are reported.
     pub unknown_keys: Sender<String>,
 }
@@ -172,7 +176,10 @@ impl<D: Dispatch> Gate<D> {
         account: &mut Account<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
         if let Some(fault) = connection.framing.of_next_request() {
-            return Err(Denial::InvalidRequest(InvalidRequest::of_framing(fault)));
+            return Err(Denial::of_framing(fault));
+        }
+        if self.0.pressure.is_high() {
+            return Err(Denial::Overloaded);
         }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
@@ -235,7 +242,7 @@ impl<D: Dispatch> Gate<D> {
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, unread.take())?);
         let deadline = account.started + rule.timeout.duration();
-        let sent = self.0.dispatch.send(upstream, Lane::Exchange, onward, deadline).await;
+        let sent = self.0.dispatch.send(upstream, Lane::Exchange(side.share()), onward, deadline).await;
         let response = sent.map_err(|fault| unread.blame(fault, connection))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.framing.switch();
@@ -284,8 +291,11 @@ impl<D: Dispatch> Gate<D> {
         let onward = permit.bind(onward(&request, headers, RequestBody::Empty)?);
         let timeout = target.rule().map_or(PREFLIGHT_TIMEOUT, |rule| rule.timeout.duration());
         let deadline = account.started + timeout.min(PREFLIGHT_TIMEOUT);
-        let sent = self.0.dispatch.send(upstream, Lane::Preflight, onward, deadline).await;
-        let answer = sent.map_err(Denial::Upstream)?;
+        let sent = self.0.dispatch.send(upstream, Lane::Preflight(side.share()), onward, deadline).await;
+        let answer = sent.map_err(|fault| {
+            let overloaded = fault == UpstreamFault::Overloaded;
+            if overloaded { Denial::Preflight(PreflightFault::Overloaded) } else { Denial::Upstream(fault) }
+        })?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Denial::Upstream(UpstreamFault::Protocol));
         }

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 
 /// Connections of one worker.
 #[derive(Clone)]
-pub(super) struct Connections(Rc<RefCell<Table>>);
+pub(crate) struct Connections(Rc<RefCell<Table>>);
 
 struct Table {
     most: usize,
@@ -32,7 +32,7 @@ struct OfPeer {
 }
 
 /// A place among the open connections, given up when dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     table: Rc<RefCell<Table>>,
     peer: Peer,
     number: u64,
@@ -40,7 +40,7 @@ pub(super) struct Place {
 }
 
 /// What comes of a new connection.
-pub(super) enum Admission {
+pub(crate) enum Admission {
     Admitted(Place),
     /// Another one, on which nothing was asked yet, has been told to give way.
     InPlaceOfAnother(Place),
@@ -48,18 +48,18 @@ pub(super) enum Admission {
 }
 
 impl Connections {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         let table = Table { most, open: 0, next: 0, peers: HashMap::new(), silent: BTreeMap::new() };
         Self(Rc::new(RefCell::new(table)))
     }
 
     /// Connections that are open now.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.0.borrow().open
     }
 
     /// Takes a place for a new connection of this peer.
-    pub(super) fn enter(&self, peer: Peer) -> Admission {
+    pub(crate) fn enter(&self, peer: Peer) -> Admission {
         let mut table = self.0.borrow_mut();
         let free = table.most.saturating_sub(table.open);
         let held = table.peers.get(&peer).map_or(0, |of_peer| of_peer.open);
@@ -78,18 +78,32 @@ impl Connections {
             None => Admission::Admitted(place(&mut table)),
             Some(None) => Admission::Refused,
             Some(Some(oldest)) => {
-                if let Some((_, other)) = table.silent.get(&oldest) {
-                    other.notify_one();
-                }
-                // It is told once, and no longer among those that may be told.
-                table.spoke(oldest);
+                table.tell(oldest);
                 Admission::InPlaceOfAnother(place(&mut table))
             }
         }
     }
 }
 
+impl Connections {
+    /// Tells every connection on which nothing was asked to give way.
+    pub(crate) fn release_silent(&self) {
+        let mut table = self.0.borrow_mut();
+        while let Some(number) = table.silent.first_key_value().map(|(number, _)| *number) {
+            table.tell(number);
+        }
+    }
+}
+
 impl Table {
+    /// Told once, it is no longer among those that may be told.
+    fn tell(&mut self, number: u64) {
+        if let Some((_, silent)) = self.silent.get(&number) {
+            silent.notify_one();
+        }
+        self.spoke(number);
+    }
+
     fn insert(&mut self, peer: Peer) -> Rc<Notify> {
         let give_way = Rc::new(Notify::new());
         self.silent.insert(self.next, (peer, Rc::clone(&give_way)));
@@ -112,13 +126,13 @@ impl Table {
 
 impl Place {
     /// Resolves when another connection needs the place.
-    pub(super) fn wanted(&self) -> impl Future<Output = ()> + 'static + use<> {
+    pub(crate) fn wanted(&self) -> impl Future<Output = ()> + 'static + use<> {
         let give_way = Rc::clone(&self.give_way);
         async move { give_way.notified().await }
     }
 
     /// Something was asked: the place is kept.
-    pub(super) fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         self.table.borrow_mut().spoke(self.number);
     }
 }

@@ -29,12 +29,16 @@ use tokio::{
     time::Sleep,
 };
 
+use super::limits::{HeldHead, Limits};
 pub(crate) use head::fuzz_head;
 pub use head::{INVALID_TARGET, TARGET_TOO_LONG, TOO_LARGE as HEAD_TOO_LARGE, TOO_MANY_FIELDS};
 pub(super) use outgoing::Backlog;
 use outgoing::Outgoing;
 pub use scan::FramingVerdict;
 use scan::{Over, Scan};
+
+/// Reason that is answered with 503.
+pub const NO_ROOM: &str = "heads that are not whole take all the room there is for them";
 
 /// Bytes of a socket, guarded.
 pub(super) struct Guarded<S> {
@@ -43,6 +47,7 @@ pub(super) struct Guarded<S> {
     scan: Scan,
     /// Bytes of a head that is not whole yet.
     held: Vec<u8>,
+    room: HeldHead,
     /// Bytes that may be handed on.
     out: Vec<u8>,
     /// Time that a head may take.
@@ -53,13 +58,15 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(inner: S, verdict: Arc<FramingVerdict>, backlog: Arc<Backlog>, patience: Duration) -> Self {
+    pub(super) fn new(inner: S, verdict: Arc<FramingVerdict>, backlog: Arc<Backlog>, limits: &Limits) -> Self {
+        let (patience, room) = (limits.head, HeldHead::new(limits.heads.clone()));
         let outgoing = Outgoing::new(backlog, patience);
         Self {
             inner,
             verdict,
             scan: Scan::new(),
             held: Vec::new(),
+            room,
             out: Vec::new(),
             patience,
             awaiting: None,
@@ -83,6 +90,9 @@ impl<S> Guarded<S> {
 
     /// Keeps what lies behind what was handed on: the beginning of a head, or what stands in for the rest.
     fn keep(&mut self, rest: Vec<u8>) {
+        if self.scan.over().is_none() && !self.room.hold(rest.len()) {
+            self.scan.refuse(NO_ROOM, &self.verdict);
+        }
         match self.scan.over() {
             Some(over) => self.out.extend_from_slice(over.instead()),
             None => self.held = rest,

@@ -35,15 +35,34 @@ fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
         socket.set_reuse_port(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
+        // Inherited by the connections.
+        socket.set_tcp_notsent_lowat(MAX_UNSENT)?;
         socket.listen(1024)?;
         Ok(socket.into())
     };
     make().map_err(|error| BindError { address, error })
 }
 
+/// Bytes of an answer that the kernel takes for a client before they can be sent.
+pub(crate) const MAX_UNSENT: u32 = 128 * 1024;
+
 impl Listener {
     /// Takes a bound socket over into the running worker.
     pub fn new(socket: std::net::TcpListener) -> io::Result<Self> {
         Ok(Self { socket: TcpListener::from_std(socket)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p3_the_kernel_takes_no_more_than_it_may_for_a_client() {
+        let sockets = bind_all(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        let _client = std::net::TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
+        sockets[0].set_nonblocking(false).unwrap();
+        let (accepted, _) = sockets[0].accept().unwrap();
+        assert_eq!(socket2::SockRef::from(&accepted).tcp_notsent_lowat().unwrap(), MAX_UNSENT);
     }
 }

@@ -25,26 +25,40 @@ use super::{
 use crate::{
     authn::PeerCertificates,
     peer::Peer,
-    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, Metrics, Scheme, Upload},
+    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Scheme, Upload},
+    pressure::Pressure,
 };
 
 /// Tells workers to stop: accept nothing new, finish what runs, be gone by the deadline.
 pub type Drain = watch::Receiver<Option<Instant>>;
 
+/// How connections are taken in.
+pub struct Entrance {
+    /// Given, clients speak TLS.
+    pub tls: Option<Acceptors>,
+    /// Bounds of the worker.
+    pub limits: Limits,
+    /// Whether work is turned away.
+    pub pressure: Pressure,
+    /// When to stop.
+    pub drain: Drain,
+}
+
 /// Serves one listener of one worker until drain is over.
-pub async fn serve<D: Dispatch + 'static>(
-    listener: Listener,
-    tls: Option<Acceptors>,
-    gate: Rc<Gate<D>>,
-    limits: Limits,
-    metrics: Metrics,
-    mut drain: Drain,
-) {
+pub async fn serve<D: Dispatch + 'static>(listener: Listener, entrance: Entrance, gate: Rc<Gate<D>>, metrics: Metrics) {
+    let Entrance { tls, limits, pressure, mut drain } = entrance;
     let connections = Connections::new(limits.connections);
+    let mut changes = pressure.changes();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = drain.wait_for(Option::is_some) => break,
+            Ok(()) = changes.changed() => {
+                if pressure.is_high() {
+                    connections.release_silent();
+                }
+                continue;
+            }
             accepted = listener.socket.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -56,6 +70,11 @@ pub async fn serve<D: Dispatch + 'static>(
                 continue;
             }
         };
+        if pressure.is_high() {
+            // Not even room for a refusal in words.
+            metrics.connections_refused.inc();
+            continue;
+        }
         let place = match connections.enter(Peer::of(peer.ip())) {
             Admission::Admitted(place) => place,
             Admission::InPlaceOfAnother(place) => {
@@ -130,7 +149,7 @@ impl<D: Dispatch + 'static> Worker<D> {
     {
         let framing = Arc::new(FramingVerdict::default());
         let pulse = Pulse::new(&self.limits, place);
-        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), self.limits.head));
+        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), &self.limits));
         let connection = Rc::new(Connection { peer, scheme, certificates, framing, upload: Upload::default() });
         let gate = Rc::clone(&self.gate);
         let beat = Rc::clone(&pulse);
@@ -193,7 +212,7 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
         .max_concurrent_streams(32)
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_header_list_size(32 * 1024)
+        .max_header_list_size(u32::try_from(MAX_HEAD_H2 * 2).unwrap_or(u32::MAX))
         .max_send_buf_size(64 * 1024)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(100)

@@ -25,13 +25,14 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     executor::LocalExecutor,
     heard::{Heard, Listened},
+    turns::{Turn, Turns},
 };
 use crate::{
     authz::Permitted,
     pipeline::{AnswerBody, Dispatch, Lane, MAX_PREFLIGHTS, RequestBody, UpstreamFault},
 };
 
-/// Connections of one worker, by port, protocol and lane.
+/// Connections of one worker.
 #[derive(Clone, Default)]
 pub struct UpstreamPool {
     ports: Rc<RefCell<BTreeMap<Key, Port>>>,
@@ -39,6 +40,7 @@ pub struct UpstreamPool {
 
 #[derive(Default)]
 struct Port {
+    turns: Turns,
     idle: VecDeque<(Instant, Link)>,
     shared: Option<http2::SendRequest<RequestBody>>,
     /// HTTP/1 connections that are open or being opened.
@@ -58,10 +60,14 @@ const REST: Duration = Duration::from_micros(200);
 /// Idle connections are closed after this time, before most applications close them.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// Bytes of an answer that are read ahead of the client; its head has to fit in.
+pub(crate) const MAX_BUFFER: usize = 32 * 1024;
+
 /// Time to connect on loopback.
 const CONNECT: Duration = Duration::from_secs(2);
 
-type Key = (u16, AppProtocol, Lane);
+/// Port, protocol, and whether it is for preflights.
+type Key = (u16, AppProtocol, bool);
 
 /// Counts an open connection down, whatever becomes of it.
 struct Lease {
@@ -80,16 +86,18 @@ impl Dispatch for UpstreamPool {
         request: Permitted<Request<RequestBody>>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
-        let key = (upstream.port.get(), upstream.protocol, lane);
-        let most = match lane {
-            Lane::Exchange => upstream.max_connections.get(),
-            Lane::Preflight => MAX_PREFLIGHTS as u64,
+        let (client, for_preflights, most) = match lane {
+            Lane::Exchange(client) => (client, false, upstream.max_connections.get()),
+            Lane::Preflight(client) => (client, true, MAX_PREFLIGHTS as u64),
         };
+        let key = (upstream.port.get(), upstream.protocol, for_preflights);
+        let turn = self.ports.borrow_mut().entry(key).or_default().turns.take(client, most);
+        let turn = turn.ok_or(UpstreamFault::Overloaded)?;
         let request = request.into_inner();
         let exchange = async {
             match upstream.protocol {
-                AppProtocol::Http1 => self.send_h1(key, most, request, deadline).await,
-                AppProtocol::Http2 => self.send_h2(key, request, deadline).await,
+                AppProtocol::Http1 => self.send_h1((key, most), turn, request, deadline).await,
+                AppProtocol::Http2 => self.send_h2(key, turn, request, deadline).await,
             }
         };
         tokio::time::timeout_at(deadline, exchange).await.unwrap_or(Err(UpstreamFault::Timeout))
@@ -99,8 +107,8 @@ impl Dispatch for UpstreamPool {
 impl UpstreamPool {
     async fn send_h1(
         &self,
-        key: Key,
-        most: u64,
+        (key, most): (Key, u64),
+        turn: Turn,
         mut request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
@@ -118,7 +126,7 @@ impl UpstreamPool {
             let Some(link) = &mut lease.link else { return Err(UpstreamFault::Connect) };
             link.heard.forget();
             let mut fault = match link.sender.try_send_request(request).await {
-                Ok(response) => return Ok(lease.answer(response, deadline)),
+                Ok(response) => return Ok(lease.answer(response, turn, deadline)),
                 Err(fault) => fault,
             };
             let silent = !link.heard.anything();
@@ -159,7 +167,7 @@ impl UpstreamPool {
         let mut lease = Lease { pool: self.clone(), key, link: None, rested: false };
         let (stream, heard) = Listened::new(connect(key.0).await?);
         let io = TokioIo::new(stream);
-        let handshake = http1::Builder::new().max_headers(128).handshake(io).await;
+        let handshake = http1::Builder::new().max_headers(128).max_buf_size(MAX_BUFFER).handshake(io).await;
         let (sender, connection) = handshake.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         drop(tokio::task::spawn_local(connection.with_upgrades()));
         lease.link = Some(Link { sender, heard });
@@ -169,6 +177,7 @@ impl UpstreamPool {
     async fn send_h2(
         &self,
         key: Key,
+        turn: Turn,
         mut request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<AnswerBody>, UpstreamFault> {
@@ -186,7 +195,7 @@ impl UpstreamPool {
         *request.version_mut() = Version::HTTP_2;
         sender.ready().await.map_err(|_ignored: hyper::Error| UpstreamFault::Connect)?;
         let response = sender.send_request(request).await.map_err(|fault| fault_of(&fault))?;
-        Ok(response.map(|body| AnswerBody::upstream(body, deadline, Box::new(|_| {}))))
+        Ok(response.map(|body| AnswerBody::upstream(body, deadline, Box::new(move |_| drop(turn)))))
     }
 
     async fn open_h2(&self, key: Key) -> Result<http2::SendRequest<RequestBody>, UpstreamFault> {
@@ -206,14 +215,16 @@ impl UpstreamPool {
 
 impl Lease {
     /// Gives the connection back when the answer has been read to its end.
-    fn answer(mut self, mut response: Response<Incoming>, deadline: Instant) -> Response<AnswerBody> {
+    fn answer(mut self, mut response: Response<Incoming>, turn: Turn, deadline: Instant) -> Response<AnswerBody> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // The connection belongs to the new protocol now.
+            // The connection belongs to the new protocol now, and counts until that is over.
             let upgrade = hyper::upgrade::on(&mut response);
             response.extensions_mut().insert(upgrade);
+            return response.map(|body| AnswerBody::switching(body, deadline, Box::new(move |_| drop((self, turn)))));
         }
         response.map(|body| {
             let give_back = Box::new(move |whole: bool| {
+                drop(turn);
                 if let (true, Some(link)) = (whole, self.link.take()) {
                     self.park(link);
                 }

@@ -201,6 +201,30 @@ fn p9_fault_12_what_the_parser_refuses_is_told_and_recorded() {
 }
 
 #[test]
+fn p9_a_head_that_is_too_large_is_told_and_recorded_in_http2_too() {
+    let bed = bed();
+    let value = vec![b'x'; 120];
+    // Few enough fields, so that their number is no reason.
+    for (cookies, others, wanted) in [(100, 20, "hello"), (170, 90, "head_too_large")] {
+        let names: Vec<_> = (0..others).map(|number| format!("x-{number:0>110}").into_bytes()).collect();
+        let mut block: Vec<(&[u8], &[u8])> =
+            vec![(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/open")];
+        block.extend((0..cookies).map(|_| (b"cookie".as_slice(), value.as_slice())));
+        block.extend(names.iter().map(|name| (name.as_slice(), value.as_slice())));
+        let mut frames = Frames::open(bed.listen());
+        for (number, piece) in Frames::block(&block).chunks(16_000).enumerate() {
+            let (kind, flags) = if number == 0 { (HEADERS, END_STREAM) } else { (9, 0) };
+            frames.send(kind, flags, 1, piece);
+        }
+        frames.send(9, END_HEADERS, 1, &[]);
+        let seen = frames.read();
+        let text = String::from_utf8_lossy(&seen);
+        assert!(text.contains(wanted), "{cookies} cookies, {others} others: {text}");
+    }
+    assert_eq!(bed.record("head_too_large")["status"], 431);
+}
+
+#[test]
 fn p7_a_flood_of_control_frames_ends_in_goaway() {
     let bed = bed();
     for (kind, stream, payload) in

@@ -164,7 +164,7 @@ impl Bed {
         let app = App::start();
         let mut route = json!({
             "generation": 1, "hostnames": [], "rules": rules,
-            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
+            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 256},
         });
         route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let mut snapshot = Snapshot::default();
@@ -194,7 +194,7 @@ impl Bed {
         let app = App::start();
         let route = json!({
             "generation": 1, "hostnames": [], "rules": rules,
-            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 64},
+            "upstream": {"port": app.port, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 256},
         });
         let name: NamespacedName = "default/login".parse().unwrap();
         let service = json!({
@@ -238,7 +238,7 @@ impl Bed {
     pub(crate) fn start_before(port: u16, protocol: &str, settings: &[(&str, &str)]) -> Self {
         let route = json!({
             "generation": 1, "hostnames": [], "rules": [open_rule("all", "/")],
-            "upstream": {"port": port, "protocol": protocol, "forwarded": "ForwardedAndXForwarded", "maxConnections": 64},
+            "upstream": {"port": port, "protocol": protocol, "forwarded": "ForwardedAndXForwarded", "maxConnections": 256},
         });
         let mut snapshot = Snapshot::default();
         let name: NamespacedName = "default/orders".parse().unwrap();
@@ -269,6 +269,13 @@ impl Bed {
     /// Port of an application that answers like the others.
     pub(crate) fn app_port(&self) -> u16 {
         self.app.port
+    }
+
+    /// Bytes of memory that the proxy holds.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.proxy.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
     pub(crate) fn listen(&self) -> SocketAddr {
@@ -354,11 +361,17 @@ impl Bed {
         self.record_where("reason", reason)
     }
 
+    /// Every line that is whole.
+    fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join("records.log")).unwrap_or_default();
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     pub(crate) fn record_where(&self, member: &str, value: &str) -> Value {
         let mut found = Value::Null;
         eventually("the record is written", || {
-            let text = fs::read_to_string(self.folder.join("records.log")).unwrap_or_default();
-            let mut records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let mut records = self.records().into_iter();
             found = records.find(|record| record[member] == value).unwrap_or_default();
             !found.is_null()
         });
@@ -367,8 +380,7 @@ impl Bed {
 
     /// Lines that say this, once every request so far has left its record.
     pub(crate) fn count_records(&self, member: &str, value: &str) -> usize {
-        let text = fs::read_to_string(self.folder.join("records.log")).unwrap_or_default();
-        text.lines().filter(|line| serde_json::from_str::<Value>(line).unwrap()[member] == value).count()
+        self.records().iter().filter(|record| record[member] == value).count()
     }
 
     pub(crate) fn terminate(&self) {

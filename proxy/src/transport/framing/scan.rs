@@ -110,6 +110,12 @@ impl Scan {
         if let State::Over(over) = self.state { Some(over) } else { None }
     }
 
+    /// The head under way is refused. Said once only, for nothing is looked at after it.
+    pub(super) fn refuse(&mut self, reason: &'static str, verdict: &FramingVerdict) {
+        verdict.refused.get_or_init(|| (self.heads, reason));
+        self.state = State::Over(Over::Refused);
+    }
+
     /// From here on the bytes are no HTTP.
     pub(super) fn switch(&mut self) {
         if !matches!(self.state, State::Over(_)) {
@@ -196,9 +202,7 @@ impl Scan {
                 Some(length)
             }
             Scanned::Refused(reason) => {
-                // Set once only, for nothing is looked at after it.
-                verdict.refused.get_or_init(|| (self.heads, reason));
-                self.state = State::Over(Over::Refused);
+                self.refuse(reason, verdict);
                 None
             }
         }
