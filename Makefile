@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz histories revocation tenancy figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile histories revocation tenancy figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -58,6 +58,9 @@ load: ## 1,000 ClientRegistrations at once
 
 fuzz: ## every parser of what others write, with libFuzzer; ARGS=--seconds=60
 	@$(PYTHON) e2e/fuzz/run $(ARGS)
+
+hostile: ## hostile peers beside honest ones, class by class, and nginx beside; ARGS=--seconds=60
+	@$(PYTHON) e2e/hostile/run $(ARGS)
 
 figures: ## measure what the README states, in release mode
 	@$(PYTHON) bench/figures

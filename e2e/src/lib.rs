@@ -1,6 +1,7 @@
 //! End-to-end tests on real parts: a sample application, and the suite that runs on a real Kubernetes node.
 
 pub mod failpoints;
+pub mod hostile;
 pub mod mutations;
 pub mod sample_api;
 pub mod suite;
