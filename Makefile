@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile histories revocation tenancy figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile fronts histories revocation tenancy figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -28,6 +28,7 @@ crds: ## write the CustomResourceDefinitions anew
 golden: ## write the golden outputs anew; read the diff
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-compiler --test golden
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-e2e --test samples
+	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-proxy --lib the_table_of_the_docs
 
 layering: ## the iron rules of the architecture
 	cargo test -q -p portreeve-e2e --test layering
@@ -58,6 +59,9 @@ load: ## 1,000 ClientRegistrations at once
 
 fuzz: ## every parser of what others write, with libFuzzer; ARGS=--seconds=60
 	@$(PYTHON) e2e/fuzz/run $(ARGS)
+
+fronts: ## nginx and HAProxy in front, applications that close idle connections behind; REQUESTS
+	@$(PYTHON) e2e/fronts/run $(REQUESTS)
 
 hostile: ## hostile peers beside honest ones, class by class, and nginx beside; ARGS=--seconds=60
 	@$(PYTHON) e2e/hostile/run $(ARGS)

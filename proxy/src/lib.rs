@@ -16,6 +16,7 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 mod bounded_cache;
+pub mod bounds;
 pub mod clock;
 mod footprint;
 #[doc(hidden)]

@@ -27,6 +27,20 @@ mod runtime;
 mod service;
 mod stages;
 
+/// What docs/limits.md tells of.
+pub(crate) mod bounds {
+    pub(crate) use super::{
+        answer::{UPGRADED_BUFFER, UPGRADED_IDLE},
+        canonical::{MAX_COOKIES, MAX_FIELDS, MAX_HEAD_H2},
+        preflight::MAX_PREFLIGHTS,
+        record::MAX_TEXT,
+        records::{MAX_BYTES, MAX_LINES},
+        request_body::{DISCARD_TIME, MAX_DISCARDED},
+        service::PREFLIGHT_TIMEOUT,
+        stages::shadow::{MAX_TRIALS, TRIAL_TIME},
+    };
+}
+
 pub use access::{AccessLog, InvalidAccessLog};
 pub use body::{AnswerBody, AtEnd, BodyFault, UpstreamBody};
 pub use build::{BuildContext, Rejection, build};

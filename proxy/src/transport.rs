@@ -12,6 +12,17 @@ mod tls;
 mod turns;
 mod upstream;
 
+/// What docs/limits.md tells of.
+pub(crate) mod bounds {
+    pub(crate) use super::{
+        framing::{BURST, LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG, MAX_HEAD, PER_SECOND},
+        limits::{HANDSHAKE, HEAD_FREE, HEAD_ROOM},
+        listen::MAX_UNSENT,
+        serve::STREAMS,
+        upstream::{CONNECT, MAX_BUFFER},
+    };
+}
+
 pub(crate) use connections::{Admission, Connections};
 pub(crate) use framing::fuzz_head as fuzz_framing;
 pub use framing::{FramingVerdict, HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS};

@@ -112,7 +112,7 @@ pub(crate) const MAX_FIELDS: usize = 100;
 pub(crate) const MAX_HEAD_H2: usize = 32 * 1024;
 
 /// Most cookies that come one by one: what browsers keep for one domain.
-const MAX_COOKIES: usize = 180;
+pub(crate) const MAX_COOKIES: usize = 180;
 
 impl InvalidRequest {
     /// Whether the bytes that follow on the connection can still be trusted.

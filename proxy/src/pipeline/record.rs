@@ -62,7 +62,7 @@ pub struct DecisionRecord<'a> {
 }
 
 /// Bytes of one text of a record at the most: a longer one is cut, and says so by its last character.
-const MAX_TEXT: usize = 1024;
+pub(crate) const MAX_TEXT: usize = 1024;
 
 /// The text as a record holds it.
 pub(super) fn cut(text: &str) -> Cow<'_, str> {

@@ -53,7 +53,7 @@ pub(super) struct Unread {
 }
 
 /// Bytes of a body that are read and thrown away, so that the connection can be used again; and the time for it.
-pub(crate) const MAX_DISCARDED: u64 = 64 * 1024;
+pub(crate) const MAX_DISCARDED: usize = 64 * 1024;
 pub(crate) const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 impl Upload {
@@ -103,7 +103,7 @@ impl Unread {
         if self.version == Version::HTTP_2 || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
-        let is_short = |body: &Incoming| body.size_hint().exact().is_some_and(|bytes| bytes <= MAX_DISCARDED);
+        let is_short = |body: &Incoming| body.size_hint().exact().is_some_and(|bytes| bytes <= MAX_DISCARDED as u64);
         match self.body {
             Some(body) if body.is_end_stream() => {}
             Some(body) if is_short(&body) && !self.expects => drop(tokio::task::spawn_local(discard(body))),

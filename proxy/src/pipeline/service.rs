@@ -78,7 +78,7 @@ pub enum UpstreamFault {
 }
 
 /// Time that the application has for a preflight, if the rule's own is not shorter.
-const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the gate is made of.
 pub struct GateParts<D> {

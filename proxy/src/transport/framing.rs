@@ -30,10 +30,12 @@ use tokio::{
 };
 
 use super::limits::{HeldHead, Limits};
-pub(crate) use head::fuzz_head;
+pub(crate) use frames::{BURST, PER_SECOND};
 pub use head::{INVALID_TARGET, TARGET_TOO_LONG, TOO_LARGE as HEAD_TOO_LARGE, TOO_MANY_FIELDS};
+pub(crate) use head::{MAX_HEAD, fuzz_head};
 pub(super) use outgoing::Backlog;
 use outgoing::Outgoing;
+pub(crate) use outgoing::{LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG};
 pub use scan::FramingVerdict;
 use scan::{Over, Scan};
 

@@ -8,6 +8,9 @@ use std::{
     time::Duration,
 };
 
+/// Time for a TLS handshake.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// The bounds of one worker.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -73,8 +76,8 @@ impl Limits {
         // Later moments than these have no place on every clock.
         let head = head.min(Duration::from_hours(24));
         let connections = connections.div_ceil(workers.max(1)).max(1);
-        let (handshake, idle) = (Duration::from_secs(10), head.saturating_mul(4));
-        Self { connections, handshake, head, idle, heads: HeadRoom::default() }
+        let idle = head.saturating_mul(4);
+        Self { connections, handshake: HANDSHAKE, head, idle, heads: HeadRoom::default() }
     }
 }
 

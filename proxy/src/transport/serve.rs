@@ -106,6 +106,9 @@ pub async fn serve<D: Dispatch + 'static>(listener: Listener, entrance: Entrance
     }
 }
 
+/// Requests at the same time on one connection of HTTP/2.
+pub(crate) const STREAMS: u32 = 32;
+
 /// Time for a client of HTTP/2 to take in that its connection ends.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -209,7 +212,7 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(32)
+        .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(64 * 1024)
         .initial_connection_window_size(1024 * 1024)
         .max_header_list_size(u32::try_from(MAX_HEAD_H2 * 2).unwrap_or(u32::MAX))

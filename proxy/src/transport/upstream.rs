@@ -64,7 +64,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(crate) const MAX_BUFFER: usize = 32 * 1024;
 
 /// Time to connect on loopback.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 
 /// Port, protocol, and whether it is for preflights.
 type Key = (u16, AppProtocol, bool);

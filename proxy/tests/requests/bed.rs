@@ -278,6 +278,10 @@ impl Bed {
         line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub(crate) fn listen(&self) -> SocketAddr {
         self.listen
     }

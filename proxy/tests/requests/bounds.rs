@@ -113,6 +113,15 @@ fn h3_near_its_limit_of_memory_the_proxy_refuses_in_words_and_recovers() {
 }
 
 #[test]
+fn m5_the_admin_port_answers_beside_connections_that_say_nothing() {
+    let bed = bed(&json!({}), &[]);
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(bed.admin_address()).unwrap()).collect();
+    assert_eq!(bed.admin("/livez").status, 200);
+    assert_eq!(bed.admin("/readyz").status, 200);
+    drop(silent);
+}
+
+#[test]
 fn p3_an_answer_that_nobody_reads_holds_a_bounded_piece() {
     const READERS: usize = 100;
     let bed = bed(&json!({}), &[]);

@@ -37,10 +37,10 @@ pub struct ShadowDecision {
 }
 
 /// Time for all trials of one request.
-const TIME: Duration = Duration::from_secs(5);
+pub(crate) const TRIAL_TIME: Duration = Duration::from_secs(5);
 
 /// Requests of one worker whose trials are judged at the same time.
-const MOST: usize = 64;
+pub(crate) const MAX_TRIALS: usize = 64;
 
 /// Trials of one worker that are under way.
 #[derive(Default)]
@@ -96,7 +96,7 @@ impl Drop for TrialRecord {
 impl Trials {
     fn enter(&self) -> Option<Place> {
         let held = self.0.get();
-        if held >= MOST {
+        if held >= MAX_TRIALS {
             return None;
         }
         self.0.set(held.saturating_add(1));
@@ -109,7 +109,7 @@ impl Trials {
             None => trial.undecided(0, "trial_overloaded", &record),
             Some(place) => drop(tokio::task::spawn_local(async move {
                 let judged = Cell::new(0);
-                if tokio::time::timeout(TIME, trial.judge(&judged, &record)).await.is_err() {
+                if tokio::time::timeout(TRIAL_TIME, trial.judge(&judged, &record)).await.is_err() {
                     trial.undecided(judged.get(), "trial_timeout", &record);
                 }
                 drop(place);
