@@ -74,8 +74,10 @@ impl Bed {
             if self.only.as_deref().is_some_and(|only| !class.name.contains(only)) {
                 continue;
             }
-            let ours = self.measure(&self.proxy, &class).await?;
-            let theirs = if class.credentials { None } else { Some(self.measure(&self.nginx, &class).await?) };
+            let ours = self.measure(&self.proxy, &class, REST).await?;
+            // What comes back to nginx is not asked.
+            let theirs =
+                if class.credentials { None } else { Some(self.measure(&self.nginx, &class, Duration::ZERO).await?) };
             let verdict = Verdict { class: &class, ours, theirs, plain };
             say(&verdict.line());
             let faults = verdict.faults();
@@ -99,7 +101,7 @@ impl Bed {
         Ok((after - before) / sent.requests.max(1) as f64)
     }
 
-    async fn measure(&self, server: &Server, class: &Class) -> Result<Measured> {
+    async fn measure(&self, server: &Server, class: &Class, rest: Duration) -> Result<Measured> {
         let honest = Honest::begin(server.http1, &class.honest);
         sleep(Duration::from_secs(2)).await;
         let before = honest.figures();
@@ -115,19 +117,19 @@ impl Bed {
         let sent = attack.end().await;
         let recovered = honest.recovers(before.p99, RECOVERY * 2).await;
         let after = honest.end().await;
-        let memory_after = self.memory_after(server, memory_before).await?;
+        let memory_after = memory_after(server, memory_before, rest).await?;
         Ok(Measured { before, during, after, recovered, sent, cpu, memory: (memory_before, peak, memory_after) })
     }
+}
 
-    /// What is held once there was time to give it back, or as soon as it was.
-    async fn memory_after(&self, server: &Server, before: u64) -> Result<u64> {
-        let end = Instant::now() + REST;
-        loop {
-            let now = server.process.memory()?;
-            if now <= before / 100 * 110 || Instant::now() > end {
-                return Ok(now);
-            }
-            sleep(Duration::from_millis(250)).await;
+/// What is held once there was time to give it back, or as soon as it was.
+async fn memory_after(server: &Server, before: u64, rest: Duration) -> Result<u64> {
+    let end = Instant::now() + rest;
+    loop {
+        let now = server.process.memory()?;
+        if now <= before / 100 * 110 || Instant::now() >= end {
+            return Ok(now);
         }
+        sleep(Duration::from_millis(250)).await;
     }
 }

@@ -8,9 +8,11 @@
 
 mod answer;
 mod api_key;
+mod attempts;
 mod authorization;
 mod basic;
 mod binding;
+mod budget;
 mod certificate;
 mod claim_texts;
 mod claims;

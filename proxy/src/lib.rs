@@ -17,6 +17,7 @@ pub mod authz;
 pub mod bootstrap;
 mod bounded_cache;
 pub mod bounds;
+mod bulkhead;
 pub mod clock;
 mod footprint;
 #[doc(hidden)]

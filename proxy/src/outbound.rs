@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,6 +26,14 @@ use portreeve_policy::{AddressRange, ClientAuthenticationMethod, EndpointAccess,
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower::Service;
+
+use crate::{
+    bulkhead::{Bulkhead, Place, Turn},
+    peer::Peer,
+};
+
+/// Connections that are kept when nothing is asked.
+const MAX_IDLE: usize = 16;
 
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -60,6 +69,7 @@ pub(crate) struct Outbound {
     client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
     endpoint: Uri,
     timeout: Duration,
+    bulkhead: Arc<Bulkhead>,
 }
 
 /// Resolves names and leaves out what may not be called.
@@ -109,13 +119,26 @@ impl Outbound {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
+            .pool_max_idle_per_host(MAX_IDLE)
             .build(https);
-        Ok(Self { client, endpoint, timeout })
+        let bulkhead = Bulkhead::of_endpoint(&endpoint.to_string());
+        Ok(Self { client, endpoint, timeout, bulkhead })
+    }
+
+    /// Takes a place among the questions to this endpoint, before anything is done for one.
+    pub(crate) fn enter(&self, asker: Peer) -> Option<Place> {
+        self.bulkhead.enter(asker)
+    }
+
+    /// Waits for the turn, as long as for an answer.
+    pub(crate) async fn turn(&self, place: Place) -> Option<Turn> {
+        place.turn(self.timeout).await
     }
 
     /// Sends a POST to the endpoint and reads the whole answer, within one time limit.
     pub(crate) async fn post(
         &self,
+        _: &Turn,
         request: http::request::Builder,
         body: String,
     ) -> Result<Response<Bytes>, CallFault> {

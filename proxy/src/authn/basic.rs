@@ -1,7 +1,7 @@
 //! User and password (RFC 7617). A password costs its slow hash once; then it is remembered, by a keyed digest, for a
 //! short while.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,15 +10,17 @@ use serde_json::Map;
 use zeroize::Zeroizing;
 
 use super::{
-    Fact, Origin, TokenDigest, TokenDigester,
+    CredentialContext, Fact, Origin, TokenDigest, TokenDigester,
     authorization::CredentialFault,
     fact::place,
-    memory::CredentialMemory,
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+    shares::Short,
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
+    bulkhead::Turn,
     clock::UnixMillis,
+    peer::Peer,
 };
 
 /// A rule for user and password, ready. What it remembers dies with the users' file.
@@ -30,7 +32,6 @@ pub(super) struct BasicUsers {
     /// One hash of each kind and cost that any user has.
     costs: Vec<PasswordEntry>,
     verified: BoundedCache<TokenDigest, Arc<Fact>>,
-    hashing: tokio::sync::Semaphore,
 }
 
 /// How long a password that was right is remembered.
@@ -39,8 +40,8 @@ const REMEMBERED: Duration = Duration::from_mins(5);
 /// Bytes of remembered passwords' facts that one rule holds at the most.
 const MAX_BYTES: u64 = 2 << 20;
 
-/// Slow hashes that run at the same time; the others wait, so that a flood of wrong passwords leaves processor time.
-const HASHES: usize = 2;
+/// Time that a password waits for its turn to be compared; the rule's own may be shorter.
+pub(crate) const QUEUE_TIME: Duration = Duration::from_secs(10);
 
 impl BasicUsers {
     pub(super) fn new(rule: &BasicRule, file: &Secret, previous: &[Arc<Self>]) -> Result<Arc<Self>, InvalidUsers> {
@@ -62,7 +63,6 @@ impl BasicUsers {
             costs,
             origin: Origin::held("basic", &place(&rule.users)),
             verified: BoundedCache::new(MAX_BYTES),
-            hashing: tokio::sync::Semaphore::new(HASHES),
         }))
     }
 
@@ -75,8 +75,7 @@ impl BasicUsers {
         self: &Arc<Self>,
         presentation: &Presentation<'_>,
         credential: &str,
-        digester: &TokenDigester,
-        memory: &CredentialMemory,
+        CredentialContext { memory, digester, clock }: &CredentialContext,
         now: UnixMillis,
     ) -> Result<Proven, Unproven> {
         let digest = digester.digest(credential);
@@ -86,17 +85,21 @@ impl BasicUsers {
             return Ok(Proven { fact, digest, cache: None, issuer: None });
         }
         let (user, password) = split(credential).ok_or(Unproven::Broken(CredentialFault::Malformed))?;
-        let (by_user, by_address) = brakes(digester, &self.rule.realm, &user, presentation.client);
-        let wait = memory.failures.wait(by_user, now).max(memory.failures.wait(by_address, now));
+        let peer = Peer::of(presentation.client);
+        let attempt = memory.attempts.reserve(counted_under(digester, &self.rule.realm, &user), peer, now);
+        let attempt = attempt.map_err(too_many)?;
+        let place = memory.hashing.enter(peer).ok_or(Unproven::Busy)?;
+        let turn = place.turn(QUEUE_TIME).await.ok_or(Unproven::Busy)?;
+        let now = clock.now();
+        let wait = attempt.wait(now);
         if !wait.is_zero() {
-            return Err(Unproven::TooManyAttempts(wait.as_secs().saturating_add(1)));
+            return Err(too_many(wait));
         }
-        if !self.verify(&user, password).await {
-            memory.failures.note(by_user, now);
-            memory.failures.note(by_address, now);
+        if !self.verify(&user, password, turn).await {
+            attempt.failed(clock.now());
             return Err(Unproven::Refused(CredentialRefusal::Password));
         }
-        memory.failures.clear(by_user);
+        attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.as_str().into());
         let fact = Fact::of_claims(&members, &self.origin, now.plus(REMEMBERED));
@@ -105,11 +108,12 @@ impl BasicUsers {
         Ok(Proven { fact, digest, cache: None, issuer: None })
     }
 
-    /// Runs slow hashes beside the workers, so that requests go on meanwhile.
-    async fn verify(self: &Arc<Self>, user: &str, password: Zeroizing<Vec<u8>>) -> bool {
-        let Ok(_turn) = self.hashing.acquire().await else { return false };
+    /// Runs slow hashes beside the workers, so that requests go on meanwhile. The turn lasts as long as they do, whether
+    /// anybody waits for them or not.
+    async fn verify(&self, user: &str, password: Zeroizing<Vec<u8>>, turn: Turn) -> bool {
         let (hashes, own) = self.hashes_for(user);
         let compare = move || {
+            let _turn = turn;
             let matched = hashes.iter().map(|entry| matches(entry, &password)).collect::<Vec<_>>();
             own.and_then(|own| matched.get(own).copied()).unwrap_or(false)
         };
@@ -162,11 +166,15 @@ fn split(credential: &str) -> Option<(String, Zeroizing<Vec<u8>>)> {
     Some((user.to_owned(), Zeroizing::new(password.as_bytes().to_vec())))
 }
 
-/// Under what failures are counted: the user, and the address from which they come.
-fn brakes(digester: &TokenDigester, realm: &str, user: &str, client: IpAddr) -> ([u8; 16], [u8; 16]) {
+/// Under what attempts are counted: the realm, and the user within it.
+pub(super) fn counted_under(digester: &TokenDigester, realm: &str, user: &str) -> (Short, Short) {
     let user = digester.digest(&format!("user\0{realm}\0{user}"));
-    let address = digester.digest(&format!("address\0{realm}\0{}", client.to_canonical()));
-    (user.short(), address.short())
+    (digester.digest(&format!("realm\0{realm}")).short(), user.short())
+}
+
+/// In whole seconds, never earlier.
+pub(super) fn too_many(wait: Duration) -> Unproven {
+    Unproven::TooManyAttempts(wait.as_secs().saturating_add(1))
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use serde_json::Map;
 use super::{
     Fact, Origin, TokenDigester,
     authorization::CredentialFault,
+    basic::{counted_under, too_many},
     fact::place,
     memory::{CredentialMemory, NonceUse, NonceVerdict},
     presentation::{CredentialRefusal, Presentation, Proven, Unproven},
     shares::Use,
 };
-use crate::clock::UnixMillis;
+use crate::{clock::UnixMillis, peer::Peer};
 
 /// A rule for Digest, ready.
 pub(super) struct DigestUsers {
@@ -74,9 +75,12 @@ impl DigestUsers {
         // An unknown user costs the same (C3).
         let stored = entry.map_or("0", |entry| entry.hash.as_str());
         let covered = Covered { method: presentation.method.as_str(), uri, nonce, count: count_text, cnonce };
+        let under = counted_under(digester, realm, user);
+        let attempt = memory.attempts.reserve(under, Peer::of(presentation.client), now).map_err(too_many)?;
         let expected = covered.response(algorithm, stored);
         let right = verify_slices_are_equal(expected.as_bytes(), response.as_bytes()).is_ok();
         if entry.is_none() || !right {
+            attempt.failed(now);
             return Err(refused);
         }
         // Only now: a stale nonce is told as such only to who knows the password (section 3.3).
@@ -91,6 +95,8 @@ impl DigestUsers {
             Use::Repeated => return Err(refused),
             Use::Full => return Err(Unproven::Overloaded),
         }
+        // Not before: a response that somebody overheard is right as well.
+        attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.into());
         let fact = Fact::of_claims(&members, &self.origin, now).ok_or(refused)?;

@@ -10,17 +10,20 @@ use portreeve_policy::{ExchangeGrant, ExchangeRule, ExchangeSubject, JwtType, Na
 use quick_cache::sync::Cache;
 
 use super::{
-    AnswerFault, Authority, CacheState, Fact, FactFault, JwtFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
+    AnswerFault, Authority, CacheState, CredentialContext, Fact, FactFault, JwtFault, LookupFault, TokenDigest,
+    TokenDigester, TokenShape,
     authorization::AuthorizationField,
     client_authentication::form_encode,
     flight::Flights,
     introspect::ClientEndpoint,
     jwt,
     presentation::{Presentation, Proven, TokenFault, Unproven},
+    provider::Asker,
     token::{SeenToken, unproven},
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
+    bulkhead::Place,
     clock::{SharedClock, UnixMillis},
 };
 
@@ -109,9 +112,9 @@ impl Exchanger {
         &self,
         presentation: &Presentation<'_>,
         seen: &SeenToken<'_>,
-        digester: &TokenDigester,
-        clock: &SharedClock,
+        context: &CredentialContext,
     ) -> Result<Proven, Unproven> {
+        let CredentialContext { memory, digester, clock } = context;
         let (digest, now) = (seen.digest, clock.now());
         let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
         let own = self.own.as_ref().ok_or(missing)?;
@@ -120,7 +123,10 @@ impl Exchanger {
         let found = match self.state.exchanged.get(&digest).filter(|fact| fact.is_usable(now)) {
             Some(fact) => Ok((fact, CacheState::Hit)),
             None if self.state.refused.get(&digest).is_some_and(|until| now < until) => Err(ExchangeFault::Refused),
-            None => self.exchange(endpoint, own, expires_at, seen, digester, clock).await,
+            None => {
+                let asker = memory.asker(presentation.client);
+                self.exchange(endpoint, own, expires_at, seen, (digester, clock, &asker)).await
+            }
         };
         let (fact, cache) = found.map_err(|fault| match fault {
             ExchangeFault::Refused => Unproven::Token(TokenFault::Exchange),
@@ -178,15 +184,15 @@ impl Exchanger {
         own: &Arc<Authority>,
         expires_at: Option<UnixMillis>,
         seen: &SeenToken<'_>,
-        digester: &TokenDigester,
-        clock: &SharedClock,
+        (digester, clock, asker): (&TokenDigester, &SharedClock, &Asker),
     ) -> Result<(Arc<Fact>, CacheState), ExchangeFault> {
         let (form, digest) = (self.form(seen.text), seen.digest);
         let (endpoint, own, state) = (Arc::clone(endpoint), Arc::clone(own), Arc::clone(&self.state));
-        let (digester, clock) = (digester.clone(), Arc::clone(clock));
-        let ask = move || async move {
+        let (digester, clock, asker) = (digester.clone(), Arc::clone(clock), asker.clone());
+        let (entrance, peer) = (Arc::clone(&endpoint), asker.peer);
+        let question = |place: Place| async move {
             let asked_at = clock.now();
-            let answer = endpoint.post(&form, "application/json", asked_at).await;
+            let answer = endpoint.post(place, &form, "application/json", asked_at).await;
             let answer = answer.map_err(|fault| ExchangeFault::Fact(fault.into()))?;
             let issued = read(&answer).inspect_err(|fault| {
                 if *fault == ExchangeFault::Refused {
@@ -196,7 +202,7 @@ impl Exchanger {
             let inner = digester.digest(&issued.token);
             let verified = match jwt::shape(&issued.token) {
                 TokenShape::Structured { .. } => own.verify(&issued.token, inner),
-                TokenShape::Opaque => own.introspect(&issued.token, inner).await,
+                TokenShape::Opaque => own.introspect(&issued.token, inner, &asker).await,
             };
             let (fact, _) = verified.map_err(ExchangeFault::Fact)?;
             let malformed = ExchangeFault::Fact(FactFault::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
@@ -204,6 +210,10 @@ impl Exchanger {
             let fact = Arc::new(fact.exchanged(&issued.token, (asked_at, until)).ok_or(malformed)?);
             state.exchanged.insert(digest, Arc::clone(&fact));
             Ok(fact)
+        };
+        let ask = move || {
+            let place = entrance.enter(peer);
+            place.map(question).ok_or(Err(ExchangeFault::Fact(LookupFault::Overloaded.into())))
         };
         let found = Arc::clone(&self.state.flights).join(digest, ask).await;
         let interrupted = ExchangeFault::Fact(LookupFault::Interrupted.into());

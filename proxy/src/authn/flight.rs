@@ -21,16 +21,20 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Self { running: Mutex::new(HashMap::new()) }
     }
 
-    /// Joins the question about this token, or asks it. `None`: whoever asked was torn down before there was an answer.
+    /// Joins the question about this token, or asks it, unless `ask` says at once why not. `None`: whoever asked was torn
+    /// down before there was an answer.
     pub(super) async fn join<F>(
         self: std::sync::Arc<Self>,
         token: TokenDigest,
-        ask: impl FnOnce() -> F + Send,
+        ask: impl FnOnce() -> Result<F, T> + Send,
     ) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut answer = self.enter(token, ask);
+        let mut answer = match self.enter(token, ask) {
+            Ok(answer) => answer,
+            Err(refused) => return Some(refused),
+        };
         let found = answer.wait_for(Option::is_some).await.ok()?;
         found.clone()
     }
@@ -38,25 +42,26 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     fn enter<F>(
         self: &std::sync::Arc<Self>,
         token: TokenDigest,
-        ask: impl FnOnce() -> F + Send,
-    ) -> watch::Receiver<Option<T>>
+        ask: impl FnOnce() -> Result<F, T> + Send,
+    ) -> Result<watch::Receiver<Option<T>>, T>
     where
         F: Future<Output = T> + Send + 'static,
     {
         let mut running = self.lock();
         // A question whose asker is gone has no answer to wait for.
         if let Some(answer) = running.get(&token).filter(|answer| answer.has_changed().is_ok()) {
-            return answer.clone();
+            return Ok(answer.clone());
         }
+        let question = ask()?;
         let (sender, receiver) = watch::channel(None);
         running.insert(token, receiver.clone());
-        let (flights, question) = (std::sync::Arc::clone(self), ask());
+        let flights = std::sync::Arc::clone(self);
         drop(tokio::spawn(async move {
             let answer = question.await;
             flights.lock().remove(&token);
             sender.send_replace(Some(answer));
         }));
-        receiver
+        Ok(receiver)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenDigest, watch::Receiver<Option<T>>>> {
@@ -81,9 +86,11 @@ mod tests {
         let token = TokenDigester::new(&[1; 64]).digest("token");
         let join = || {
             let (flights, asked) = (Arc::clone(&flights), Arc::clone(&asked));
-            let ask = move || async move {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                asked.fetch_add(1, Ordering::SeqCst)
+            let ask = move || {
+                Ok(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    asked.fetch_add(1, Ordering::SeqCst)
+                })
             };
             flights.join(token, ask)
         };
@@ -93,5 +100,7 @@ mod tests {
         let others = futures_util::future::join_all((0..64).map(|_| join())).await;
         assert_eq!((others, asked.load(Ordering::SeqCst)), (vec![Some(0); 64], 1));
         assert_eq!(join().await, Some(1), "an answered question is not remembered here");
+        let refuse = || Err::<std::future::Ready<usize>, _>(7);
+        assert_eq!(Arc::clone(&flights).join(token, refuse).await, Some(7), "h4: refused before it is asked");
     }
 }

@@ -12,8 +12,10 @@ use super::{
     client_authentication::{GatewayClient, form_encode},
 };
 use crate::{
+    bulkhead::Place,
     clock::UnixMillis,
     outbound::{CallFault, Outbound},
+    peer::Peer,
 };
 
 /// Why nothing is known of a token.
@@ -25,9 +27,15 @@ pub enum LookupFault {
     /// No connection, or it broke.
     #[error("the token service cannot be reached")]
     Connect,
+    /// The one who asks had many tokens lately that are not active.
+    #[error("too many tokens from this address are not active")]
+    Braked,
     /// The worker that asked went away.
     #[error("the look-up was interrupted")]
     Interrupted,
+    /// As many questions as may be are under way and wait.
+    #[error("too many questions to the token service at once")]
+    Overloaded,
     /// More than 256 KiB.
     #[error("the answer of the token service is too large")]
     TooLarge,
@@ -55,8 +63,12 @@ impl LookupFault {
     /// Whether the token service was not there to answer, as opposed to having answered wrongly.
     pub(super) fn is_outage(self) -> bool {
         match self {
-            Self::Connect | Self::Timeout | Self::Interrupted | Self::Answer(AnswerFault::Status) => true,
-            Self::Answer(_) | Self::TooLarge | Self::Unavailable => false,
+            Self::Connect
+            | Self::Timeout
+            | Self::Interrupted
+            | Self::Overloaded
+            | Self::Answer(AnswerFault::Status) => true,
+            Self::Answer(_) | Self::Braked | Self::TooLarge | Self::Unavailable => false,
         }
     }
 }
@@ -80,20 +92,27 @@ impl ClientEndpoint {
         self.client.client_id()
     }
 
+    /// Takes a place among the questions to this endpoint.
+    pub(super) fn enter(&self, asker: Peer) -> Option<Place> {
+        self.outbound.enter(asker)
+    }
+
     /// Sends a form; `members` are encoded already.
     pub(super) async fn post(
         &self,
+        place: Place,
         members: &str,
         accept: &'static str,
         now: UnixMillis,
     ) -> Result<Response<Bytes>, LookupFault> {
+        let turn = self.outbound.turn(place).await.ok_or(LookupFault::Overloaded)?;
         let (authorization, credentials) = self.client.prove(now).ok_or(LookupFault::Unavailable)?;
         let mut request =
             Request::builder().header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
-        Ok(self.outbound.post(request, format!("{members}{}", *credentials)).await?)
+        Ok(self.outbound.post(&turn, request, format!("{members}{}", *credentials)).await?)
     }
 }
 
@@ -106,13 +125,18 @@ impl Introspector {
         &self.dialect
     }
 
+    /// Takes a place among the questions.
+    pub(super) fn enter(&self, asker: Peer) -> Option<Place> {
+        self.endpoint.enter(asker)
+    }
+
     /// As whom the gateway asks; the audience of a signed answer.
     pub(super) fn client_id(&self) -> &str {
         self.endpoint.client_id()
     }
 
     /// Asks; the token is encoded, so that it cannot add form members of its own.
-    pub(super) async fn ask(&self, token: &str, now: UnixMillis) -> Result<Response<Bytes>, LookupFault> {
+    pub(super) async fn ask(&self, place: Place, token: &str, now: UnixMillis) -> Result<Response<Bytes>, LookupFault> {
         let accept = match &self.dialect {
             Dialect::Json | Dialect::JwtMember { accept: MemberAccept::Json, .. } => "application/json",
             Dialect::JwtBody | Dialect::JwtMember { accept: MemberAccept::Jwt, .. } => "application/jwt",
@@ -120,6 +144,6 @@ impl Introspector {
         };
         let members =
             zeroize::Zeroizing::new(format!("token={}&token_type_hint=access_token", *form_encode(token.as_bytes())));
-        self.endpoint.post(&members, accept, now).await
+        self.endpoint.post(place, &members, accept, now).await
     }
 }

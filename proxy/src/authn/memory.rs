@@ -2,13 +2,21 @@
 //! Digest nonces, failed passwords. Everything is bounded; a full table refuses rather than forgets (RFC 9449 section
 //! 11.1).
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
+use super::attempts::Attempts;
+use super::budget::Budget;
+use super::provider::Asker;
 use super::shares::{SHARD_ENTRIES, SHARDS, Shares, Short, Use, UsedOnce, lock, shard};
-use crate::clock::UnixMillis;
+use crate::{bulkhead::Bulkhead, clock::UnixMillis, peer::Peer};
 
 /// State of credentials that are more than a look-up.
 pub struct CredentialMemory {
@@ -17,8 +25,12 @@ pub struct CredentialMemory {
     proofs: UsedOnce,
     /// Highest `nc` of each Digest nonce.
     pub(super) nonce_counts: Counts,
-    /// Failed passwords by user and by address.
-    pub(super) failures: Failures,
+    /// Wrong passwords.
+    pub(super) attempts: Arc<Attempts>,
+    /// Slow hashes.
+    pub(super) hashing: Arc<Bulkhead>,
+    /// Tokens by address that were not active.
+    pub(super) inactive: Arc<Budget>,
 }
 
 /// What a nonce is for; one kind is never taken for the other.
@@ -39,6 +51,10 @@ pub(super) enum NonceVerdict {
     Unknown,
 }
 
+/// Slow hashes that run at the same time, so that a flood of wrong passwords leaves processor time; and those that wait.
+pub(crate) const HASHES: usize = 2;
+pub(crate) const HASHES_WAITING: usize = 62;
+
 /// How long a nonce of ours counts.
 pub(super) const NONCE_LIFETIME: Duration = Duration::from_mins(5);
 
@@ -49,7 +65,9 @@ impl CredentialMemory {
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             proofs: UsedOnce::new(),
             nonce_counts: Counts::new(),
-            failures: Failures::new(),
+            attempts: Arc::new(Attempts::new()),
+            hashing: Bulkhead::new(HASHES, HASHES_WAITING),
+            inactive: Arc::new(Budget::new()),
         }
     }
 
@@ -86,6 +104,11 @@ impl CredentialMemory {
         let owner = self.keyed(&[b"holder\0", holder]);
         let proof = self.keyed(&[b"proof\0", holder, jti.as_bytes()]);
         self.proofs.take(owner, proof, generation, now)
+    }
+
+    /// On whose behalf a token service is asked.
+    pub(super) fn asker(&self, client: IpAddr) -> Asker {
+        Asker { peer: Peer::of(client), inactive: Arc::clone(&self.inactive) }
     }
 
     fn keyed(&self, parts: &[&[u8]]) -> Short {
@@ -150,64 +173,6 @@ impl Counts {
     }
 }
 
-/// Failed passwords. After a few, the next try has to wait, and each further failure doubles the time.
-pub(super) struct Failures([Mutex<HashMap<[u8; 16], Failure>>; SHARDS]);
-
-struct Failure {
-    count: u32,
-    last: UnixMillis,
-}
-
-/// Failures that cost nothing.
-const FREE_FAILURES: u32 = 5;
-
-/// Longest wait, and how long a failure is remembered.
-const MAX_WAIT: Duration = Duration::from_mins(15);
-
-impl Failures {
-    fn new() -> Self {
-        Self(std::array::from_fn(|_| Mutex::new(HashMap::new())))
-    }
-
-    /// Time until the next try is taken; zero when it is taken now.
-    pub(super) fn wait(&self, who: [u8; 16], now: UnixMillis) -> Duration {
-        let Some(shard) = shard(&self.0, who) else { return Duration::ZERO };
-        let held = lock(shard);
-        let Some(failure) = held.get(&who) else { return Duration::ZERO };
-        let until = failure.last.plus(Self::pause(failure.count));
-        Duration::from_millis(until.0.saturating_sub(now.0))
-    }
-
-    /// Notes a failure. With no room left, the oldest half of the shard is forgotten: a brake, not a lock.
-    pub(super) fn note(&self, who: [u8; 16], now: UnixMillis) {
-        let Some(shard) = shard(&self.0, who) else { return };
-        let mut held = lock(shard);
-        held.retain(|_, failure| failure.last.plus(MAX_WAIT) > now);
-        if held.len() >= SHARD_ENTRIES {
-            let mut times: Vec<_> = held.values().map(|failure| failure.last).collect();
-            times.sort_unstable();
-            let median = times.get(times.len() / 2).copied().unwrap_or(now);
-            held.retain(|_, failure| failure.last > median);
-        }
-        let failure = held.entry(who).or_insert(Failure { count: 0, last: now });
-        failure.count = failure.count.saturating_add(1);
-        failure.last = now;
-    }
-
-    /// A password was right.
-    pub(super) fn clear(&self, who: [u8; 16]) {
-        if let Some(shard) = shard(&self.0, who) {
-            lock(shard).remove(&who);
-        }
-    }
-
-    fn pause(count: u32) -> Duration {
-        let over = count.saturating_sub(FREE_FAILURES);
-        let seconds = if over == 0 { 0 } else { 1_u64.checked_shl(over.saturating_sub(1)).unwrap_or(u64::MAX) };
-        Duration::from_secs(seconds).min(MAX_WAIT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,21 +202,5 @@ mod tests {
         }
         assert_eq!(counts.advance([9; 16], [2; 16], 1, NOW), Use::First);
         assert_eq!(counts.advance([9; 16], [2; 16], 0, NOW), Use::Repeated);
-    }
-
-    #[test]
-    fn failures_cost_more_and_more_time() {
-        let failures = Failures::new();
-        for _ in 0..FREE_FAILURES {
-            assert_eq!(failures.wait([1; 16], NOW), Duration::ZERO);
-            failures.note([1; 16], NOW);
-        }
-        failures.note([1; 16], NOW);
-        assert_eq!(failures.wait([1; 16], NOW), Duration::from_secs(1));
-        failures.note([1; 16], NOW);
-        assert_eq!(failures.wait([1; 16], NOW), Duration::from_secs(2));
-        assert_eq!(failures.wait([2; 16], NOW), Duration::ZERO);
-        failures.clear([1; 16]);
-        assert_eq!(failures.wait([1; 16], NOW), Duration::ZERO);
     }
 }

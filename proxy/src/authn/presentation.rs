@@ -49,6 +49,8 @@ pub struct PeerCertificates {
 /// Why a presented credential does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unproven {
+    /// Too many others wait to have theirs looked at: 503.
+    Busy,
     /// Not of its form, or there are two of them: 400.
     Broken(CredentialFault),
     /// No room is left to remember another proof: 503.

@@ -10,6 +10,7 @@ use portreeve_policy::{
 use super::{
     CacheState, Fact, FactFault, InvalidEndpoint, JwtFault, LookupFault, Origin, TokenDigest,
     answer::{self, Answer, Expected},
+    budget::Budget,
     fact::Found,
     flight::Flights,
     introspect::{ClientEndpoint, Introspector},
@@ -19,7 +20,9 @@ use super::{
 };
 use crate::{
     bounded_cache::Held,
+    bulkhead::Place,
     clock::{SharedClock, UnixMillis},
+    peer::Peer,
 };
 
 /// Bytes of verified tokens' facts that are held with a key set at the most.
@@ -35,6 +38,13 @@ pub struct Authority {
     lookup: Option<Lookup>,
     exchange: Option<Arc<ClientEndpoint>>,
     clock: SharedClock,
+}
+
+/// On whose behalf a token service is asked.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) peer: Peer,
+    pub(super) inactive: Arc<Budget>,
 }
 
 /// Keys, and the tokens that they verified: gone with the keys, so that a removed key stops at once.
@@ -175,7 +185,7 @@ impl Authority {
     }
 
     /// Facts of a token that only the token service can read.
-    pub async fn introspect(&self, token: &str, digest: TokenDigest) -> Found {
+    pub(super) async fn introspect(&self, token: &str, digest: TokenDigest, client: &Asker) -> Found {
         let lookup = self.lookup.as_ref().ok_or(LookupFault::Unavailable)?;
         let now = self.clock.now();
         match lookup.state.cache.get(&digest, now) {
@@ -184,9 +194,20 @@ impl Authority {
             Remembered::Nothing => {}
         }
         let asked = (lookup.clone(), self.keys.clone(), self.issuer.clone(), Arc::clone(&self.clock), token.to_owned());
-        let ask = move || async move {
-            let (lookup, keys, issuer, clock, token) = asked;
-            lookup.find_out(&token, digest, &issuer, keys.as_deref(), &clock).await
+        let client = client.clone();
+        let ask = move || {
+            if client.inactive.is_spent(client.peer, now) {
+                return Err(Err(LookupFault::Braked.into()));
+            }
+            let place = asked.0.introspector.enter(client.peer).ok_or(Err(LookupFault::Overloaded.into()))?;
+            Ok(async move {
+                let (lookup, keys, issuer, clock, token) = asked;
+                let found = lookup.find_out(place, &token, digest, &issuer, keys.as_deref(), &clock).await;
+                if matches!(found, Err(FactFault::Inactive)) {
+                    client.inactive.spend(client.peer, clock.now());
+                }
+                found
+            })
         };
         // What disclaims itself is nobody's business to answer for.
         if jwt::disclaims(token) {
@@ -218,6 +239,7 @@ impl Lookup {
 
     async fn find_out(
         &self,
+        place: Place,
         token: &str,
         digest: TokenDigest,
         issuer: &str,
@@ -226,7 +248,7 @@ impl Lookup {
     ) -> Result<Arc<Fact>, FactFault> {
         // Lifetimes count from the question, so that a slow answer does not stretch the bound of a revocation.
         let asked_at = clock.now();
-        let answer = self.introspector.ask(token, asked_at).await?;
+        let answer = self.introspector.ask(place, token, asked_at).await?;
         let expected = Expected {
             dialect: self.introspector.dialect(),
             issuer,

@@ -109,7 +109,10 @@ impl TokenVerifier {
             (Some(fact), TokenSource::Introspection) => Authority::reuse_answer(fact, now),
             (Some(fact), TokenSource::Signature(_)) => Authority::reuse_signature(fact, now),
             // Boxed: only a question needs the room.
-            (None, TokenSource::Introspection) => Box::pin(authority.introspect(token, digest)).await,
+            (None, TokenSource::Introspection) => {
+                let client = memory.asker(presentation.client);
+                Box::pin(authority.introspect(token, digest, &client)).await
+            }
             (None, TokenSource::Signature(_)) => authority.verify(token, digest),
         };
         let (fact, cache) = found.map_err(unproven)?;
@@ -139,6 +142,7 @@ impl TokenVerifier {
 pub(super) fn unproven(fault: FactFault) -> Unproven {
     match fault {
         FactFault::Inactive | FactFault::Jwt(_) => Unproven::Token(TokenFault::Fact(fault)),
+        FactFault::Lookup(LookupFault::Braked) => Unproven::TooManyAttempts(1),
         FactFault::KeysUnavailable | FactFault::Lookup(_) => Unproven::Unavailable(fault),
     }
 }

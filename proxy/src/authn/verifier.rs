@@ -325,7 +325,7 @@ impl Verifier {
         context: &CredentialContext,
         now: UnixMillis,
     ) -> Result<Proven, Unauthenticated> {
-        let CredentialContext { memory, digester, clock } = context;
+        let CredentialContext { memory, digester, clock: _ } = context;
         let absent = Unauthenticated::NoCredentials;
         let unproven = |fault, seen: &SeenToken<'_>, name: &NamespacedName| Unauthenticated::Unproven {
             fault,
@@ -341,11 +341,11 @@ impl Verifier {
             (Kind::Exchange(exchange), _) => {
                 let seen = token.ok_or(absent)?;
                 // Boxed, so that requests with other credentials do not carry room for it.
-                let proven = Box::pin(exchange.prove(presentation, seen, digester, clock)).await;
+                let proven = Box::pin(exchange.prove(presentation, seen, context)).await;
                 proven.map_err(|fault| unproven(fault, seen, exchange.keys_of()))
             }
             (Kind::Basic(users), AuthorizationField::Basic(credential)) => {
-                Ok(users.prove(presentation, credential, digester, memory, now).await?)
+                Ok(users.prove(presentation, credential, context, now).await?)
             }
             (Kind::Digest(users), AuthorizationField::Digest(text)) => {
                 Ok(users.prove(presentation, text, digester, memory, now)?)

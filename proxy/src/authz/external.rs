@@ -2,9 +2,12 @@
 //! and within a budget; what it answers is remembered only where and as long as it allows that, under a digest of
 //! exactly what it was told.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -21,8 +24,10 @@ use super::{
     protocol::{self, Answer},
 };
 use crate::{
+    bulkhead::Turn,
     clock::UnixMillis,
     outbound::{CallFault, InvalidEndpoint, Outbound},
+    peer::Peer,
 };
 
 /// A decision point, ready to be asked.
@@ -80,7 +85,11 @@ impl DecisionPoint {
         {
             return self.verdict(&answer);
         }
-        let heard = self.ask(&question).await.and_then(|answer| {
+        // A flood shall not open what `failureMode: Permit` leaves open in an outage.
+        let client = Peer::of(asked.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let place = self.outbound.enter(client).ok_or(Refusal::DecisionPointUnavailable)?;
+        let turn = self.outbound.turn(place).await.ok_or(Refusal::DecisionPointUnavailable)?;
+        let heard = self.ask(&turn, &question).await.and_then(|answer| {
             let read = protocol::read(self.rule.protocol, answer.body())?;
             Some((read, lifetime(&answer)))
         });
@@ -99,7 +108,7 @@ impl DecisionPoint {
     }
 
     /// The whole answer, or nothing: any status but 200, any other content type, and silence are no decision.
-    async fn ask(&self, question: &str) -> Option<Response<Bytes>> {
+    async fn ask(&self, turn: &Turn, question: &str) -> Option<Response<Bytes>> {
         self.earn();
         let kind = match self.rule.protocol {
             DecisionProtocol::AuthZen | DecisionProtocol::Opa => "application/json",
@@ -107,7 +116,7 @@ impl DecisionPoint {
         };
         let send = || {
             let request = Request::builder().header(CONTENT_TYPE, kind).header(ACCEPT, kind);
-            self.outbound.post(request, question.to_owned())
+            self.outbound.post(turn, request, question.to_owned())
         };
         let exchange = async {
             match send().await {

@@ -49,6 +49,8 @@ pub enum Denial {
     TokenServiceUnavailable(FactFault),
     /// Too many wrong passwords; the next try is taken after this many seconds.
     TooManyAttempts(u64),
+    /// The rule's timeout passed before there was a decision.
+    Undecided,
     /// A protocol switch that the rule does not allow.
     UpgradeNotAllowed,
     /// The application did not answer properly.
@@ -119,6 +121,7 @@ impl Denial {
             },
             Self::TokenServiceUnavailable(_) => "token_service_unavailable",
             Self::TooManyAttempts(_) => "too_many_attempts",
+            Self::Undecided => "decision_timeout",
             Self::UpgradeNotAllowed => "upgrade_not_allowed",
             Self::Upstream(fault) => fault.reason(),
         }
@@ -156,6 +159,7 @@ impl Denial {
             | Self::RouteNotFound
             | Self::RuleRefuses(_)
             | Self::TooManyAttempts(_)
+            | Self::Undecided
             | Self::UpgradeNotAllowed => None,
         }
     }

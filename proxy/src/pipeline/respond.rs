@@ -60,7 +60,8 @@ pub(super) fn respond(
         | Denial::NotReady
         | Denial::Preflight(PreflightFault::Overloaded)
         | Denial::ProofsOverloaded
-        | Denial::TokenServiceUnavailable(_) => {
+        | Denial::TokenServiceUnavailable(_)
+        | Denial::Undecided => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Denial::Overloaded => {
@@ -169,7 +170,10 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::TokenServiceUnavailable(_) => {
             plain(StatusCode::SERVICE_UNAVAILABLE, "The token cannot be checked at the moment")
         }
-        Denial::TooManyAttempts(_) => plain(StatusCode::TOO_MANY_REQUESTS, "Too many wrong passwords"),
+        Denial::TooManyAttempts(_) => plain(StatusCode::TOO_MANY_REQUESTS, "Too many wrong credentials"),
+        Denial::Undecided => {
+            plain(StatusCode::SERVICE_UNAVAILABLE, "The request was not decided in the time that it has")
+        }
         Denial::UpgradeNotAllowed => plain(StatusCode::FORBIDDEN, "The protocol switch is not allowed here"),
         Denial::Upstream(fault) => match fault {
             UpstreamFault::Connect => plain(StatusCode::SERVICE_UNAVAILABLE, "The application cannot be reached"),

@@ -206,8 +206,16 @@ impl<D: Dispatch> Gate<D> {
         }
         let certificates = connection.certificates.as_ref();
         let shown = Shown { request: &request, side: &side, now: account.taken_in, certificates };
-        let caller = self.identify(target, &shown, account).await;
-        let permit = decision(&request, &side, (target, clause), &caller, account).await;
+        let deadline = account.started + rule.timeout.duration();
+        // Whatever is asked of others, and however long it waits for its turn.
+        let deciding = async {
+            let caller = self.identify(target, &shown, account).await;
+            let permit = decision(&request, &side, (target, clause), &caller, account).await;
+            (caller, permit)
+        };
+        let decided = tokio::time::timeout_at(deadline, deciding).await;
+        let late = |_: tokio::time::error::Elapsed| (Err(Denial::Undecided), Err(Denial::Undecided));
+        let (caller, permit) = decided.unwrap_or_else(late);
         if !target.shadows.is_empty() {
             let trial = OnTrial {
                 runtime: Arc::clone(runtime),
@@ -241,7 +249,6 @@ impl<D: Dispatch> Gate<D> {
         headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         let onward = permit.bind(onward(&request, headers, unread.take())?);
-        let deadline = account.started + rule.timeout.duration();
         let sent = self.0.dispatch.send(upstream, Lane::Exchange(side.share()), onward, deadline).await;
         let response = sent.map_err(|fault| unread.blame(fault, connection))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {

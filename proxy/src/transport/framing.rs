@@ -42,6 +42,10 @@ use scan::{Over, Scan};
 /// Reason that is answered with 503.
 pub const NO_ROOM: &str = "heads that are not whole take all the room there is for them";
 
+/// Bytes of frames after which others have their turn, however fast more come: their parser reads on as long as there is
+/// something to read, and a few bytes of HPACK can mean a hundred fields.
+const TURN: usize = 16 * 1024;
+
 /// Bytes of a socket, guarded.
 pub(super) struct Guarded<S> {
     inner: S,
@@ -56,6 +60,8 @@ pub(super) struct Guarded<S> {
     patience: Duration,
     /// Runs while a head is awaited of which the parser knows nothing: the first one, and one that is not whole.
     awaiting: Option<Pin<Box<Sleep>>>,
+    /// Bytes of frames handed on since others had their turn.
+    in_turn: usize,
     outgoing: Outgoing,
 }
 
@@ -72,6 +78,7 @@ impl<S> Guarded<S> {
             out: Vec::new(),
             patience,
             awaiting: None,
+            in_turn: 0,
             outgoing,
         }
     }
@@ -148,7 +155,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             let before = buf.filled().len();
             if this.held.is_empty() {
                 // The usual case: what arrives is whole, and stays where the parser wants it.
-                ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+                if this.in_turn >= TURN {
+                    this.in_turn = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buf) else {
+                    this.in_turn = 0;
+                    return Poll::Pending;
+                };
+                read?;
                 let fresh = buf.filled().get(before..).unwrap_or_default();
                 if fresh.is_empty() {
                     return Poll::Ready(Ok(()));
@@ -156,6 +172,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 let passed = this.scan.look(fresh, &this.verdict);
                 if passed > 0 {
                     this.awaiting = None;
+                }
+                if this.scan.is_in_frames() {
+                    this.in_turn += passed;
                 }
                 if passed == fresh.len() && this.scan.over().is_none() {
                     return Poll::Ready(Ok(()));

@@ -31,6 +31,8 @@ pub(super) struct Pulse {
     idle_since: Cell<Instant>,
     /// Of the first request; none before it.
     version: Cell<Option<Version>>,
+    /// A request was begun since the task of the connection had its turn.
+    begun: Cell<bool>,
     /// When the answer that is being written ends; HTTP/1 has one at a time.
     ends_at: Cell<Option<Instant>>,
 }
@@ -65,8 +67,22 @@ impl Pulse {
             open: Cell::new(0),
             idle_since,
             version: Cell::new(None),
+            begun: Cell::new(false),
             ends_at: Cell::new(None),
         })
+    }
+
+    /// The task of the connection has its turn.
+    pub(super) fn turn(&self) {
+        self.begun.set(false);
+    }
+
+    /// Lets others have their turn between two requests that came at once: what is refused needs no wait of its own, and
+    /// a row of such requests would be answered to its end first.
+    pub(super) async fn take_turns(&self) {
+        if self.begun.replace(true) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What waits for the client to take it.

@@ -1,8 +1,15 @@
 //! Serving connections: HTTP/1.1 and HTTP/2, in clear text or TLS, until drain.
 
-use std::{convert::Infallible, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use http::Request;
+use http::{Request, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -157,9 +164,12 @@ impl<D: Dispatch + 'static> Worker<D> {
         let gate = Rc::clone(&self.gate);
         let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {
-            let (gate, connection, exchange) =
-                (Rc::clone(&gate), Rc::clone(&connection), beat.begin(request.version()));
+            let (gate, connection, beat) = (Rc::clone(&gate), Rc::clone(&connection), Rc::clone(&beat));
+            let exchange = beat.begin(request.version());
             async move {
+                if request.version() != Version::HTTP_2 {
+                    beat.take_turns().await;
+                }
                 let answer = gate.handle(request, connection).await;
                 Ok::<_, Infallible>(answer.map(|body| exchange.written(body)))
             }
@@ -169,7 +179,10 @@ impl<D: Dispatch + 'static> Worker<D> {
         let mut over = std::pin::pin!(pulse.over());
         let result = tokio::select! {
             biased;
-            result = serving.as_mut() => Ok(result),
+            result = poll_fn(|cx| {
+                pulse.turn();
+                serving.as_mut().poll(cx)
+            }) => Ok(result),
             over = over.as_mut() => Err(over),
             _ = self.drain.wait_for(Option::is_some) => {
                 serving.as_mut().graceful_shutdown();

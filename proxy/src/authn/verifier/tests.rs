@@ -292,13 +292,14 @@ async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
     let secret = Secret::new(b"s".to_vec());
     let authority = Authority::new(&name, &service, Some(&secret), None, shared).unwrap();
     let digest = TokenDigester::new(&[5; 64]).digest("opaque");
-    let (fact, _) = authority.introspect("opaque", digest).await.unwrap();
+    let client = CredentialMemory::new(&[1; 32]).asker([192, 0, 2, 1].into());
+    let (fact, _) = authority.introspect("opaque", digest, &client).await.unwrap();
     assert!(fact.upstream_jwt(clock.now()).is_some());
-    authority.introspect("opaque", digest).await.unwrap();
+    authority.introspect("opaque", digest, &client).await.unwrap();
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1, "remembered");
     clock.0.store(1_000_060_000, std::sync::atomic::Ordering::Relaxed);
     assert!(fact.upstream_jwt(clock.now()).is_none());
     assert!(authority.recall_answer(&digest, clock.now()).is_none(), "asked anew");
     // The JWT that comes again is over as well: nothing is sent on, although the answer says that the token is in use.
-    assert_eq!(authority.introspect("opaque", digest).await.err(), Some(FactFault::Inactive));
+    assert_eq!(authority.introspect("opaque", digest, &client).await.err(), Some(FactFault::Inactive));
 }

@@ -73,6 +73,7 @@ pub(in crate::pipeline) async fn authenticate(
 
 fn denial(fault: Unproven, challenge: &Challenge) -> Denial {
     match fault {
+        Unproven::Busy => Denial::Overloaded,
         Unproven::Broken(fault) => Denial::BrokenCredentials(fault, challenge.clone()),
         Unproven::Overloaded => Denial::ProofsOverloaded,
         Unproven::Refused(refusal) => Denial::CredentialsRefused(refusal, challenge.clone()),

@@ -106,6 +106,10 @@ impl Scan {
         matches!(self.state, State::Head(_) | State::Frames(_) | State::Opaque)
     }
 
+    pub(super) fn is_in_frames(&self) -> bool {
+        matches!(self.state, State::Frames(_))
+    }
+
     pub(super) fn over(&self) -> Option<Over> {
         if let State::Over(over) = self.state { Some(over) } else { None }
     }

@@ -1,0 +1,160 @@
+//! Work for somebody else at a bounded pace: so many at a time, so many that wait, and of both one peer gets at most as
+//! many as are still free. What finds no place is refused before anything is done for it (H4, H5).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::peer::Peer;
+
+/// Bounds of one kind of work, shared by all workers.
+pub(crate) struct Bulkhead {
+    running: Arc<Semaphore>,
+    most: usize,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    taken: usize,
+    peers: HashMap<Peer, usize>,
+}
+
+/// A place among those that run or wait, given up when dropped.
+pub(crate) struct Place {
+    bulkhead: Arc<Bulkhead>,
+    peer: Peer,
+}
+
+/// A turn; the place goes with it.
+pub(crate) struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// Questions to one endpoint at the same time. Each has a connection of HTTP/1 to itself.
+pub(crate) const QUESTIONS: usize = 64;
+
+/// Questions that wait for their turn.
+pub(crate) const QUESTIONS_WAITING: usize = 256;
+
+/// Those of endpoints that are in use, by URL: whatever snapshot or rule asks there.
+static ENDPOINTS: LazyLock<Mutex<HashMap<String, Weak<Bulkhead>>>> = LazyLock::new(Mutex::default);
+
+impl Bulkhead {
+    pub(crate) fn new(running: usize, waiting: usize) -> Arc<Self> {
+        let most = running.saturating_add(waiting);
+        Arc::new(Self { running: Arc::new(Semaphore::new(running)), most, places: Mutex::default() })
+    }
+
+    /// That of an endpoint outside.
+    pub(crate) fn of_endpoint(url: &str) -> Arc<Self> {
+        let mut known = ENDPOINTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bulkhead) = known.get(url).and_then(Weak::upgrade) {
+            return bulkhead;
+        }
+        known.retain(|_, bulkhead| bulkhead.strong_count() > 0);
+        let fresh = Self::new(QUESTIONS, QUESTIONS_WAITING);
+        known.insert(url.to_owned(), Arc::downgrade(&fresh));
+        fresh
+    }
+
+    /// Takes a place; `None` when the peer, or everybody together, has as many as it may.
+    pub(crate) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
+        let mut places = self.lock();
+        let free = self.most.saturating_sub(places.taken);
+        let held = places.peers.get(&peer).copied().unwrap_or(0);
+        if free == 0 || (held > 0 && held >= free) {
+            return None;
+        }
+        places.taken = places.taken.saturating_add(1);
+        places.peers.insert(peer, held.saturating_add(1));
+        Some(Place { bulkhead: Arc::clone(self), peer })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits for the turn, so long at the most.
+    pub(crate) async fn turn(self, patience: Duration) -> Option<Turn> {
+        let permit = tokio::time::timeout(patience, Arc::clone(&self.bulkhead.running).acquire_owned()).await;
+        // Nobody closes the semaphore.
+        Some(Turn { _permit: permit.ok()?.ok()?, _place: self })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.bulkhead.lock();
+        places.taken = places.taken.saturating_sub(1);
+        match places.peers.get_mut(&self.peer) {
+            Some(held) if *held > 1 => *held = held.saturating_sub(1),
+            Some(_) | None => drop(places.peers.remove(&self.peer)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn peer(number: u8) -> Peer {
+        Peer::of([192, 0, 2, number].into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h4_so_many_at_a_time_so_many_wait_and_the_rest_is_refused() {
+        let bulkhead = Bulkhead::new(2, 4);
+        let places: Vec<_> = (1..=8).filter_map(|number| bulkhead.enter(peer(number))).collect();
+        assert_eq!(places.len(), 6);
+        let mut turns = Vec::new();
+        for place in places {
+            let mut turn = Box::pin(place.turn(SECOND));
+            let now = (&mut turn).now_or_never();
+            turns.push((now.is_some(), now, turn));
+        }
+        let running: Vec<_> = turns.iter().map(|(running, ..)| *running).collect();
+        assert_eq!(running, [true, true, false, false, false, false]);
+        drop(turns);
+        assert!(bulkhead.enter(peer(9)).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h4_who_waits_too_long_gives_up_and_its_place_is_free() {
+        let bulkhead = Bulkhead::new(1, 1);
+        let first = bulkhead.enter(peer(1)).unwrap().turn(SECOND).await;
+        assert!(first.is_some());
+        assert!(bulkhead.enter(peer(2)).unwrap().turn(SECOND).await.is_none());
+        drop(first);
+        assert!(bulkhead.enter(peer(2)).unwrap().turn(SECOND).await.is_some());
+        assert!(bulkhead.lock().peers.is_empty() && bulkhead.lock().taken == 0);
+    }
+
+    #[test]
+    fn h4_one_peer_leaves_half_to_the_others() {
+        let bulkhead = Bulkhead::new(QUESTIONS, QUESTIONS_WAITING);
+        let flood = |number| std::iter::from_fn(|| bulkhead.enter(peer(number))).collect::<Vec<_>>();
+        let first = flood(1);
+        let places = QUESTIONS + QUESTIONS_WAITING;
+        assert_eq!(first.len(), places / 2);
+        assert_eq!(flood(2).len(), places / 4);
+    }
+
+    #[test]
+    fn h4_one_endpoint_has_one_bulkhead_whoever_asks_there() {
+        let first = Bulkhead::of_endpoint("https://login.example.com/introspect");
+        assert!(Arc::ptr_eq(&first, &Bulkhead::of_endpoint("https://login.example.com/introspect")));
+        assert!(!Arc::ptr_eq(&first, &Bulkhead::of_endpoint("https://login.example.com/token")));
+    }
+}
