@@ -44,6 +44,17 @@ mod token_cache;
 mod token_kind;
 mod verifier;
 
+/// What docs/limits.md tells of.
+pub(crate) mod bounds {
+    pub(crate) use super::{
+        attempts::{ADDRESS, PAIR, USER},
+        basic::QUEUE_TIME,
+        budget::{BURST, PER_SECOND},
+        memory::{HASHES, HASHES_WAITING},
+    };
+    pub(crate) use crate::bulkhead::{QUESTIONS, QUESTIONS_WAITING};
+}
+
 pub use crate::outbound::InvalidEndpoint;
 pub use answer::AnswerFault;
 pub use api_key::remove_api_key;

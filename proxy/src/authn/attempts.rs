@@ -35,19 +35,19 @@ struct Count {
 }
 
 /// How failures cost time: so many cost none, each further one doubles a second, up to this.
-struct Brake {
-    free: u32,
-    longest: Duration,
+pub(crate) struct Brake {
+    pub(crate) free: u32,
+    pub(crate) longest: Duration,
 }
 
 /// One user from one address.
-const PAIR: Brake = Brake { free: 5, longest: Duration::from_mins(15) };
+pub(crate) const PAIR: Brake = Brake { free: 5, longest: Duration::from_mins(15) };
 
 /// One address, whatever the user: behind a balancer that no route names it is that of many people.
-const ADDRESS: Brake = Brake { free: 50, longest: Duration::from_mins(1) };
+pub(crate) const ADDRESS: Brake = Brake { free: 50, longest: Duration::from_mins(1) };
 
 /// One user, whatever the address: slow, and short, for others can cause it.
-const USER: Brake = Brake { free: 20, longest: Duration::from_secs(10) };
+pub(crate) const USER: Brake = Brake { free: 20, longest: Duration::from_secs(10) };
 
 /// How long failures are remembered after the last one.
 const REMEMBERED: Duration = Duration::from_mins(15);

@@ -10,7 +10,10 @@
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -248,6 +251,72 @@ fn sixty_four_callers_of_a_new_token_make_one_question() {
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     assert_eq!((statuses, endpoint.asked().len()), (vec![200; 64], 1));
+}
+
+/// An endpoint that answers about `good` at once and about every other token never.
+fn silent_endpoint() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/introspect", listener.local_addr().unwrap());
+    let (held, counted) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+    let most: Arc<AtomicUsize> = Arc::clone(&counted);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, held, most) = (stream.unwrap(), Arc::clone(&held), Arc::clone(&most));
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                let mut text = String::new();
+                while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                    text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+                    if text.contains("token=good") {
+                        let line = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length";
+                        drop(stream.write_all(format!("{line}: {}\r\n\r\n{ACTIVE}", ACTIVE.len()).as_bytes()));
+                        text.clear();
+                    } else if text.contains("token=") {
+                        most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        drop(stream.read(&mut buffer));
+                        held.fetch_sub(1, Ordering::SeqCst);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (url, counted)
+}
+
+#[test]
+fn h4_hundreds_of_unknown_tokens_make_sixty_four_questions_at_once_and_hold_up_no_known_one() {
+    let (url, most) = silent_endpoint();
+    let bed = Bed::start_asking(&rules(), &url, 60_000);
+    assert_eq!(ask(&bed, "/read", "good").status, 200);
+    let mut flood: Vec<_> = (0..400).map(|_| bed.connect()).collect();
+    for (number, client) in flood.iter_mut().enumerate() {
+        client.write(&format!("GET /read HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t{number}\r\n\r\n"));
+    }
+    let start = Instant::now();
+    while most.load(Ordering::SeqCst) < 64 {
+        assert!(start.elapsed() < Duration::from_secs(10), "{}", most.load(Ordering::SeqCst));
+        assert_eq!(ask(&bed, "/read", "good").status, 200, "what is known needs no question");
+    }
+    // One address has half of what may run and wait; the rest is refused at once, those that wait when their time is over.
+    for client in &mut flood {
+        assert!(client.read_until("\r\n\r\n").starts_with("HTTP/1.1 503 "));
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 64);
+    let refused = bed.record("token_service_unavailable");
+    assert_eq!(refused["status"], 503);
+    assert_eq!(ask(&bed, "/read", "good").status, 200);
+}
+
+#[test]
+fn h5_d_the_rules_time_is_over_authentication_too() {
+    let (url, _) = silent_endpoint();
+    let mut rules = rules();
+    rules[0]["timeout"] = json!(200);
+    let bed = Bed::start_asking(&rules, &url, 60_000);
+    let reply = ask(&bed, "/read", "unknown");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("decision_timeout")));
+    assert_eq!(bed.record("decision_timeout")["outcome"], "deny");
 }
 
 #[test]
