@@ -15,6 +15,7 @@ mod fields;
 mod forwarded;
 mod hop;
 mod metrics;
+mod options;
 mod preflight;
 mod protected_resource;
 mod pseudonym;

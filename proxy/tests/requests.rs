@@ -25,6 +25,8 @@ mod frames;
 mod http2;
 #[path = "requests/introspection.rs"]
 mod introspection;
+#[path = "requests/meaning.rs"]
+mod meaning;
 #[path = "requests/mutual_tls.rs"]
 mod mutual_tls;
 #[path = "requests/possession.rs"]
@@ -83,7 +85,7 @@ fn ambiguous_requests_get_400_and_never_reach_the_application() {
         ("GET //a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /a;x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET /\\a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("GET / HTTP/1.1\nHost: a\n\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400),
         ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),

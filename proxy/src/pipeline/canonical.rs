@@ -3,14 +3,14 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use http::{
-    HeaderMap, Method, Uri, Version,
+    HeaderMap, HeaderValue, Method, Uri, Version,
     header::{COOKIE, HOST},
     request::Parts,
     uri::Authority,
 };
-use portreeve_policy::{CanonicalPath, Hostname, InvalidPath};
+use portreeve_policy::{CanonicalPath, ClientAddress, Hostname, InvalidPath};
 
-use super::{Upload, fields::SetAside};
+use super::{ClientSide, Upload, fields::SetAside};
 use crate::authn::PeerCertificates;
 
 /// What the transport knows of the connection.
@@ -55,6 +55,8 @@ pub struct CanonicalRequest {
     pub client: SocketAddr,
     /// Version that the client speaks.
     pub version: Version,
+    /// Scheme that the target names.
+    pub(super) claimed: Option<Scheme>,
     /// End-to-end fields: what is matched, decided and forwarded.
     pub headers: HeaderMap,
     /// What was taken out of them.
@@ -88,9 +90,15 @@ pub enum InvalidRequest {
     /// The authority of the target is another than Host.
     #[error("the request target names another authority than Host")]
     HostMismatch,
+    /// The target names another scheme than the client used.
+    #[error("the target names another scheme than the connection has (RFC 9110 section 7.4)")]
+    Scheme,
     /// A field name that upstreams could read as another one.
     #[error("a field name imitates a framing field")]
     LookAlike,
+    /// Of HTTP/2, what its parser lets through (RFC 9113 sections 8.2.1, 8.3.1).
+    #[error("the path does not begin with '/', or a field value begins or ends with a blank (RFC 9113 section 8)")]
+    Malformed,
     /// `Connection` names a field that a rule looks at.
     #[error("Connection names a field that a rule looks at")]
     NamedByConnection,
@@ -139,6 +147,9 @@ impl CanonicalRequest {
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
             return Err(InvalidRequest::ForbiddenMethod);
         }
+        if parts.version == Version::HTTP_2 && !is_well_formed(parts) {
+            return Err(InvalidRequest::Malformed);
+        }
         if parts.headers.keys().any(imitates_framing) {
             return Err(InvalidRequest::LookAlike);
         }
@@ -158,14 +169,31 @@ impl CanonicalRequest {
             query: query.map(Into::into),
             client: connection.peer,
             version: parts.version,
+            claimed: claimed_scheme(&parts.uri),
             headers: std::mem::take(&mut parts.headers),
             aside,
         })
     }
 
+    /// What is asked must be what the client used: a target of `https` on a connection in clear text is for somebody else.
+    /// A trusted proxy may have ended TLS before us.
+    pub(super) fn check_scheme(&self, side: &ClientSide, trust: &ClientAddress) -> Result<(), InvalidRequest> {
+        let same = self.claimed.is_none_or(|claimed| claimed == self.scheme || side.scheme == Some(claimed));
+        if same || trust.trusts(self.client.ip().to_canonical()) { Ok(()) } else { Err(InvalidRequest::Scheme) }
+    }
+
     /// `host` or `host:port`, as it goes upstream.
     pub fn authority(&self) -> String {
         self.port.map_or_else(|| self.host.to_string(), |port| format!("{}:{port}", self.host))
+    }
+}
+
+fn claimed_scheme(uri: &Uri) -> Option<Scheme> {
+    match uri.scheme_str()? {
+        "https" => Some(Scheme::Https),
+        "http" => Some(Scheme::Http),
+        // Whatever it is, it is not spoken here.
+        _ => None,
     }
 }
 
@@ -200,10 +228,12 @@ pub(super) fn parse_authority(text: &str) -> Result<(Hostname, Option<u16>), Inv
         Some(colon) => {
             let (host, port) = text.split_at_checked(after_bracket + colon).ok_or_else(bad)?;
             let digits = port.strip_prefix(':').ok_or_else(bad)?;
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            if !digits.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(bad());
             }
-            (host, Some(digits.parse().map_err(|_ignored: std::num::ParseIntError| InvalidRequest::Host)?))
+            // An empty port is that of the scheme (RFC 3986 section 3.2.3).
+            let number = (!digits.is_empty()).then(|| digits.parse()).transpose();
+            (host, number.map_err(|_ignored: std::num::ParseIntError| InvalidRequest::Host)?)
         }
     };
     Ok((Hostname::parse(host).map_err(|_ignored: portreeve_policy::InvalidHostname| InvalidRequest::Host)?, port))
@@ -217,6 +247,14 @@ fn has_too_many(headers: &HeaderMap) -> bool {
     }
     let cookies = headers.get_all(COOKIE).iter().count();
     cookies > MAX_COOKIES || headers.len().saturating_sub(cookies) > MAX_FIELDS
+}
+
+/// Whether path and field values are of the form that HTTP/2 demands.
+fn is_well_formed(parts: &Parts) -> bool {
+    let path = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let edged = |value: &HeaderValue| blank(value.as_bytes().first()) || blank(value.as_bytes().last());
+    (path.starts_with('/') || path == "*") && !parts.headers.values().any(edged)
 }
 
 /// Whether a head of HTTP/2 is larger than a request may bring, counted as RFC 9113 section 6.5.2 counts. The parser takes

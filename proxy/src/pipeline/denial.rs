@@ -90,6 +90,8 @@ impl Denial {
                 InvalidRequest::Framing(_) | InvalidRequest::LookAlike => "ambiguous_framing",
                 InvalidRequest::HeadTooLarge => "head_too_large",
                 InvalidRequest::Host | InvalidRequest::HostMismatch => "invalid_host",
+                InvalidRequest::Malformed => "malformed_request",
+                InvalidRequest::Scheme => "wrong_scheme",
                 InvalidRequest::Path(InvalidPath::TooLong) | InvalidRequest::TargetTooLong => "target_too_long",
                 InvalidRequest::Path(_) | InvalidRequest::Query | InvalidRequest::Target => "invalid_target",
             },

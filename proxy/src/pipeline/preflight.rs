@@ -149,6 +149,7 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let request = CanonicalRequest {
+            claimed: None,
             method: method.parse().unwrap(),
             scheme: Scheme::Http,
             host: Hostname::parse("a").unwrap(),

@@ -123,6 +123,9 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::InvalidRequest(InvalidRequest::ForbiddenMethod) => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not supported")
         }
+        Denial::InvalidRequest(InvalidRequest::Scheme) => {
+            plain(StatusCode::MISDIRECTED_REQUEST, "The target names another scheme than the connection has")
+        }
         Denial::InvalidRequest(InvalidRequest::HeadTooLarge) => {
             plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large")
         }

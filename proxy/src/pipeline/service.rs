@@ -12,6 +12,7 @@ use super::{
     PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime,
     account::Account,
     answer::finish,
+    options::{about_the_server, forwards, is_of_the_server},
     preflight::{Preflight, PreflightPolicy},
     request_body::Unread,
     respond,
@@ -181,10 +182,18 @@ impl<D: Dispatch> Gate<D> {
         if self.0.pressure.is_high() {
             return Err(Denial::Overloaded);
         }
+        if is_of_the_server(&parts) {
+            account.metadata = true;
+            return Ok(about_the_server());
+        }
         let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
         account.understood(&request);
         if self.0.pseudonym.is_in(&request.headers) {
             return Err(Denial::Loop);
+        }
+        if !forwards(&mut request) {
+            account.metadata = true;
+            return Ok(about_the_server());
         }
         if let Some(document) = runtime.resources.find(&request) {
             account.metadata = true;
@@ -200,6 +209,7 @@ impl<D: Dispatch> Gate<D> {
         remove_decided_fields(&mut request.headers, target);
         let side = ClientSide::of(&request, &target.route.client_address);
         account.client_side(&side);
+        request.check_scheme(&side, &target.route.client_address).map_err(Denial::InvalidRequest)?;
         if let Some(preflight) = preflight {
             account.preflight = true;
             return self.preflight(preflight, request, &side, (target, clause), account).await;

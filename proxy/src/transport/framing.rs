@@ -36,6 +36,7 @@ pub(crate) use head::{MAX_HEAD, fuzz_head};
 pub(super) use outgoing::Backlog;
 use outgoing::Outgoing;
 pub(crate) use outgoing::{LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG};
+pub(super) use scan::Agreed;
 pub use scan::FramingVerdict;
 use scan::{Over, Scan};
 
@@ -66,13 +67,19 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(inner: S, verdict: Arc<FramingVerdict>, backlog: Arc<Backlog>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        inner: S,
+        verdict: Arc<FramingVerdict>,
+        backlog: Arc<Backlog>,
+        agreed: Agreed,
+        limits: &Limits,
+    ) -> Self {
         let (patience, room) = (limits.head, HeldHead::new(limits.heads.clone()));
         let outgoing = Outgoing::new(backlog, patience);
         Self {
             inner,
             verdict,
-            scan: Scan::new(),
+            scan: Scan::new(agreed),
             held: Vec::new(),
             room,
             out: Vec::new(),

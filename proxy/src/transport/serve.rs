@@ -26,13 +26,13 @@ use super::{
     Acceptors, FramingVerdict, Limits, Listener,
     connections::{Admission, Connections, Place},
     executor::StreamExecutor,
-    framing::Guarded,
+    framing::{Agreed, Guarded},
     pulse::{Over, Pulse},
 };
 use crate::{
     authn::PeerCertificates,
     peer::Peer,
-    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Scheme, Upload},
+    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Upload},
     pressure::Pressure,
 };
 
@@ -129,7 +129,7 @@ struct Worker<D> {
 impl<D: Dispatch + 'static> Worker<D> {
     async fn connection(self, stream: TcpStream, peer: SocketAddr, place: Place) {
         match self.tls.clone() {
-            None => self.speak(stream, peer, Scheme::Http, (None, place)).await,
+            None => self.speak(stream, peer, Agreed::Nothing, (None, place)).await,
             Some(tls) => {
                 let tls = if self.gate.wants_certificates() { tls.asking } else { tls.plain };
                 // Boxed, so that plain connections do not pay for the size of a handshake.
@@ -139,7 +139,8 @@ impl<D: Dispatch + 'static> Worker<D> {
                         let (_, session) = stream.get_ref();
                         let shown = session.peer_certificates().map(<[_]>::to_vec);
                         let shown = shown.and_then(PeerCertificates::new);
-                        Box::pin(self.speak(stream, peer, Scheme::Https, (shown, place))).await;
+                        let agreed = Agreed::by_alpn(session.alpn_protocol());
+                        Box::pin(self.speak(stream, peer, agreed, (shown, place))).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -152,15 +153,16 @@ impl<D: Dispatch + 'static> Worker<D> {
         mut self,
         stream: S,
         peer: SocketAddr,
-        scheme: Scheme,
+        agreed: Agreed,
         (certificates, place): (Option<PeerCertificates>, Place),
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let framing = Arc::new(FramingVerdict::default());
         let pulse = Pulse::new(&self.limits, place);
-        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), &self.limits));
-        let connection = Rc::new(Connection { peer, scheme, certificates, framing, upload: Upload::default() });
+        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), agreed, &self.limits));
+        let connection =
+            Rc::new(Connection { peer, scheme: agreed.scheme(), certificates, framing, upload: Upload::default() });
         let gate = Rc::clone(&self.gate);
         let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {

@@ -59,35 +59,78 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-fn tls(address: SocketAddr, certificate: &CertificateDer<'_>) -> StreamOwned<ClientConnection, TcpStream> {
+fn tls(
+    address: SocketAddr,
+    certificate: &CertificateDer<'_>,
+    protocol: &[u8],
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     let session = ClientConnection::new(Arc::new(config), "orders.example.com".try_into().unwrap()).unwrap();
     StreamOwned::new(session, connect(address))
 }
 
-#[test]
-fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
-    let folder = std::env::temp_dir().join(format!("portreeve-clock-test-{}", std::process::id()));
+const HEAD: (&str, &str) = ("PORTREEVE_HEAD_SECONDS", "1");
+
+/// A proxy that speaks TLS, and its certificate.
+fn sealed(back: &Bed, name: &str) -> (Bed, CertificateDer<'static>) {
+    let folder = std::env::temp_dir().join(format!("portreeve-{name}-test-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let (cert_file, key_file) = (folder.join("tls.crt"), folder.join("tls.key"));
     let made = rcgen::generate_simple_self_signed(["orders.example.com".to_owned()]).unwrap();
     fs::write(&cert_file, made.cert.pem()).unwrap();
     fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
-    let back = Bed::start_empty();
-    let head = ("PORTREEVE_HEAD_SECONDS", "1");
-    let clear = Bed::start_before(back.app_port(), "Http1", &[head]);
     let settings =
-        [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap()), head];
+        [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap()), HEAD];
     let sealed = Bed::start_before(back.app_port(), "Http1", &settings);
-    let certificate = CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap();
+    // Read at the start.
+    drop(fs::remove_dir_all(&folder));
+    (sealed, CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap())
+}
+
+#[test]
+fn p16_what_alpn_agreed_on_is_spoken_and_nothing_else() {
+    let back = Bed::start_empty();
+    let (bed, certificate) = sealed(&back, "alpn");
+    let get = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    for (protocol, said, answered) in [
+        (b"http/1.1".as_slice(), get.as_slice(), true),
+        (b"h2", get, false),
+        (b"http/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", false),
+    ] {
+        let mut stream = tls(bed.listen(), &certificate, protocol);
+        while let Err(error) = stream.write_all(said).and_then(|()| stream.flush()) {
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        }
+        let (start, mut seen, mut buffer) = (Instant::now(), Vec::new(), [0; 4096]);
+        while start.elapsed() < Duration::from_secs(3) {
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+        let text = String::from_utf8_lossy(&seen);
+        assert_eq!(text.contains("200 OK"), answered, "{}: {text}", String::from_utf8_lossy(protocol));
+        // SETTINGS would mean that HTTP/2 is spoken.
+        assert!(!(protocol == b"http/1.1" && seen.get(3) == Some(&4)), "{seen:?}");
+    }
+    assert_eq!(back.app_log().len(), 1);
+}
+
+#[test]
+fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
+    let back = Bed::start_empty();
+    let clear = Bed::start_before(back.app_port(), "Http1", &[HEAD]);
+    let (sealed, certificate) = sealed(&back, "clocks");
     let mut waiting = Vec::new();
     for said in UNFINISHED {
-        let (mut plain, mut secret) = (connect(clear.listen()), tls(sealed.listen(), &certificate));
+        let (mut plain, mut secret) = (connect(clear.listen()), tls(sealed.listen(), &certificate, b"h2"));
         plain.write_all(said).unwrap();
         while let Err(error) = secret.write_all(said).and_then(|()| secret.flush()) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
@@ -99,7 +142,6 @@ fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
         assert!(ends(plain, Duration::from_secs(4)), "still open in clear after {said:?}");
         assert!(ends(secret, Duration::from_secs(4)), "still open in TLS after {said:?}");
     }
-    drop(fs::remove_dir_all(&folder));
 }
 
 #[test]

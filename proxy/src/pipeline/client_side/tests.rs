@@ -12,6 +12,7 @@ fn side(peer: &str, header: &str, lines: &[(&'static str, &str)], more: &[&str])
     }
     let aside = SetAside::take_from(&mut headers, Version::HTTP_11).unwrap();
     let request = CanonicalRequest {
+        claimed: None,
         method: Method::GET,
         scheme: Scheme::Http,
         host: Hostname::parse("inside.example.com").unwrap(),

@@ -1,5 +1,7 @@
 //! Chunked bodies (RFC 9112 section 7.1).
 
+use super::head::is_token;
+
 /// Longest chunk-size line with its extensions, in bytes.
 const MAX_SIZE_LINE: usize = 256;
 
@@ -87,13 +89,54 @@ impl Chunked {
     }
 }
 
+/// Section 7.1.1: `;` and a name, then perhaps `=` and a token or a quoted string, as often as one likes; blanks around `;`
+/// and `=` only. None of them goes on.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(after) = rest.trim_ascii_start().strip_prefix(b";") else { return false };
+        let Some(after) = token(after.trim_ascii_start()) else { return false };
+        let value = after.trim_ascii_start().strip_prefix(b"=").map(<[u8]>::trim_ascii_start);
+        rest = match value {
+            None => after,
+            Some(value) => match quoted(value).or_else(|| token(value)) {
+                Some(after) => after,
+                None => return false,
+            },
+        };
+    }
+    true
+}
+
+/// What stands behind a token.
+fn token(text: &[u8]) -> Option<&[u8]> {
+    let length = text.iter().take_while(|byte| is_token(**byte)).count();
+    text.get(length..).filter(|_| length > 0)
+}
+
+/// What stands behind a quoted string.
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    let inner = text.strip_prefix(b"\"")?;
+    let mut escaped = false;
+    for (at, byte) in inner.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return inner.get(at.saturating_add(1)..),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Hex digits, then nothing or an extension behind a semicolon.
 fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let (number, rest) = line.split_at(digits);
-    let rest = rest.trim_ascii_start();
-    if !(1..=15).contains(&digits) || !(rest.is_empty() || rest.starts_with(b";")) {
+    if !(1..=15).contains(&digits) {
         return Err("a chunk size that is no hexadecimal number");
+    }
+    if !are_extensions(rest) {
+        return Err("a chunk extension that is malformed (section 7.1.1)");
     }
     let text = str::from_utf8(number).unwrap_or_default();
     u64::from_str_radix(text, 16)

@@ -147,8 +147,11 @@ impl HeadScan {
             return Err("Content-Length stands twice");
         }
         let digits = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let number = str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        self.length = Some(number.ok_or("Content-Length is not a number")?);
+        // It goes on as it is, and others read `0200` as an octal number or keep lengths in 63 bits.
+        let canonical = digits && (value.len() == 1 || !value.starts_with(b"0"));
+        let number = str::from_utf8(value).ok().filter(|_| canonical).and_then(|text| text.parse::<i64>().ok());
+        let number = number.and_then(|number| u64::try_from(number).ok());
+        self.length = Some(number.ok_or("Content-Length is not a number without leading zeros below 2^63")?);
         Ok(())
     }
 
@@ -168,7 +171,7 @@ impl HeadScan {
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -10,6 +10,7 @@ use super::{
     frames::{Flood, Frames},
     head::{Framing, HeadScan, Scanned},
 };
+use crate::pipeline::Scheme;
 
 /// What guard and gate tell each other of one connection.
 #[derive(Debug, Default)]
@@ -26,9 +27,33 @@ pub(super) const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\n
 /// First bytes of an HTTP/2 connection (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
+/// What both sides agreed to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::transport) enum Agreed {
+    /// In clear text: what the client begins with.
+    Nothing,
+    /// Over TLS, what ALPN says or leaves out; the other one is refused (RFC 9113 sections 3.2 and 3.3).
+    Http1,
+    Http2,
+}
+
+impl Agreed {
+    pub(in crate::transport) fn by_alpn(protocol: Option<&[u8]>) -> Self {
+        if protocol == Some(b"h2") { Self::Http2 } else { Self::Http1 }
+    }
+
+    pub(in crate::transport) fn scheme(self) -> Scheme {
+        match self {
+            Self::Nothing => Scheme::Http,
+            Self::Http1 | Self::Http2 => Scheme::Https,
+        }
+    }
+}
+
 /// Progress within the bytes of one connection.
 #[derive(Debug)]
 pub(super) struct Scan {
+    agreed: Agreed,
     state: State,
     /// Heads seen so far.
     heads: u64,
@@ -92,8 +117,8 @@ impl FramingVerdict {
 }
 
 impl Scan {
-    pub(super) fn new() -> Self {
-        Self { state: State::Head(HeadScan::default()), heads: 0 }
+    pub(super) fn new(agreed: Agreed) -> Self {
+        Self { agreed, state: State::Head(HeadScan::default()), heads: 0 }
     }
 
     /// Whether a head is awaited of which the parser knows nothing; `held` says that a part of it is there.
@@ -187,11 +212,19 @@ impl Scan {
     /// The next head, if all of it is here: its bytes.
     fn head(&mut self, bytes: &[u8], verdict: &FramingVerdict) -> Option<usize> {
         let State::Head(scan) = &mut self.state else { return None };
-        if self.heads == 0 && bytes.starts_with(PREFACE) {
+        let is_http2 = bytes.starts_with(PREFACE);
+        let could_be = PREFACE.starts_with(bytes);
+        if self.heads == 0
+            && (self.agreed == Agreed::Http1 && is_http2 || self.agreed == Agreed::Http2 && !is_http2 && !could_be)
+        {
+            self.state = State::Over(Over::Broken("another protocol than was agreed on in the TLS handshake"));
+            return None;
+        }
+        if self.heads == 0 && is_http2 {
             self.state = State::Frames(Frames::default());
             return Some(0);
         }
-        if self.heads == 0 && PREFACE.starts_with(bytes) {
+        if self.heads == 0 && could_be {
             return None;
         }
         match scan.look(bytes) {

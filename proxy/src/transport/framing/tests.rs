@@ -8,8 +8,13 @@ use super::{scan::STAND_IN, *};
 async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>, bool) {
     let verdict = Arc::new(FramingVerdict::default());
     let mut socket = tokio_test_io(bytes, step);
-    let mut guarded =
-        Guarded::new(&mut socket, Arc::clone(&verdict), Arc::default(), &Limits::new(Duration::from_secs(30), 1, 1));
+    let mut guarded = Guarded::new(
+        &mut socket,
+        Arc::clone(&verdict),
+        Arc::default(),
+        Agreed::Nothing,
+        &Limits::new(Duration::from_secs(30), 1, 1),
+    );
     let mut seen = Vec::new();
     // After a refusal nothing comes any more, not even the end.
     let read = tokio::time::timeout(Duration::from_millis(5), guarded.read_to_end(&mut seen)).await;
