@@ -254,7 +254,13 @@ impl Maker<'_> {
             missing = Some(fault.clone());
         }
         let keys = keys.map_or(Keys::Unavailable, Keys::Known);
-        let resource = Arc::new(TokenService { issuer: self.valid.issuer.clone(), keys, introspection, exchange });
+        let resource = Arc::new(TokenService {
+            issuer: self.valid.issuer.clone(),
+            scope_claim: self.valid.scope_claim.clone(),
+            keys,
+            introspection,
+            exchange,
+        });
         EmittedService { resource, secrets, missing }
     }
 

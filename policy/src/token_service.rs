@@ -12,12 +12,19 @@ use crate::{AddressRange, KeySet, Millis, SecretName};
 pub struct TokenService {
     /// Compared byte for byte with `iss` (RFC 8725 section 3.8).
     pub issuer: String,
+    /// Claim and introspection member that holds a token's scopes; `scope` (RFC 9068 section 2.2.3) unless said otherwise.
+    #[serde(default = "scope_claim")]
+    pub scope_claim: String,
     /// Public keys, fetched by the operator.
     pub keys: Keys,
     /// How opaque tokens are looked up.
     pub introspection: Introspection,
     /// How tokens of partners are exchanged.
     pub exchange: TokenExchange,
+}
+
+fn scope_claim() -> String {
+    "scope".to_owned()
 }
 
 /// The key set, or why there is none.

@@ -19,6 +19,7 @@ use crate::{Diagnostic, Options, duration::parse_duration, pattern::Pattern};
 #[derive(Debug, Clone)]
 pub(crate) struct ValidTokenService {
     pub(crate) issuer: String,
+    pub(crate) scope_claim: String,
     pub(crate) introspection: Option<ValidIntrospection>,
 }
 
@@ -44,6 +45,15 @@ pub(crate) fn validate_token_service(
     faults.take("spec.issuer", check_url(&spec.issuer, options));
     if spec.issuer.contains(['?', '#']) {
         faults.add("spec.issuer", "an issuer has neither query nor fragment (RFC 8414 section 2)");
+    }
+    if let Some(claim) = &spec.scope_claim {
+        let is_name = (1..=128).contains(&claim.len()) && claim.bytes().all(|byte| byte.is_ascii_graphic());
+        // What these say is read for itself, and none of them is a scope.
+        let is_taken =
+            ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "active", "client_id"].contains(&claim.as_str());
+        if !is_name || is_taken {
+            faults.add("spec.scopeClaim", "the name of the claim that holds scopes, e.g. scp");
+        }
     }
     let endpoints = spec.endpoints.clone().unwrap_or_default();
     for (field, endpoint) in [
@@ -82,7 +92,8 @@ pub(crate) fn validate_token_service(
     if !faults.found.is_empty() {
         return Err(faults.found);
     }
-    Ok(ValidTokenService { issuer: spec.issuer.clone(), introspection: introspection.flatten() })
+    let scope_claim = spec.scope_claim.clone().unwrap_or_else(|| "scope".to_owned());
+    Ok(ValidTokenService { issuer: spec.issuer.clone(), scope_claim, introspection: introspection.flatten() })
 }
 
 fn validate_client(faults: &mut Faults<'_>, client: &GatewayClientSpec) {

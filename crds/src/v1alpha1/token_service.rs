@@ -36,6 +36,11 @@ pub struct TokenServiceSpec {
     #[schemars(length(min = 8, max = 512), regex(pattern = r"^https?://[^?#\s]+$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("issuer is immutable; create another TokenService"))]
     pub issuer: String,
+    /// Claim and introspection member that holds a token's scopes, as a text separated by blanks or as a list, e.g. `scp`;
+    /// `scope` when left out. No other one is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!-~]+$"))]
+    pub scope_claim: Option<String>,
     /// Where endpoints are learned from: OpenIdConfiguration (default), OAuthAuthorizationServer (RFC 8414) or None.
     #[serde(default)]
     pub discovery: Discovery,

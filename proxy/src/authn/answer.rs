@@ -56,6 +56,8 @@ pub enum AnswerFault {
 pub(super) struct Expected<'a> {
     pub(super) dialect: &'a Dialect,
     pub(super) issuer: &'a str,
+    /// Member that holds scopes.
+    pub(super) scope_claim: &'a str,
     /// As whom the gateway asked.
     pub(super) client_id: &'a str,
     pub(super) keys: Option<&'a KeyRing>,
@@ -121,7 +123,8 @@ impl Expected<'_> {
         if members.get("active") != Some(&Value::Bool(true)) {
             return Ok(Answer::Inactive);
         }
-        let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        let claims = Claims::read_with(&members, self.scope_claim)
+            .map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
         if claims.issuer().is_some_and(|named| named != self.issuer) {
             return Err(AnswerFault::Malformed);
         }
@@ -150,7 +153,7 @@ impl Expected<'_> {
     /// The JWT is verified like any other before it may replace the caller's token.
     fn read_jwt(&self, body: &[u8]) -> Result<Answer, AnswerFault> {
         let text = text(body)?;
-        match jwt::verify(text, TokenType::Any, self.issuer, self.keys()?, self.now) {
+        match jwt::verify(text, TokenType::Any, (self.issuer, self.scope_claim), self.keys()?, self.now) {
             Ok((claims, _)) => {
                 let expires_at = claims.get().expires_at().unwrap_or(self.now);
                 let jwt = UpstreamJwt { value: bearer_value(text)?, expires_at };
@@ -173,7 +176,8 @@ impl Expected<'_> {
             Some(Value::Object(inner)) if !members.contains_key("sub") && !members.contains_key("exp") => inner,
             _ => return Err(AnswerFault::Malformed),
         };
-        let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
+        let claims = Claims::read_with(&members, self.scope_claim)
+            .map_err(|_ignored: super::claims::WrongType| AnswerFault::Malformed)?;
         if claims.issuer() != Some(self.issuer) {
             return Err(AnswerFault::Token(JwtFault::Issuer));
         }
@@ -198,7 +202,7 @@ mod tests {
     fn said(status: u16, kind: &str, body: &'static str, dialect: &Dialect) -> String {
         let answer = Response::builder().status(status).header(CONTENT_TYPE, kind).body(body.into()).unwrap();
         let (issuer, client_id) = ("https://login.example.com", "gateway");
-        match read(&answer, &Expected { dialect, issuer, client_id, keys: None, now: NOW }) {
+        match read(&answer, &Expected { dialect, issuer, scope_claim: "scope", client_id, keys: None, now: NOW }) {
             Ok(Answer::Active(..)) => "active".to_owned(),
             Ok(Answer::Inactive) => "inactive".to_owned(),
             Ok(Answer::OtherToken) => "other".to_owned(),
@@ -284,7 +288,14 @@ mod tests {
         fn said(kind: &str, body: String, dialect: &Dialect) -> String {
             let keys = KeyRing::new(&key_set(7));
             let answer = Response::builder().header(CONTENT_TYPE, kind).body(body.into()).unwrap();
-            let expected = Expected { dialect, issuer: ISSUER, client_id: "gateway", keys: Some(&keys), now: NOW };
+            let expected = Expected {
+                dialect,
+                issuer: ISSUER,
+                scope_claim: "scope",
+                client_id: "gateway",
+                keys: Some(&keys),
+                now: NOW,
+            };
             match read(&answer, &expected) {
                 Ok(Answer::Active(claims, jwt)) => {
                     format!("{} {}", claims.get().subject().unwrap_or("-"), jwt.map_or("none", |_| "jwt"))

@@ -67,10 +67,15 @@ impl<T> Verified<T> {
 impl Claims {
     /// Reads the members that decide; all others are kept as they are.
     pub(super) fn read(members: &Map<String, Value>) -> Result<Self, WrongType> {
+        Self::read_with(members, "scope")
+    }
+
+    /// The same where another claim holds the scopes; then `scope` is a claim like any other.
+    pub(super) fn read_with(members: &Map<String, Value>, scope_claim: &str) -> Result<Self, WrongType> {
         let (issuer, subject) = (text(members, "iss")?, text(members, "sub")?);
         // A name for records and policies: one that is no text names nobody, and refuses nothing.
         let client_id = members.get("client_id").and_then(Value::as_str);
-        let (audiences, scopes) = (audiences(members)?, scopes(members));
+        let (audiences, scopes) = (audiences(members)?, scopes(members, scope_claim));
         Ok(Self {
             texts: ClaimTexts::new(members, [issuer, subject, client_id], &audiences, &scopes),
             expires_at: numeric_date(members, "exp")?,
@@ -196,8 +201,8 @@ fn audiences(members: &Map<String, Value>) -> Result<Vec<&str>, WrongType> {
 
 /// Scope tokens separated by single blanks (RFC 8693 section 4.2, RFC 7662 section 2.2), or a list of them, as many
 /// servers write it. Scopes only ever permit, so that a value of another form holds none and spoils nothing else.
-fn scopes(members: &Map<String, Value>) -> Vec<&str> {
-    let mut list: Vec<&str> = match members.get("scope") {
+fn scopes<'a>(members: &'a Map<String, Value>, claim: &str) -> Vec<&'a str> {
+    let mut list: Vec<&str> = match members.get(claim) {
         Some(Value::String(scope)) => scope.split(' ').filter(|one| !one.is_empty()).collect(),
         Some(Value::Array(list)) => {
             let one = |one: &Value| one.as_str().is_some_and(|text| !text.contains(|c: char| c.is_whitespace()));
@@ -286,6 +291,19 @@ mod tests {
         assert_eq!(*claims.object(), value);
         assert_eq!(*claims.object(), value, "the second time from what was kept");
         assert_eq!(claims, claims.clone());
+    }
+
+    #[test]
+    fn fault_05_another_claim_may_hold_the_scopes_and_then_it_alone_does() {
+        let members = json!({"scp": ["read", "write"], "scope": "admin", "roles": "a b"});
+        let held = |claim: &str| {
+            let claims = Claims::read_with(members.as_object().unwrap(), claim).unwrap();
+            claims.scopes().map(str::to_owned).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(
+            (held("scope"), held("scp"), held("roles"), held("none")),
+            ("admin".to_owned(), "read|write".to_owned(), "a|b".to_owned(), String::new())
+        );
     }
 
     #[test]

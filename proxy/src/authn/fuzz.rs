@@ -41,6 +41,7 @@ pub(crate) fn introspection(data: &[u8]) {
         let mut response = Response::new(Bytes::copy_from_slice(data));
         response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
         let expected = answer::Expected {
+            scope_claim: "scope",
             dialect: &dialect,
             issuer: "https://login.example.com",
             client_id: "gateway",

@@ -136,12 +136,13 @@ pub fn verify_jws(text: &str, keys: &KeySet) -> Result<Vec<u8>, JwtFault> {
 pub(super) fn verify(
     token: &str,
     kind: TokenType,
-    issuer: &str,
+    (issuer, scope_claim): (&str, &str),
     keys: &KeyRing,
     now: UnixMillis,
 ) -> Result<(Verified<Claims>, FoundType), JwtFault> {
     let Payload { members, found } = verify_members(token, kind, keys)?;
-    let claims = Claims::read(&members).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
+    let claims =
+        Claims::read_with(&members, scope_claim).map_err(|_ignored: super::claims::WrongType| JwtFault::ClaimType)?;
     if claims.issuer() != Some(issuer) {
         return Err(JwtFault::Issuer);
     }

@@ -57,6 +57,7 @@ struct VerifiedTokens {
 #[derive(Clone)]
 struct Lookup {
     introspector: Arc<Introspector>,
+    scope_claim: Arc<str>,
     limits: TokenCacheLimits,
     state: Arc<LookupState>,
 }
@@ -77,7 +78,10 @@ impl Authority {
         previous: Option<&Self>,
         clock: SharedClock,
     ) -> Result<Self, InvalidEndpoint> {
-        let same_keys = previous.filter(|old| old.config.keys == service.keys && *old.issuer == *service.issuer);
+        let same_keys = previous.filter(|old| {
+            let TokenService { issuer, scope_claim, keys, introspection: _, exchange: _ } = &old.config;
+            (issuer, scope_claim, keys) == (&service.issuer, &service.scope_claim, &service.keys)
+        });
         let keys = match (&service.keys, same_keys) {
             (_, Some(old)) => old.keys.clone(),
             (Keys::Known(set), None) => {
@@ -114,7 +118,8 @@ impl Authority {
                     Arc::new(LookupState { cache: TokenCache::new(bytes), flights: Arc::new(Flights::new()), origin })
                 };
                 let state = state.unwrap_or_else(fresh);
-                Some(Lookup { introspector: Arc::new(introspector), limits: *cache, state })
+                let scope_claim = service.scope_claim.as_str().into();
+                Some(Lookup { introspector: Arc::new(introspector), scope_claim, limits: *cache, state })
             }
         };
         Ok(Self { lookup, ..without })
@@ -147,7 +152,8 @@ impl Authority {
         if let Some(fact) = keys.cache.recall(&digest, now) {
             return Self::reuse_signature(fact, now);
         }
-        let (claims, token_type) = jwt::verify(token, TokenType::Any, &self.issuer, &keys.ring, now)?;
+        let (claims, token_type) =
+            jwt::verify(token, TokenType::Any, (&self.issuer, &self.config.scope_claim), &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
         let origin = Arc::clone(&keys.origin);
         let fact = Arc::new(Fact::new(claims, origin, token_type, None, (now, usable_until)));
@@ -252,6 +258,7 @@ impl Lookup {
         let expected = Expected {
             dialect: self.introspector.dialect(),
             issuer,
+            scope_claim: &self.scope_claim,
             client_id: self.introspector.client_id(),
             keys: keys.map(|keys| &keys.ring),
             now: clock.now(),
@@ -286,7 +293,8 @@ fn same_source(a: &TokenService, b: &TokenService) -> bool {
     let source = |service: &TokenService| match &service.introspection {
         Introspection::Enabled { access, dialect, cache } => {
             let EndpointAccess { endpoint, client, .. } = access.as_ref();
-            Some((service.issuer.clone(), endpoint.clone(), dialect.clone(), client.client_id.clone(), *cache))
+            let names = (service.issuer.clone(), service.scope_claim.clone());
+            Some((names, endpoint.clone(), dialect.clone(), client.client_id.clone(), *cache))
         }
         Introspection::Disabled | Introspection::Unavailable => None,
     };

@@ -33,7 +33,7 @@ fn without(mut base: Value, name: &str) -> Value {
 }
 
 fn check(token: &str) -> Result<Verified<Claims>, JwtFault> {
-    verify(token, TokenType::AccessToken, ISSUER, &ring(), NOW).map(|(claims, _)| claims)
+    verify(token, TokenType::AccessToken, (ISSUER, "scope"), &ring(), NOW).map(|(claims, _)| claims)
 }
 
 fn verdict(header: &Value, claims: &Value) -> Option<JwtFault> {
