@@ -50,7 +50,7 @@ pub(crate) mod bounds {
         attempts::{ADDRESS, PAIR, USER},
         basic::QUEUE_TIME,
         budget::{BURST, PER_SECOND},
-        memory::{HASHES, HASHES_WAITING},
+        memory::HASHES_WAITING,
     };
     pub(crate) use crate::bulkhead::{QUESTIONS, QUESTIONS_WAITING};
 }

@@ -51,9 +51,13 @@ pub(super) enum NonceVerdict {
     Unknown,
 }
 
-/// Slow hashes that run at the same time, so that a flood of wrong passwords leaves processor time; and those that wait.
-pub(crate) const HASHES: usize = 2;
+/// Slow hashes that wait for their turn.
 pub(crate) const HASHES_WAITING: usize = 62;
+
+/// Those that run at the same time: on half of the processors, so that a flood of wrong passwords leaves time for others.
+fn hashes() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get() / 2).max(1)
+}
 
 /// How long a nonce of ours counts.
 pub(super) const NONCE_LIFETIME: Duration = Duration::from_mins(5);
@@ -66,7 +70,7 @@ impl CredentialMemory {
             proofs: UsedOnce::new(),
             nonce_counts: Counts::new(),
             attempts: Arc::new(Attempts::new()),
-            hashing: Bulkhead::new(HASHES, HASHES_WAITING),
+            hashing: Bulkhead::new(hashes(), HASHES_WAITING),
             inactive: Arc::new(Budget::new()),
         }
     }

@@ -105,6 +105,14 @@ fn of_protocols() -> Vec<Bound> {
             ..Bound::default()
         },
         Bound {
+            state: "malformed requests of HTTP/2",
+            bound: format!("{}; of HTTP/1 the first", connection::MAX_SPOILED),
+            share: "of each connection",
+            beyond: "GOAWAY, closed",
+            test: "h3_a_connection_of_http2_ends_after_some_malformed_requests",
+            ..Bound::default()
+        },
+        Bound {
             state: "upgraded (WebSocket)",
             bound: format!(
                 "{} without a byte; {} buffered each way",
@@ -211,8 +219,7 @@ fn of_callers() -> Vec<Bound> {
         Bound {
             state: "slow hashes of passwords",
             bound: format!(
-                "{} at a time, {} wait, {}",
-                caller::HASHES,
+                "as many at a time as half of the processors, {} wait, {}",
                 caller::HASHES_WAITING,
                 time(caller::QUEUE_TIME)
             ),

@@ -38,6 +38,7 @@ use outgoing::Outgoing;
 pub(crate) use outgoing::{LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG};
 pub(super) use scan::Agreed;
 pub use scan::FramingVerdict;
+pub(crate) use scan::MAX_SPOILED;
 use scan::{Over, Scan};
 
 /// Reason that is answered with 503.
@@ -157,6 +158,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 // Nothing more is ever read. An end of file now would take the connection down before the refusal is
                 // written; it is the answer to the stand-in that closes it.
                 Some(Over::Refused | Over::Flooded) => return Poll::Pending,
+            }
+            if this.verdict.is_spoiled()
+                && let Some(end) = this.scan.give_up()
+            {
+                this.out.extend_from_slice(end);
+                continue;
             }
             this.check_patience(cx)?;
             let before = buf.filled().len();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Version};
+use http::{Request, Response, StatusCode, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     authn::PeerCertificates,
     peer::Peer,
-    pipeline::{Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Upload},
+    pipeline::{AnswerBody, Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Upload},
     pressure::Pressure,
 };
 
@@ -167,12 +167,16 @@ impl<D: Dispatch + 'static> Worker<D> {
         let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {
             let (gate, connection, beat) = (Rc::clone(&gate), Rc::clone(&connection), Rc::clone(&beat));
+            let framing = Arc::clone(&connection.framing);
             let exchange = beat.begin(request.version());
             async move {
                 if request.version() != Version::HTTP_2 {
                     beat.take_turns().await;
                 }
                 let answer = gate.handle(request, connection).await;
+                if spoils(&answer) {
+                    framing.spoil();
+                }
                 Ok::<_, Infallible>(answer.map(|body| exchange.written(body)))
             }
         });
@@ -212,6 +216,12 @@ impl<D: Dispatch + 'static> Worker<D> {
             tracing::debug!(%peer, %error, "connection ended");
         }
     }
+}
+
+/// Whether the answer is ours to a request that was malformed or too large.
+fn spoils(answer: &Response<AnswerBody>) -> bool {
+    let refuses = matches!(answer.status(), StatusCode::BAD_REQUEST | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    refuses && answer.body().deadline().is_none()
 }
 
 /// Every limit of the parsers, set by us and not left to their defaults.

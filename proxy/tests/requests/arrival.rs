@@ -225,6 +225,25 @@ fn p9_a_head_that_is_too_large_is_told_and_recorded_in_http2_too() {
 }
 
 #[test]
+fn h3_a_connection_of_http2_ends_after_some_malformed_requests() {
+    let bed = bed();
+    let mut frames = Frames::open(bed.listen());
+    let mut fields = GET.to_vec();
+    fields.push((b"x-a", b" 1"));
+    for stream in 0..40 {
+        frames.send(HEADERS, END_STREAM | END_HEADERS, stream * 2 + 1, &Frames::block(&fields));
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    frames.read();
+    // Closed, so that nothing comes back any more.
+    let mut buffer = [0; 16];
+    let ended = (0..50).any(|_| matches!(frames.0.read(&mut buffer), Ok(0)) || frames.0.write_all(&[0; 9]).is_err());
+    assert!(ended);
+    let refused = bed.count_records("reason", "malformed_request");
+    assert!((16..40).contains(&refused), "{refused}");
+}
+
+#[test]
 fn p7_a_flood_of_control_frames_ends_in_goaway() {
     let bed = bed();
     for (kind, stream, payload) in

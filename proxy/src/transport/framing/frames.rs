@@ -85,6 +85,10 @@ impl Frames {
         (taken, None)
     }
 
+    pub(super) fn is_between(&self) -> bool {
+        self.skip == 0 && self.filled == 0
+    }
+
     pub(super) fn wrote(&mut self, bytes: usize) {
         let all = self.spare.saturating_add(bytes);
         self.spare = all % BYTES_PER_FRAME;

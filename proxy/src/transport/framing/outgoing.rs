@@ -27,7 +27,7 @@ pub(in crate::transport) struct Backlog {
 }
 
 /// With as many bytes on their way no more are asked of the application.
-pub(crate) const MAX_BACKLOG: usize = 32 * 1024;
+pub(crate) const MAX_BACKLOG: usize = 16 * 1024;
 
 /// Time and bytes for a client that still sends while its connection is being left.
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(5);

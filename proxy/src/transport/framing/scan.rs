@@ -2,7 +2,7 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use super::{
@@ -18,8 +18,14 @@ pub struct FramingVerdict {
     refused: OnceLock<(u64, &'static str)>,
     broken: OnceLock<(u64, &'static str)>,
     handled: AtomicU64,
+    /// Requests that were malformed or too large.
+    spoiled: AtomicU32,
     pub(super) switched: AtomicBool,
 }
+
+/// Requests of one connection of HTTP/2 that may be malformed or too large: each costs more than it brought. HTTP/1 ends
+/// at the first one.
+pub(crate) const MAX_SPOILED: u32 = 16;
 
 /// Head that stands in for one that must not be parsed. Its request is refused before anything of it is read.
 pub(super) const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
@@ -110,6 +116,15 @@ impl FramingVerdict {
         self.broken.get().filter(|(broken, _)| *broken == handled).map(|(_, reason)| *reason)
     }
 
+    /// A request was malformed or too large.
+    pub fn spoil(&self) {
+        self.spoiled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.spoiled.load(Ordering::Relaxed) >= MAX_SPOILED
+    }
+
     /// The protocol was switched: what follows is no HTTP.
     pub fn switch(&self) {
         self.switched.store(true, Ordering::Relaxed);
@@ -150,6 +165,15 @@ impl Scan {
         if !matches!(self.state, State::Over(_)) {
             self.state = State::Opaque;
         }
+    }
+
+    /// Ends a connection of HTTP/2, if that can be done here: between two frames. Gives what the parser is told.
+    pub(super) fn give_up(&mut self) -> Option<&'static [u8]> {
+        let between = matches!(&self.state, State::Frames(frames) if frames.is_between());
+        between.then(|| {
+            self.state = State::Over(Over::Flooded);
+            Over::Flooded.instead()
+        })
     }
 
     /// The peer took this many bytes, which pays for frames that say so.
