@@ -332,10 +332,46 @@ mod tests {
     }
 
     #[test]
+    fn a_list_holds_values_of_every_scalar_kind_and_nothing_else() {
+        for (list, verdict) in [
+            (json!([true]), Holds),
+            (json!([true, 7, "a"]), Holds),
+            (json!([true, null]), Fault),
+            (json!([true, [1]]), Fault),
+            (json!([true, {}]), Fault),
+            (json!([7, "a"]), Fails),
+            (json!([]), Fails),
+        ] {
+            assert_eq!(judge("$.list", &json!({"containsAnyOf": [true]}), &json!({"list": list})), verdict, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_its_text_and_selects_what_it_says() {
+        let path = |text: &str| ClaimPath::try_from(text.to_owned()).unwrap();
+        let claims = json!({"a": ["x", "y"], "b": "z", "c": 7});
+        assert_eq!(path("$.a[*]").select(&claims), [&json!("x"), &json!("y")]);
+        assert!(path("$.none").select(&claims).is_empty());
+        for (text, found) in [("$.b", Some("z")), ("$.a[1]", Some("y")), ("$.a[*]", None), ("$.c", None), ("$.n", None)]
+        {
+            assert_eq!(path(text).text(&claims), found, "{text}");
+        }
+        assert_eq!(
+            (path("$.b").as_str(), String::from(path("$.b")), format!("{:?}", path("$.b"))),
+            ("$.b", "$.b".to_owned(), "$.b".to_owned())
+        );
+        assert!(path("$.b") == path("$.b") && path("$.b") != path("$.c"));
+    }
+
+    #[test]
     fn selectors_that_could_cost_too_much_are_refused_d4() {
         for (path, good) in [
             ("$", true),
             ("$.a['b..c?*'][0]", true),
+            // A quote ends where it ends, and the other kind within it is a character.
+            ("$['a']..b['c']..d", false),
+            ("$['\"']..b..c", false),
+            ("$['a\\'..b..c?*']", true),
             ("$..a", true),
             ("$..a..b", false),
             ("$[?@.a > 1].b", true),

@@ -1,9 +1,6 @@
 //! A decision point outside (an entitlement management system).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,14 +49,4 @@ pub enum FailureMode {
     Deny,
     /// Let through, as if the block were not there.
     Permit,
-}
-
-impl fmt::Display for DecisionProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AuthZen => "AuthZEN",
-            Self::Opa => "OPA",
-            Self::Xacml => "XACML",
-        })
-    }
 }

@@ -97,7 +97,8 @@ impl Hours {
                 && !self.except_dates.contains(&Date(date))
         };
         let today = local.date();
-        if from < to {
+        // One that ends as it begins is empty.
+        if from <= to {
             return begins(today) && (from..to).contains(&minute);
         }
         let yesterday = today.yesterday();
@@ -220,6 +221,16 @@ mod tests {
         }
         let hours: Hours = serde_json::from_value(office).unwrap();
         assert_eq!(hours.judge(&hours.zone().unwrap(), u64::MAX), Judgement::Fault);
+    }
+
+    #[test]
+    fn a_window_that_ends_as_it_begins_is_never_open() {
+        let empty = json!({
+            "timeZone": "UTC", "exceptDates": [], "windows": [{"weekdays": [], "from": "08:00", "to": "08:00"}],
+        });
+        for moment in ["2026-11-23T07:59:00Z", "2026-11-23T08:00:00Z", "2026-11-23T20:00:00Z"] {
+            assert_eq!(judge(&empty, moment), Judgement::Fails, "{moment}");
+        }
     }
 
     #[test]

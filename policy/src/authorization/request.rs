@@ -79,3 +79,32 @@ impl ParameterRule {
         matches!(self.test, ParameterTest::EqualsClaim(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rule(value: &serde_json::Value) -> RequestRule {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    #[test]
+    fn without_a_caller_everything_else_is_still_asked() {
+        let (claim, fixed) =
+            (json!({"name": "id", "test": {"equalsClaim": "$.sub"}}), json!({"name": "v", "test": {"in": ["1"]}}));
+        let header = json!({"name": "x-a", "test": {"exists": true}});
+        for (methods, parameters, headers, kept) in [
+            (json!([]), json!([claim]), json!([]), None),
+            (json!(["GET"]), json!([claim]), json!([]), Some(json!([]))),
+            (json!([]), json!([claim]), json!([header]), Some(json!([]))),
+            (json!([]), json!([claim, fixed]), json!([]), Some(json!([fixed]))),
+        ] {
+            let asked = rule(&json!({"methods": methods, "pathParameters": parameters, "headers": headers}));
+            let wanted =
+                kept.map(|kept| rule(&json!({"methods": methods, "pathParameters": kept, "headers": headers})));
+            assert_eq!(asked.without_caller(), wanted, "{methods} {parameters} {headers}");
+        }
+    }
+}
