@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile fronts histories revocation tenancy figures deny
+.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile fronts routing reload histories revocation tenancy figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -65,6 +65,12 @@ fronts: ## nginx and HAProxy in front, applications that close idle connections 
 
 hostile: ## hostile peers beside honest ones, class by class, and nginx beside; ARGS=--seconds=60
 	@$(PYTHON) e2e/hostile/run $(ARGS)
+
+routing: ## bar B4: thousands of targets to six applications; TARGETS
+	@$(PYTHON) e2e/routing/run $(TARGETS)
+
+reload: ## bar B16: snapshots that follow each other under load, and a drain; SWAPS
+	@$(PYTHON) e2e/reload/run $(SWAPS)
 
 figures: ## measure what the README states, in release mode
 	@$(PYTHON) bench/figures

@@ -305,7 +305,7 @@ fn of_answers() -> Vec<Bound> {
         Bound {
             state: "an answer that is not read",
             bound: format!(
-                "{} from the application, {} for the client, {} with the kernel",
+                "{} from the application, in which the head has to fit; {} for the client, {} with the kernel",
                 bytes(connection::MAX_BUFFER),
                 bytes(connection::MAX_BACKLOG),
                 bytes(connection::MAX_UNSENT as usize)

@@ -44,9 +44,9 @@ use scan::{Over, Scan};
 /// Reason that is answered with 503.
 pub const NO_ROOM: &str = "heads that are not whole take all the room there is for them";
 
-/// Bytes of frames after which others have their turn, however fast more come: their parser reads on as long as there is
-/// something to read, and a few bytes of HPACK can mean a hundred fields.
-const TURN: usize = 16 * 1024;
+/// Bytes of fields of HTTP/2 after which others have their turn, however fast more come: the parser reads on as long as
+/// there is something to read, and a byte of HPACK can mean a whole field.
+const TURN: usize = 2 * 1024;
 
 /// Bytes of a socket, guarded.
 pub(super) struct Guarded<S> {
@@ -62,7 +62,7 @@ pub(super) struct Guarded<S> {
     patience: Duration,
     /// Runs while a head is awaited of which the parser knows nothing: the first one, and one that is not whole.
     awaiting: Option<Pin<Box<Sleep>>>,
-    /// Bytes of frames handed on since others had their turn.
+    /// Bytes of fields of HTTP/2 handed on since others had their turn.
     in_turn: usize,
     outgoing: Outgoing,
 }
@@ -187,9 +187,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 if passed > 0 {
                     this.awaiting = None;
                 }
-                if this.scan.is_in_frames() {
-                    this.in_turn += passed;
-                }
+                this.in_turn = this.in_turn.saturating_add(this.scan.take_fields());
                 if passed == fresh.len() && this.scan.over().is_none() {
                     return Poll::Ready(Ok(()));
                 }

@@ -61,7 +61,7 @@ const REST: Duration = Duration::from_micros(200);
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer that are read ahead of the client; its head has to fit in.
-pub(crate) const MAX_BUFFER: usize = 32 * 1024;
+pub(crate) const MAX_BUFFER: usize = 16 * 1024;
 
 /// Time to connect on loopback.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);

@@ -23,6 +23,7 @@ const BYTES_PER_FRAME: usize = 1024;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
 
 /// Progress within the frames of one connection.
 #[derive(Debug)]
@@ -33,6 +34,10 @@ pub(super) struct Frames {
     /// Bytes of the head that are there.
     filled: usize,
     budget: u32,
+    /// Bytes of fields that were handed on and not asked about yet.
+    fields: usize,
+    /// The frame under way holds fields.
+    holds_fields: bool,
     /// Bytes written that brought nothing yet.
     spare: usize,
     refilled: Option<Instant>,
@@ -48,7 +53,16 @@ pub(super) enum Flood {
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], filled: 0, budget: BURST, spare: 0, refilled: None }
+        Self {
+            skip: PREFACE,
+            head: [0; HEAD],
+            filled: 0,
+            budget: BURST,
+            fields: 0,
+            holds_fields: false,
+            spare: 0,
+            refilled: None,
+        }
     }
 }
 
@@ -64,6 +78,9 @@ impl Frames {
                 let here = self.skip.min(rest.len());
                 self.skip -= here;
                 taken += here;
+                if self.holds_fields {
+                    self.fields = self.fields.saturating_add(here);
+                }
                 continue;
             }
             let begun = self.filled;
@@ -89,6 +106,11 @@ impl Frames {
         self.skip == 0 && self.filled == 0
     }
 
+    /// Bytes of fields since this was asked last.
+    pub(super) fn take_fields(&mut self) -> usize {
+        std::mem::take(&mut self.fields)
+    }
+
     pub(super) fn wrote(&mut self, bytes: usize) {
         let all = self.spare.saturating_add(bytes);
         self.spare = all % BYTES_PER_FRAME;
@@ -104,6 +126,7 @@ impl Frames {
         let [high, middle, low, kind, ..] = self.head;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = usize::try_from(length).unwrap_or(usize::MAX);
+        self.holds_fields = matches!(kind, HEADERS | CONTINUATION);
         match kind {
             HEADERS => {
                 self.earn(PER_REQUEST);

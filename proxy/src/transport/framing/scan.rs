@@ -146,8 +146,9 @@ impl Scan {
         matches!(self.state, State::Head(_) | State::Frames(_) | State::Opaque)
     }
 
-    pub(super) fn is_in_frames(&self) -> bool {
-        matches!(self.state, State::Frames(_))
+    /// Bytes of fields of HTTP/2 since this was asked last.
+    pub(super) fn take_fields(&mut self) -> usize {
+        if let State::Frames(frames) = &mut self.state { frames.take_fields() } else { 0 }
     }
 
     pub(super) fn over(&self) -> Option<Over> {
