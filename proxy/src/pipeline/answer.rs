@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Response, StatusCode, header::VIA};
+use http::{HeaderValue, Response, StatusCode, Version, header::VIA};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -25,6 +25,8 @@ pub(super) fn finish(
     client_side: Option<(Switch, Option<OnUpgrade>)>,
 ) -> Response<AnswerBody> {
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // The gateway's own, whatever the application speaks (RFC 9110 section 2.5).
+    *response.version_mut() = Version::HTTP_11;
     hop::strip(response.headers_mut());
     response.headers_mut().append(VIA, HeaderValue::from_static("1.1 portreeve"));
     if let (true, Some((switch, Some(client)))) = (switching, client_side) {

@@ -81,6 +81,26 @@ fn ask(bed: &Bed, method: &str, more: &str) -> u16 {
 }
 
 #[test]
+fn b4_an_application_of_http_1_0_is_answered_for_in_http_1_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            head(&mut stream);
+            drop(stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
+        }
+    });
+    let bed = Bed::start_before(port, "Http1", &[]);
+    let mut client = bed.connect();
+    // The connection to the client goes on.
+    for _ in 0..2 {
+        client.write("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(client.read_until("hello").starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[test]
 fn fault_03_a_kept_connection_that_ends_costs_no_idempotent_request() {
     for method in ["GET", "OPTIONS", "PUT", "DELETE"] {
         let (port, asked) = once_and_gone(b"");
