@@ -28,7 +28,8 @@ GATEWAY = """
   upstream application {{ server 127.0.0.1:{application}; keepalive 256; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096; listen 127.0.0.1:{http2} http2 backlog=4096;
-    location /closed {{ return 401; }}
+    client_max_body_size 0;
+    {more}
     location / {{ proxy_pass http://application; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}
 """
@@ -56,5 +57,9 @@ def application(spawn, folder, port, keepalive="75s"):
     return start(spawn, "application", folder, APPLICATION.format(folder=folder, port=port, keepalive=keepalive))
 
 
-def gateway(spawn, folder, port, http2, application):
-    return start(spawn, "nginx", folder, GATEWAY.format(port=port, http2=http2, application=application))
+# Refuses by itself, as the proxy does.
+REFUSING = "location /closed { return 401; }"
+
+
+def gateway(spawn, folder, port, http2, application, more):
+    return start(spawn, "nginx", folder, GATEWAY.format(port=port, http2=http2, application=application, more=more))
