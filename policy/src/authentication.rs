@@ -145,3 +145,39 @@ impl Credential {
         own.iter().chain(self.upstream_token().mint().map(|rule| &rule.signing_key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_rule_needs_is_known_of_every_kind_of_credential_in_every_alternative() {
+        let proof = json!({"required": [], "dpopNonce": false});
+        let mint = json!({"minted": {
+            "signingKey": "d/key#signing", "keyId": "k", "published": [], "issuer": "me", "audience": "a", "lifetime": 1000, "claims": {},
+        }});
+        let authentication: Authentication = serde_json::from_value(json!({"anyOf": [
+            "anonymous",
+            {"allOf": [
+                {"jwt": {"tokenService": "d/signed", "audiences": ["a"], "tokenType": "accessToken", "proof": proof, "upstreamToken": "none"}},
+                {"apiKey": {"source": {"digests": ["d/one#keys", "d/two#keys"]}, "location": {"header": "x-api-key"}, "upstreamToken": "none"}},
+            ]},
+            {"allOf": [{"introspection": {"tokenService": "d/asked", "audiences": ["a"], "proof": proof, "upstreamToken": "none"}}]},
+            {"allOf": [{"basic": {"realm": "r", "users": "d/basic#users", "upstreamToken": mint}}]},
+            {"allOf": [{"digest": {"realm": "r", "users": "d/digest#users", "algorithms": ["Sha256"], "upstreamToken": "none"}}]},
+            {"allOf": [{"apiKey": {"source": {"digests": ["d/three#keys"]}, "location": {"query": "key"}, "upstreamToken": "none"}}]},
+        ]}))
+        .unwrap();
+        let texts = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>();
+        assert_eq!(authentication.credentials().count(), 6);
+        assert_eq!(authentication.watched_fields().collect::<Vec<_>>(), ["x-api-key"]);
+        assert_eq!(texts(&mut authentication.token_services().map(ToString::to_string)), ["d/signed", "d/asked"]);
+        assert_eq!(
+            texts(&mut authentication.secrets().map(ToString::to_string)),
+            ["d/one#keys", "d/two#keys", "d/basic#users", "d/key#signing", "d/digest#users", "d/three#keys"]
+        );
+        assert_eq!(Authentication::Anonymous.credentials().count(), 0);
+    }
+}

@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn a_line_says_only_what_is_not_so_anyway() {
+        let entry = |text: &str| parse_api_keys(text).unwrap_or_default().pop().map(|entry| entry.to_line());
+        assert_eq!(entry(&line()), Some(line()));
+        let bounded = format!("{} not-before=1 not-after={}", line(), u64::MAX - 1);
+        assert_eq!(entry(&bounded), Some(bounded));
+    }
+
+    #[test]
+    fn a_consumer_has_1_to_128_printable_characters() {
+        let named = |name: &str| parse_api_keys(&line().replacen("acme", name, 1)).is_ok();
+        assert!(named(&"a".repeat(128)) && named("~"));
+        assert!(!named(&"a".repeat(129)) && !named("\u{e4}") && !named("a\u{7f}"));
+    }
+
+    #[test]
     fn names_the_line_that_is_wrong_and_nothing_of_it() {
         for bad in [
             String::new(),

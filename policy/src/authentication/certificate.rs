@@ -72,3 +72,40 @@ impl CertificateName {
         Err(InvalidCertificateName(fault))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::CertificateName::{Dns, Email, SpiffeTrustDomain, Subject, Thumbprint, Uri};
+
+    #[test]
+    fn m4_names_that_no_certificate_can_have_are_told() {
+        let text = str::to_owned;
+        let digits = "0123456789abcdefABCDEF0123456789abcdefABCDEF01234567890123456789";
+        for good in [
+            Dns(text("a.example")),
+            Email(text("a@b")),
+            Subject(text("CN=a")),
+            Thumbprint(text(digits)),
+            Uri(text("spiffe://a/b")),
+            SpiffeTrustDomain(text("a.example")),
+        ] {
+            assert_eq!(good.check(), Ok(()), "{good:?}");
+        }
+        for bad in [
+            Dns(text("")),
+            Dns(text("A.example")),
+            Dns(text("*.example")),
+            Email(text("")),
+            Subject(text("")),
+            Thumbprint(text("")),
+            Thumbprint(digits.get(1..).unwrap_or_default().to_owned()),
+            Thumbprint(digits.replace('0', "g")),
+            Uri(text("a/b")),
+            SpiffeTrustDomain(text("")),
+            SpiffeTrustDomain(text("spiffe:a")),
+            SpiffeTrustDomain(text("a/b")),
+        ] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+    }
+}

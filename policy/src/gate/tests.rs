@@ -71,3 +71,49 @@ fn a_gate_says_where_it_closed() {
     let text = format!("true;{}", "!".repeat(300));
     assert_eq!(cedar(&text), Err((5 + CEDAR_DEPTH, TooCostly::Depth(CEDAR_DEPTH))));
 }
+
+#[test]
+fn what_is_just_within_a_bound_passes() {
+    let padded = |length: usize| {
+        let text = policy("true");
+        format!("{text}//{}", "x".repeat(length - text.len() - 2))
+    };
+    assert_eq!(cedar(&padded(CEDAR_BYTES)), Ok(()));
+    assert_eq!(cedar(&padded(CEDAR_BYTES + 1)), Err((CEDAR_BYTES, TooCostly::Bytes(CEDAR_BYTES))));
+    let brackets = |count: usize| cedar(&format!("{}{}", "(".repeat(count), ")".repeat(count)));
+    assert_eq!(brackets(CEDAR_BRACKETS), Ok(()));
+    assert_eq!(brackets(CEDAR_BRACKETS + 1), Err((CEDAR_BRACKETS, TooCostly::Depth(CEDAR_BRACKETS))));
+    let path = |length: usize| json_path(&format!("$.{}", "a".repeat(length - 2)));
+    assert_eq!(path(JSON_PATH_BYTES), Ok(()));
+    assert_eq!(path(JSON_PATH_BYTES + 1), Err((JSON_PATH_BYTES, TooCostly::Bytes(JSON_PATH_BYTES))));
+    let nested = |count: usize| json_path(&format!("${}{}", "[".repeat(count), "]".repeat(count)).repeat(3));
+    assert!(nested(JSON_PATH_DEPTH).is_ok() && nested(JSON_PATH_DEPTH + 1).is_err(), "what was closed counts no more");
+}
+
+#[test]
+fn elements_and_statements_do_not_nest_in_what_came_before() {
+    let members = vec!["principal.a.b"; 200].join(", ");
+    assert_eq!(cedar(&policy(&format!("x in [{members}]"))), Ok(()));
+    assert_eq!(cedar(&policy("a.b").repeat(200)), Ok(()));
+    // The deepest element counts, wherever it stands.
+    let deep = format!("a{}", ".b".repeat(CEDAR_DEPTH));
+    for list in [format!("[{deep}, x]"), format!("[x, {deep}]"), format!("[x, [{deep}], y]")] {
+        assert!(cedar(&policy(&list)).is_err(), "{list}");
+    }
+    let half = format!("a{}", ".b".repeat(CEDAR_DEPTH / 2 + 1));
+    assert!(
+        cedar(&format!("{}[{half}, x].{half}", "(".repeat(3))).is_err(),
+        "a list leaves its depth to what follows it"
+    );
+}
+
+#[test]
+fn what_stands_in_texts_and_comments_is_no_structure() {
+    let brackets = "(".repeat(CEDAR_BRACKETS + 1);
+    assert_eq!(cedar(&policy(&format!("a == \"\\\"{brackets}\""))), Ok(()), "an escaped quote does not end a text");
+    assert!(cedar(&policy(&format!("a == \"\\\\\" && {brackets}"))).is_err(), "an escaped backslash does");
+    assert!(cedar(&format!("1 / {brackets}")).is_err(), "one slash is no comment");
+    assert!(cedar(&format!("1 // 2\n{brackets}")).is_err(), "a comment ends with its line");
+    assert_eq!(json_path("$['\\'[[[[[[[[[[']"), Ok(()));
+    assert!(json_path("$['\\\\'][[[[[[[[[[").is_err());
+}

@@ -69,6 +69,30 @@ fn refuses_ambiguous_paths_p1_p2_p3_p6() {
 }
 
 #[test]
+fn a_path_of_8192_bytes_is_the_longest() {
+    let path = |bytes: usize| CanonicalPath::parse(&format!("/{}", "a".repeat(bytes - 1)));
+    assert!(path(8191).is_ok() && path(8192).is_ok());
+    assert_eq!((path(8193), path(9000)), (Err(InvalidPath::TooLong), Err(InvalidPath::TooLong)));
+}
+
+#[test]
+fn paths_and_templates_are_their_texts() {
+    let path = CanonicalPath::parse("/a/b%20c").unwrap();
+    assert_eq!((path.to_string(), String::from(path)), ("/a/b%20c".to_owned(), "/a/b%20c".to_owned()));
+    let template = PathTemplate::try_from("/a/{id}/%7eb".to_owned()).unwrap();
+    let wanted = [
+        TemplateSegment::Literal("a".into()),
+        TemplateSegment::Parameter("id".into()),
+        TemplateSegment::Literal("~b".into()),
+    ];
+    assert_eq!(template.segments(), wanted);
+    assert_eq!((template.to_string(), String::from(template)), ("/a/{id}/~b".to_owned(), "/a/{id}/~b".to_owned()));
+    for text in ["/{id", "/id}", "/a{id}", "/{id}b"] {
+        assert_eq!(PathTemplate::try_from(text.to_owned()), Err(InvalidPath::TemplateParameter), "{text}");
+    }
+}
+
+#[test]
 fn template_parameters_are_whole_distinct_segments() {
     let template = PathTemplate::try_from("/orders/{id}/lines/{line}".to_owned()).unwrap();
     assert_eq!(template.to_string(), "/orders/{id}/lines/{line}");
