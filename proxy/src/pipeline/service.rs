@@ -1,22 +1,22 @@
 //! One request from beginning to end, and its record.
 
-use std::{future::Future, rc::Rc, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use portreeve_policy::{Access, RefusalReason, Upstream};
+use portreeve_policy::{Access, RefusalReason};
 use tokio::{sync::mpsc::Sender, time::Instant};
 
 use super::{
-    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, InvalidRequest, Metrics,
-    PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime,
+    AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, Dispatch, InvalidRequest,
+    Lane, Metrics, PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime, UpstreamFault,
     account::Account,
     answer::finish,
     options::{about_the_server, forwards, is_of_the_server},
     preflight::{Preflight, PreflightPolicy},
     request_body::Unread,
     respond,
-    runtime::{RuleGate, RuleRuntime},
+    runtime::{RuleGate, RuleRuntime, Target},
     stages::{
         authenticate::{Refused, Shown, authenticate},
         authorize::{asked, authorize},
@@ -28,55 +28,10 @@ use super::{
 };
 use crate::{
     authn::{Caller, CredentialContext},
-    authz::{Permit, Permitted},
+    authz::Permit,
     clock::SharedClock,
-    peer::Peer,
     pressure::Pressure,
 };
-
-/// Sends a permitted request to the application.
-pub trait Dispatch {
-    /// Resolves with the head of the answer; its body is still to come.
-    fn send(
-        &self,
-        upstream: &Upstream,
-        lane: Lane,
-        request: Permitted<Request<RequestBody>>,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Response<AnswerBody>, UpstreamFault>>;
-}
-
-/// Which connections to the application a request uses, and whose share of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Those of decided requests: the route's `maxConnections`.
-    Exchange(Peer),
-    /// Those of preflights, whose sender nobody knows.
-    Preflight(Peer),
-}
-
-/// Why the application gave no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UpstreamFault {
-    /// Nobody listens, or the connection broke before anything was sent.
-    #[error("no connection to the application")]
-    Connect,
-    /// Every connection that may be opened is in use.
-    #[error("every connection to the application is in use")]
-    Overloaded,
-    /// What came back is no HTTP.
-    #[error("the application's answer is not valid HTTP, or broke off")]
-    Protocol,
-    /// The client's body broke off.
-    #[error("the client's request body broke off")]
-    RequestBody,
-    /// The rule's timeout passed, and the client had not sent its body.
-    #[error("the rule's timeout passed before the client had sent its body")]
-    SlowBody,
-    /// The rule's timeout passed.
-    #[error("the rule's timeout passed before the application answered")]
-    Timeout,
-}
 
 /// Time that the application has for a preflight, if the rule's own is not shorter.
 pub(crate) const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,19 +66,6 @@ pub struct GateParts<D> {
 
 /// Decides requests of one worker.
 pub struct Gate<D>(pub(super) GateParts<D>, Trials);
-
-impl UpstreamFault {
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::Connect => "upstream_unreachable",
-            Self::Overloaded => "upstream_overloaded",
-            Self::Protocol => "upstream_protocol_error",
-            Self::RequestBody => "incomplete_request_body",
-            Self::SlowBody => "slow_request_body",
-            Self::Timeout => "upstream_timeout",
-        }
-    }
-}
 
 impl<D: Dispatch> Gate<D> {
     /// A gate.
@@ -176,29 +118,10 @@ impl<D: Dispatch> Gate<D> {
         connection: &Rc<Connection>,
         account: &mut Account<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
-        if let Some(fault) = connection.framing.of_next_request() {
-            return Err(Denial::of_framing(fault));
-        }
-        if self.0.pressure.is_high() {
-            return Err(Denial::Overloaded);
-        }
-        if is_of_the_server(&parts) {
-            account.metadata = true;
-            return Ok(about_the_server());
-        }
-        let mut request = CanonicalRequest::parse(&mut parts, connection).map_err(Denial::InvalidRequest)?;
-        account.understood(&request);
-        if self.0.pseudonym.is_in(&request.headers) {
-            return Err(Denial::Loop);
-        }
-        if !forwards(&mut request) {
-            account.metadata = true;
-            return Ok(about_the_server());
-        }
-        if let Some(document) = runtime.resources.find(&request) {
-            account.metadata = true;
-            return Ok(document);
-        }
+        let mut request = match self.understand(runtime, &mut parts, connection, account)? {
+            ControlFlow::Continue(request) => request,
+            ControlFlow::Break(answer) => return Ok(answer),
+        };
         request.aside.check_named(&runtime.watched).map_err(Denial::InvalidRequest)?;
         let preflight = Preflight::of(&request, !unread.is_empty());
         let ((position, clause), target) = route(runtime, &request, preflight.as_ref())?;
@@ -215,31 +138,9 @@ impl<D: Dispatch> Gate<D> {
             return self.preflight(preflight, request, &side, (target, clause), account).await;
         }
         let certificates = connection.certificates.as_ref();
-        let shown = Shown { request: &request, side: &side, now: account.taken_in, certificates };
         let deadline = account.started + rule.timeout.duration();
-        // Whatever is asked of others, and however long it waits for its turn.
-        let deciding = async {
-            let caller = self.identify(target, &shown, account).await;
-            let permit = decision(&request, &side, (target, clause), &caller, account).await;
-            (caller, permit)
-        };
-        let decided = tokio::time::timeout_at(deadline, deciding).await;
-        let late = |_: tokio::time::error::Elapsed| (Err(Denial::Undecided), Err(Denial::Undecided));
-        let (caller, permit) = decided.unwrap_or_else(late);
-        if !target.shadows.is_empty() {
-            let trial = OnTrial {
-                runtime: Arc::clone(runtime),
-                target: (position, clause),
-                request: request.clone(),
-                side: side.clone(),
-                connection: Rc::clone(connection),
-                context: self.0.on_trial.clone(),
-                now: account.taken_in,
-                caller: caller.clone(),
-            };
-            self.1.begin(trial, account.on_trial());
-        }
-        let (permit, caller) = (permit?, caller?);
+        let (caller, permit) =
+            self.judge(runtime, (position, clause), (&request, &side), connection, (account, deadline)).await?;
         let key_locations = match &target.gate {
             RuleGate::Authenticators(authenticators) => authenticators.key_locations(),
             RuleGate::Anonymous | RuleGate::Broken(_) => &[],
@@ -265,6 +166,77 @@ impl<D: Dispatch> Gate<D> {
             connection.framing.switch();
         }
         Ok(finish(response, client_side))
+    }
+
+    /// What the request is, or the answer to one that is for the gateway itself.
+    fn understand(
+        &self,
+        runtime: &Runtime,
+        parts: &mut Parts,
+        connection: &Connection,
+        account: &mut Account<D>,
+    ) -> Result<ControlFlow<Response<AnswerBody>, CanonicalRequest>, Denial> {
+        if let Some(fault) = connection.framing.of_next_request() {
+            return Err(Denial::of_framing(fault));
+        }
+        if self.0.pressure.is_high() {
+            return Err(Denial::Overloaded);
+        }
+        if is_of_the_server(parts) {
+            account.metadata = true;
+            return Ok(ControlFlow::Break(about_the_server()));
+        }
+        let mut request = CanonicalRequest::parse(parts, connection).map_err(Denial::InvalidRequest)?;
+        account.understood(&request);
+        if self.0.pseudonym.is_in(&request.headers) {
+            return Err(Denial::Loop);
+        }
+        if !forwards(&mut request) {
+            account.metadata = true;
+            return Ok(ControlFlow::Break(about_the_server()));
+        }
+        if let Some(document) = runtime.resources.find(&request) {
+            account.metadata = true;
+            return Ok(ControlFlow::Break(document));
+        }
+        Ok(ControlFlow::Continue(request))
+    }
+
+    /// Who calls and whether it may, within the time of the rule; and beside it what policies on trial would say.
+    async fn judge(
+        &self,
+        runtime: &Arc<Runtime>,
+        (position, clause): Target,
+        (request, side): (&CanonicalRequest, &ClientSide),
+        connection: &Rc<Connection>,
+        (account, deadline): (&mut Account<D>, Instant),
+    ) -> Result<(Caller, Permit), Denial> {
+        let target = runtime.rules.get(position).ok_or(Denial::RouteNotFound)?;
+        let certificates = connection.certificates.as_ref();
+        let shown = Shown { request, side, now: account.taken_in, certificates };
+        // Whatever is asked of others, and however long it waits for its turn.
+        let deciding = async {
+            let caller = self.identify(target, &shown, account).await;
+            let permit = decision(request, side, (target, clause), &caller, account).await;
+            (caller, permit)
+        };
+        let decided = tokio::time::timeout_at(deadline, deciding).await;
+        let late = |_: tokio::time::error::Elapsed| (Err(Denial::Undecided), Err(Denial::Undecided));
+        let (caller, permit) = decided.unwrap_or_else(late);
+        if !target.shadows.is_empty() {
+            let trial = OnTrial {
+                runtime: Arc::clone(runtime),
+                target: (position, clause),
+                request: request.clone(),
+                side: side.clone(),
+                connection: Rc::clone(connection),
+                context: self.0.on_trial.clone(),
+                now: account.taken_in,
+                caller: caller.clone(),
+            };
+            self.1.begin(trial, account.on_trial());
+        }
+        Ok((caller?, permit?))
     }
 
     /// Answers a CORS preflight, or has the application answer where the route says so and every condition holds that

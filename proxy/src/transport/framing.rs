@@ -135,6 +135,37 @@ impl<S> Guarded<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// The usual case: what arrives is whole, and stays where the parser wants it. True when something was handed on, or
+    /// nothing will come any more.
+    fn poll_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        if self.in_turn >= TURN {
+            self.in_turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let Poll::Ready(read) = Pin::new(&mut self.inner).poll_read(cx, buf) else {
+            self.in_turn = 0;
+            return Poll::Pending;
+        };
+        read?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let passed = self.scan.look(fresh, &self.verdict);
+        if passed > 0 {
+            self.awaiting = None;
+        }
+        self.in_turn = self.in_turn.saturating_add(self.scan.take_fields());
+        if passed == fresh.len() && self.scan.over().is_none() {
+            return Poll::Ready(Ok(true));
+        }
+        let rest = fresh.get(passed..).unwrap_or_default().to_vec();
+        buf.set_filled(before.saturating_add(passed));
+        self.keep(rest);
+        Poll::Ready(Ok(passed > 0))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -166,35 +197,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 continue;
             }
             this.check_patience(cx)?;
-            let before = buf.filled().len();
             if this.held.is_empty() {
-                // The usual case: what arrives is whole, and stays where the parser wants it.
-                if this.in_turn >= TURN {
-                    this.in_turn = 0;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buf) else {
-                    this.in_turn = 0;
-                    return Poll::Pending;
-                };
-                read?;
-                let fresh = buf.filled().get(before..).unwrap_or_default();
-                if fresh.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-                let passed = this.scan.look(fresh, &this.verdict);
-                if passed > 0 {
-                    this.awaiting = None;
-                }
-                this.in_turn = this.in_turn.saturating_add(this.scan.take_fields());
-                if passed == fresh.len() && this.scan.over().is_none() {
-                    return Poll::Ready(Ok(()));
-                }
-                let rest = fresh.get(passed..).unwrap_or_default().to_vec();
-                buf.set_filled(before + passed);
-                this.keep(rest);
-                if passed > 0 {
+                if ready!(this.poll_through(cx, buf))? {
                     return Poll::Ready(Ok(()));
                 }
             } else {

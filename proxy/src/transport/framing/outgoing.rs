@@ -33,6 +33,9 @@ pub(crate) const MAX_BACKLOG: usize = 16 * 1024;
 pub(crate) const LEAVE_TIME: Duration = Duration::from_secs(5);
 pub(crate) const LEAVE_BYTES: usize = 16 << 20;
 
+/// Pause behind 64 KiB of it.
+const LEAVE_PAUSE: Duration = Duration::from_millis(4);
+
 /// The way out of one connection.
 pub(super) struct Outgoing {
     backlog: Arc<Backlog>,
@@ -47,6 +50,8 @@ struct Leaving {
     clock: Pin<Box<Sleep>>,
     said_goodbye: bool,
     discarded: usize,
+    /// Runs between two pieces of what is thrown away.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Backlog {
@@ -114,7 +119,12 @@ impl Outgoing {
         if !unread {
             return Pin::new(inner).poll_shutdown(cx);
         }
-        let fresh = || Leaving { clock: Box::pin(tokio::time::sleep(LEAVE_TIME)), said_goodbye: false, discarded: 0 };
+        let fresh = || Leaving {
+            clock: Box::pin(tokio::time::sleep(LEAVE_TIME)),
+            said_goodbye: false,
+            discarded: 0,
+            pause: None,
+        };
         let leaving = self.leaving.get_or_insert_with(fresh);
         if leaving.clock.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
@@ -122,6 +132,10 @@ impl Outgoing {
         if !leaving.said_goodbye {
             ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
             leaving.said_goodbye = true;
+        }
+        if let Some(pause) = &mut leaving.pause {
+            ready!(pause.as_mut().poll(cx));
+            leaving.pause = None;
         }
         let mut scratch = [0; 16 * 1024];
         for _ in 0..4 {
@@ -134,8 +148,11 @@ impl Outgoing {
                 return Poll::Ready(Ok(()));
             }
         }
-        // Others have their turn first, however fast this one sends.
-        cx.waker().wake_by_ref();
+        // 16 MiB a second: what nobody wants is not taken as fast as it comes.
+        let pause = leaving.pause.insert(Box::pin(tokio::time::sleep(LEAVE_PAUSE)));
+        if pause.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }
