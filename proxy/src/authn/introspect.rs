@@ -63,12 +63,9 @@ impl LookupFault {
     /// Whether the token service was not there to answer, as opposed to having answered wrongly.
     pub(super) fn is_outage(self) -> bool {
         match self {
-            Self::Connect
-            | Self::Timeout
-            | Self::Interrupted
-            | Self::Overloaded
-            | Self::Answer(AnswerFault::Status) => true,
-            Self::Answer(_) | Self::Braked | Self::TooLarge | Self::Unavailable => false,
+            Self::Connect | Self::Timeout | Self::Interrupted | Self::Answer(AnswerFault::Status) => true,
+            // Nor is a flood of ours: it would let a caller keep an answer that is not true any more.
+            Self::Answer(_) | Self::Braked | Self::Overloaded | Self::TooLarge | Self::Unavailable => false,
         }
     }
 }
@@ -145,5 +142,20 @@ impl Introspector {
         let members =
             zeroize::Zeroizing::new(format!("token={}&token_type_hint=access_token", *form_encode(token.as_bytes())));
         self.endpoint.post(place, &members, accept, now).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h4_what_a_flood_brings_about_is_no_outage_and_makes_no_stale_answer_good() {
+        for fault in [LookupFault::Overloaded, LookupFault::Braked] {
+            assert!(!fault.is_outage(), "{fault}");
+        }
+        for fault in [LookupFault::Connect, LookupFault::Timeout, LookupFault::Answer(AnswerFault::Status)] {
+            assert!(fault.is_outage(), "{fault}");
+        }
     }
 }

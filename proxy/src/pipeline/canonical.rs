@@ -197,6 +197,11 @@ fn claimed_scheme(uri: &Uri) -> Option<Scheme> {
     }
 }
 
+/// Whether the request names one host, and in one way.
+pub(super) fn check_authority(parts: &Parts) -> Result<(), InvalidRequest> {
+    authority(&parts.uri, &parts.headers, parts.version).map(drop)
+}
+
 /// The authority of the target wins (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1); a Host beside it must agree.
 fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostname, Option<u16>), InvalidRequest> {
     let mut lines = headers.get_all(HOST).iter();

@@ -1,6 +1,13 @@
 //! One request from beginning to end, and its record.
 
-use std::{ops::ControlFlow, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    ops::ControlFlow,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -12,6 +19,7 @@ use super::{
     Lane, Metrics, PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime, UpstreamFault,
     account::Account,
     answer::finish,
+    canonical::check_authority,
     options::{about_the_server, forwards, is_of_the_server},
     preflight::{Preflight, PreflightPolicy},
     request_body::Unread,
@@ -183,6 +191,7 @@ impl<D: Dispatch> Gate<D> {
             return Err(Denial::Overloaded);
         }
         if is_of_the_server(parts) {
+            check_authority(parts).map_err(Denial::InvalidRequest)?;
             account.metadata = true;
             return Ok(ControlFlow::Break(about_the_server()));
         }
@@ -215,14 +224,20 @@ impl<D: Dispatch> Gate<D> {
         let certificates = connection.certificates.as_ref();
         let shown = Shown { request, side, now: account.taken_in, certificates };
         // Whatever is asked of others, and however long it waits for its turn.
-        let deciding = async {
-            let caller = self.identify(target, &shown, account).await;
-            let permit = decision(request, side, (target, clause), &caller, account).await;
-            (caller, permit)
+        let (caller, permit) = {
+            let deciding = async {
+                let caller = self.identify(target, &shown, account).await;
+                let permit = decision(request, side, (target, clause), &caller, account).await;
+                (caller, permit)
+            };
+            let mut deciding = std::pin::pin!(deciding);
+            let late = |_: tokio::time::error::Elapsed| (Err(Denial::Undecided), Err(Denial::Undecided));
+            // Most requests are decided at once, and need no timer.
+            match poll_fn(|cx| Poll::Ready(deciding.as_mut().poll(cx))).await {
+                Poll::Ready(decided) => decided,
+                Poll::Pending => tokio::time::timeout_at(deadline, deciding).await.unwrap_or_else(late),
+            }
         };
-        let decided = tokio::time::timeout_at(deadline, deciding).await;
-        let late = |_: tokio::time::error::Elapsed| (Err(Denial::Undecided), Err(Denial::Undecided));
-        let (caller, permit) = decided.unwrap_or_else(late);
         if !target.shadows.is_empty() {
             let trial = OnTrial {
                 runtime: Arc::clone(runtime),

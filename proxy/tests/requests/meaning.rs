@@ -68,6 +68,8 @@ fn p15_options_of_the_server_is_answered_by_the_gateway() {
     let reply = bed.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(reply.status, 204);
     assert_eq!(bed.record("metadata")["status"], 204);
+    assert_eq!(bed.send("OPTIONS * HTTP/1.1\r\n\r\n").status, 400);
+    assert_eq!(bed.send("OPTIONS * HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status, 400);
     assert_eq!(bed.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n").status, 400);
     assert!(bed.app_log().is_empty());
 }

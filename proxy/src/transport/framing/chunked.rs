@@ -16,7 +16,6 @@ const NEVER_TRAILERS: [&[u8]; 6] =
 #[derive(Debug, Default)]
 pub(super) struct Chunked {
     state: State,
-    line: Vec<u8>,
     trailers: usize,
 }
 
@@ -31,38 +30,39 @@ enum State {
 }
 
 impl Chunked {
-    /// How many bytes may be handed on, and how the body ends if it does: with them, or before what breaks it.
+    /// How many bytes may be handed on, and how the body ends if it does: with them, or before what breaks it. A line that
+    /// is not whole is not handed on, for the parser would judge its beginning by itself; it is looked at again with what
+    /// follows.
     pub(super) fn look(&mut self, bytes: &[u8]) -> (usize, Option<Result<(), &'static str>>) {
-        let (mut taken, mut sound) = (0, 0);
-        while let Some(byte) = bytes.get(taken) {
+        let mut taken = 0;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                return (taken, None);
+            }
             if let State::Data(left) = &mut self.state {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - taken);
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
                 *left -= here as u64;
                 taken += here;
-                sound = taken;
                 if *left == 0 {
                     self.state = State::AfterData;
                 }
                 continue;
             }
-            taken += 1;
-            self.line.push(*byte);
-            if *byte != b'\n' {
-                let limit = if matches!(self.state, State::Trailers) { MAX_TRAILERS } else { MAX_SIZE_LINE };
-                if self.line.len() > limit {
-                    return (sound, Some(Err("a chunk-size line or trailer section is too long")));
-                }
-                continue;
-            }
-            let line = std::mem::take(&mut self.line);
-            let ended = line.strip_suffix(b"\r\n").ok_or("a line of the chunked body ends in a bare LF");
+            let limit = if matches!(self.state, State::Trailers) { MAX_TRAILERS } else { MAX_SIZE_LINE };
+            let end = rest.iter().take(limit.saturating_add(1)).position(|byte| *byte == b'\n');
+            let Some(end) = end else {
+                let too_long = rest.len() > limit;
+                return (taken, too_long.then_some(Err("a chunk-size line or trailer section is too long")));
+            };
+            let line = rest.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+            let ended = line.ok_or("a line of the chunked body ends in a bare LF");
             match ended.and_then(|line| self.end_of_line(line)) {
-                Ok(true) => return (taken, Some(Ok(()))),
-                Ok(false) => sound = taken,
-                Err(reason) => return (sound, Some(Err(reason))),
+                Ok(true) => return (taken + end + 1, Some(Ok(()))),
+                Ok(false) => taken += end + 1,
+                Err(reason) => return (taken, Some(Err(reason))),
             }
         }
-        (taken, None)
     }
 
     fn end_of_line(&mut self, line: &[u8]) -> Result<bool, &'static str> {

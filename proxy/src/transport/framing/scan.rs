@@ -217,6 +217,8 @@ impl Scan {
                     let (taken, end) = chunked.look(rest);
                     passed += taken;
                     match end {
+                        // The rest is a line that is not whole.
+                        None if taken < rest.len() => return passed,
                         None => {}
                         Some(Ok(())) => self.state = State::Head(HeadScan::default()),
                         Some(Err(reason)) => {
