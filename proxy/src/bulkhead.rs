@@ -1,19 +1,20 @@
 //! Work for somebody else at a bounded pace: so many at a time, so many that wait, and of both one peer gets at most as
-//! many as are still free. What finds no place is refused before anything is done for it (H4, H5).
+//! many as are still free. What finds no place is refused before anything is done for it; those that wait get their
+//! turns in rounds, one for each peer, so that who comes anew does not stand behind a flood (H4, H5).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use crate::peer::Peer;
 
 /// Bounds of one kind of work, shared by all workers.
 pub(crate) struct Bulkhead {
-    running: Arc<Semaphore>,
+    most_running: usize,
     most: usize,
     places: Mutex<Places>,
 }
@@ -21,7 +22,11 @@ pub(crate) struct Bulkhead {
 #[derive(Default)]
 struct Places {
     taken: usize,
+    running: usize,
     peers: HashMap<Peer, usize>,
+    waiting: HashMap<Peer, VecDeque<oneshot::Sender<Running>>>,
+    /// Those that wait, who is next in front.
+    round: VecDeque<Peer>,
 }
 
 /// A place among those that run or wait, given up when dropped.
@@ -30,9 +35,12 @@ pub(crate) struct Place {
     peer: Peer,
 }
 
+/// One of those that run; whoever is next gets it when it is dropped.
+struct Running(Option<Arc<Bulkhead>>);
+
 /// A turn; the place goes with it.
 pub(crate) struct Turn {
-    _permit: OwnedSemaphorePermit,
+    _running: Running,
     _place: Place,
 }
 
@@ -48,7 +56,7 @@ static ENDPOINTS: LazyLock<Mutex<HashMap<String, Weak<Bulkhead>>>> = LazyLock::n
 impl Bulkhead {
     pub(crate) fn new(running: usize, waiting: usize) -> Arc<Self> {
         let most = running.saturating_add(waiting);
-        Arc::new(Self { running: Arc::new(Semaphore::new(running)), most, places: Mutex::default() })
+        Arc::new(Self { most_running: running, most, places: Mutex::default() })
     }
 
     /// That of an endpoint outside.
@@ -81,12 +89,70 @@ impl Bulkhead {
     }
 }
 
+impl Places {
+    /// Who is next, and its peer goes to the end of the round; those that gave up are passed over.
+    fn next(&mut self) -> Option<oneshot::Sender<Running>> {
+        while let Some(peer) = self.round.pop_front() {
+            let Some(queue) = self.waiting.get_mut(&peer) else { continue };
+            let next = std::iter::from_fn(|| queue.pop_front()).find(|waiting| !waiting.is_closed());
+            if queue.is_empty() {
+                self.waiting.remove(&peer);
+            } else {
+                self.round.push_back(peer);
+            }
+            if next.is_some() {
+                return next;
+            }
+        }
+        None
+    }
+}
+
 impl Place {
     /// Waits for the turn, so long at the most.
     pub(crate) async fn turn(self, patience: Duration) -> Option<Turn> {
-        let permit = tokio::time::timeout(patience, Arc::clone(&self.bulkhead.running).acquire_owned()).await;
-        // Nobody closes the semaphore.
-        Some(Turn { _permit: permit.ok()?.ok()?, _place: self })
+        let running = match self.queue() {
+            Ok(running) => running,
+            Err(turn) => tokio::time::timeout(patience, turn).await.ok()?.ok()?,
+        };
+        Some(Turn { _running: running, _place: self })
+    }
+
+    /// The turn, or where it will be announced.
+    fn queue(&self) -> Result<Running, oneshot::Receiver<Running>> {
+        let mut places = self.bulkhead.lock();
+        if places.running < self.bulkhead.most_running {
+            places.running = places.running.saturating_add(1);
+            return Ok(Running(Some(Arc::clone(&self.bulkhead))));
+        }
+        let (next, turn) = oneshot::channel();
+        let queue = places.waiting.entry(self.peer).or_default();
+        queue.push_back(next);
+        if queue.len() == 1 {
+            places.round.push_back(self.peer);
+        }
+        Err(turn)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(bulkhead) = self.0.take() else { return };
+        loop {
+            let next = {
+                let mut places = bulkhead.lock();
+                let next = places.next();
+                if next.is_none() {
+                    places.running = places.running.saturating_sub(1);
+                }
+                next
+            };
+            match next.map(|next| next.send(Self(Some(Arc::clone(&bulkhead))))) {
+                // It gave up meanwhile: this one is not to be handed on twice.
+                Some(Err(mut given_up)) => given_up.0 = None,
+                Some(Ok(())) | None => return,
+            }
+        }
     }
 }
 
@@ -139,6 +205,51 @@ mod tests {
         drop(first);
         assert!(bulkhead.enter(peer(2)).unwrap().turn(SECOND).await.is_some());
         assert!(bulkhead.lock().peers.is_empty() && bulkhead.lock().taken == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h4_who_comes_anew_is_next_however_many_wait_of_those_that_flood() {
+        let bulkhead = Bulkhead::new(1, 255);
+        let flood = |number| std::iter::from_fn(|| bulkhead.enter(peer(number))).collect::<Vec<_>>();
+        let mut first = bulkhead.enter(peer(1)).unwrap().turn(SECOND).await;
+        let order = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+        let wait = |number: u8, place: Place| {
+            let order = std::rc::Rc::clone(&order);
+            async move {
+                let turn = place.turn(SECOND).await;
+                order.borrow_mut().push(number);
+                drop(turn);
+            }
+        };
+        let mut waiting = futures_util::stream::FuturesUnordered::new();
+        for number in [1, 2] {
+            waiting.extend(flood(number).into_iter().map(|place| wait(number, place)));
+        }
+        while futures_util::StreamExt::next(&mut waiting).now_or_never().is_some() {}
+        waiting.push(wait(3, bulkhead.enter(peer(3)).unwrap()));
+        while futures_util::StreamExt::next(&mut waiting).now_or_never().is_some() {}
+        first.take();
+        while futures_util::StreamExt::next(&mut waiting).await.is_some() {}
+        assert!(order.borrow().len() > 180);
+        assert_eq!(order.borrow().iter().position(|number| *number == 3), Some(2));
+        assert_eq!(order.borrow()[..6], [1, 2, 3, 1, 2, 1]);
+        let places = bulkhead.lock();
+        assert_eq!((places.running, places.taken), (0, 0));
+        assert!(places.waiting.is_empty() && places.round.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h4_a_turn_that_was_given_up_is_not_lost() {
+        let bulkhead = Bulkhead::new(1, 8);
+        let first = bulkhead.enter(peer(1)).unwrap().turn(SECOND).await;
+        let mut given_up = Box::pin(bulkhead.enter(peer(2)).unwrap().turn(SECOND));
+        let mut next = Box::pin(bulkhead.enter(peer(3)).unwrap().turn(SECOND));
+        assert!((&mut given_up).now_or_never().is_none() && (&mut next).now_or_never().is_none());
+        // Announced, and dropped before it was looked at.
+        drop(first);
+        drop(given_up);
+        drop(next.await.unwrap());
+        assert!(bulkhead.enter(peer(4)).unwrap().turn(Duration::ZERO).await.is_some());
     }
 
     #[test]
