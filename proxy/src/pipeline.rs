@@ -47,7 +47,7 @@ pub use access::{AccessLog, InvalidAccessLog};
 pub use body::{AnswerBody, AtEnd, BodyFault, UpstreamBody};
 pub use build::{BuildContext, Rejection, build};
 pub use canonical::{CanonicalRequest, Connection, InvalidRequest, Scheme};
-pub(crate) use canonical::{MAX_FIELDS, MAX_HEAD_H2};
+pub(crate) use canonical::{MAX_COOKIES, MAX_FIELDS, MAX_HEAD_H2};
 pub use challenge::{Challenge, ChallengeScheme};
 pub use client_side::ClientSide;
 pub use decision_id::DecisionIds;

@@ -15,7 +15,7 @@ mod upstream;
 /// What docs/limits.md tells of.
 pub(crate) mod bounds {
     pub(crate) use super::{
-        framing::{BURST, LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG, MAX_HEAD, MAX_SPOILED, PER_SECOND},
+        framing::{BURST, EXCESS_FIELDS, LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG, MAX_HEAD, MAX_SPOILED, PER_SECOND},
         limits::{HANDSHAKE, HEAD_FREE, HEAD_ROOM},
         listen::MAX_UNSENT,
         serve::STREAMS,

@@ -185,7 +185,8 @@ impl<K: Hash + Eq> Counted<K> {
             count.failed = 0;
         }
         change(count);
-        count.last = now;
+        // Attempts end in any order; one that began before the last failure does not make that older.
+        count.last = count.last.max(now);
     }
 }
 

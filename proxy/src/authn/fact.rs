@@ -7,7 +7,7 @@ use portreeve_policy::{JwtType, SecretName};
 use serde_json::{Map, Value};
 
 use super::{
-    JwtFault, LookupFault,
+    AnswerFault, JwtFault, LookupFault,
     answer::{UpstreamJwt, bearer_value},
     claims::{Claims, Verified},
     jwt::FoundType,
@@ -48,6 +48,19 @@ pub enum FactFault {
     /// The token service could not be asked.
     #[error(transparent)]
     Lookup(#[from] LookupFault),
+}
+
+impl FactFault {
+    /// Whether the token brought it about, and another token would have fared otherwise.
+    pub(super) fn is_of_the_token(self) -> bool {
+        use LookupFault::{Answer, TooLarge};
+        match self {
+            Self::Inactive
+            | Self::Jwt(_)
+            | Self::Lookup(Answer(AnswerFault::Malformed | AnswerFault::Token(_)) | TooLarge) => true,
+            Self::KeysUnavailable | Self::Lookup(_) => false,
+        }
+    }
 }
 
 /// Where a fact came from.

@@ -209,7 +209,7 @@ impl Authority {
             Ok(async move {
                 let (lookup, keys, issuer, clock, token) = asked;
                 let found = lookup.find_out(place, &token, digest, &issuer, keys.as_deref(), &clock).await;
-                if matches!(found, Err(FactFault::Inactive)) {
+                if found.as_ref().is_err_and(|fault| fault.is_of_the_token()) {
                     client.inactive.spend(client.peer, clock.now());
                 }
                 found

@@ -177,6 +177,14 @@ fn of_heads() -> Vec<Bound> {
             ..Bound::default()
         },
         Bound {
+            state: "fields beyond those, in all heads of a connection of HTTP/2",
+            bound: connection::EXCESS_FIELDS.to_string(),
+            beyond: "the connection ends",
+            metric: "",
+            test: "p7_a_bomb_of_fields_ends_the_connection",
+            ..Bound::default()
+        },
+        Bound {
             state: "heads of HTTP/1 that are not whole",
             bound: format!("{} each, and {} together", bytes(connection::HEAD_FREE), bytes(connection::HEAD_ROOM)),
             beyond: "503 `overloaded`",

@@ -12,6 +12,7 @@
 mod chunked;
 mod frames;
 mod head;
+mod hpack;
 mod outgoing;
 mod scan;
 
@@ -33,6 +34,7 @@ use super::limits::{HeldHead, Limits};
 pub(crate) use frames::{BURST, PER_SECOND};
 pub use head::{INVALID_TARGET, TARGET_TOO_LONG, TOO_LARGE as HEAD_TOO_LARGE, TOO_MANY_FIELDS};
 pub(crate) use head::{MAX_HEAD, fuzz_head};
+pub(crate) use hpack::EXCESS as EXCESS_FIELDS;
 pub(super) use outgoing::Backlog;
 use outgoing::Outgoing;
 pub(crate) use outgoing::{LEAVE_BYTES, LEAVE_TIME, MAX_BACKLOG};

@@ -113,6 +113,22 @@ async fn h3_http2_requests_have_the_bounds_of_http1() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_bomb_of_fields_ends_the_connection() {
+    let bed = Bed::start_empty();
+    let mut frames = Frames::open(bed.listen());
+    // Each byte is a field of the static table, `accept-encoding: gzip, deflate`.
+    let block = [&[0x82, 0x87, 0x84, 0x41, 1, b'a'], vec![0x90; 16_000].as_slice()].concat();
+    frames.send(1, 0x5, 1, &block);
+    frames.read();
+    let end = std::io::Read::read(&mut frames.0, &mut [0; 1]);
+    assert!(end.as_ref().is_ok_and(|count| *count == 0) || end.is_err_and(|error| !would_wait(&error)));
+}
+
+fn would_wait(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
 /// What a browser does: a preflight without credentials, then the request with its token, both as streams of one
 /// connection.
 #[tokio::test(flavor = "multi_thread")]

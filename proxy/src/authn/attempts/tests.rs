@@ -31,6 +31,19 @@ fn h5_a_guesses_at_once_count_as_they_begin() {
 }
 
 #[test]
+fn h5_a_guess_that_began_early_and_was_given_up_does_not_shorten_the_wait() {
+    let attempts = Arc::new(Attempts::new());
+    let early = attempts.reserve((REALM, [1; 16]), peer(1), NOW).unwrap();
+    for _ in 0..5 {
+        assert_eq!(fail(&attempts, 1, 1, NOW), Ok(()));
+    }
+    let later = NOW.plus(Duration::from_secs(1));
+    assert_eq!(fail(&attempts, 1, 1, later), Ok(()));
+    drop(early);
+    assert_eq!(fail(&attempts, 1, 1, later), Err(Duration::from_secs(1)));
+}
+
+#[test]
 fn h5_a_who_waited_is_looked_at_again() {
     let attempts = Arc::new(Attempts::new());
     let waiting = attempts.reserve((REALM, [1; 16]), peer(1), NOW).unwrap();

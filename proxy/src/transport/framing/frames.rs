@@ -3,6 +3,8 @@
 
 use tokio::time::Instant;
 
+use super::hpack::FieldCount;
+
 /// What comes before the first frame (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 
@@ -25,6 +27,10 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 
+/// Flags of HEADERS (RFC 9113 section 6.2).
+const PADDED: u8 = 0x08;
+const PRIORITY: u8 = 0x20;
+
 /// Progress within the frames of one connection.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -38,6 +44,13 @@ pub(super) struct Frames {
     fields: usize,
     /// The frame under way holds fields.
     holds_fields: bool,
+    /// The length of its padding is still to come.
+    padded: bool,
+    /// Bytes of its priority that are still to come.
+    priority: usize,
+    /// Bytes of padding at its end.
+    padding: usize,
+    count: FieldCount,
     /// Bytes written that brought nothing yet.
     spare: usize,
     refilled: Option<Instant>,
@@ -49,6 +62,8 @@ pub(super) enum Flood {
     BetweenFrames,
     /// A part of its head was handed on before, and cannot be taken back.
     WithinHead,
+    /// More fields than any request has.
+    Fields,
 }
 
 impl Default for Frames {
@@ -60,6 +75,10 @@ impl Default for Frames {
             budget: BURST,
             fields: 0,
             holds_fields: false,
+            padded: false,
+            priority: 0,
+            padding: 0,
+            count: FieldCount::default(),
             spare: 0,
             refilled: None,
         }
@@ -76,11 +95,11 @@ impl Frames {
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             if self.skip > 0 {
                 let here = self.skip.min(rest.len());
+                if self.holds_fields && !self.block(rest.get(..here).unwrap_or_default()) {
+                    return (taken, Some(Flood::Fields));
+                }
                 self.skip -= here;
                 taken += here;
-                if self.holds_fields {
-                    self.fields = self.fields.saturating_add(here);
-                }
                 continue;
             }
             let begun = self.filled;
@@ -100,6 +119,25 @@ impl Frames {
             taken += here;
         }
         (taken, None)
+    }
+
+    /// Looks at bytes of a frame that holds fields; false when there are too many of them.
+    fn block(&mut self, mut bytes: &[u8]) -> bool {
+        self.fields = self.fields.saturating_add(bytes.len());
+        let mut left = self.skip;
+        if self.padded
+            && let Some((length, rest)) = bytes.split_first()
+        {
+            (self.padded, self.padding) = (false, usize::from(*length));
+            bytes = rest;
+            left = left.saturating_sub(1);
+        }
+        let before = self.priority.min(bytes.len());
+        self.priority -= before;
+        left = left.saturating_sub(before);
+        let fields = bytes.get(before..).unwrap_or_default();
+        let fields = fields.get(..left.saturating_sub(self.padding)).unwrap_or(fields);
+        self.count.look(fields)
     }
 
     pub(super) fn is_between(&self) -> bool {
@@ -123,12 +161,16 @@ impl Frames {
 
     /// Pays for the frame whose head is whole; false if there is nothing left to pay with.
     fn frame(&mut self) -> bool {
-        let [high, middle, low, kind, ..] = self.head;
+        let [high, middle, low, kind, flags, ..] = self.head;
         let length = u32::from_be_bytes([0, high, middle, low]);
         self.skip = usize::try_from(length).unwrap_or(usize::MAX);
         self.holds_fields = matches!(kind, HEADERS | CONTINUATION);
+        (self.padded, self.priority, self.padding) = (false, 0, 0);
         match kind {
             HEADERS => {
+                self.count.begin();
+                self.padded = flags & PADDED != 0;
+                self.priority = if flags & PRIORITY == 0 { 0 } else { 5 };
                 self.earn(PER_REQUEST);
                 true
             }
@@ -214,5 +256,35 @@ mod tests {
         frames.skip = 0;
         let again = let_through(&mut frames, &frame(6, 8), 300, 4096);
         assert_eq!(again, 300);
+    }
+
+    /// A frame with these flags that holds this.
+    fn holding(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags, 0, 0, 0, 1]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn p7_fields_are_counted_over_frames_without_padding_and_priority() {
+        let fields = |count: usize| vec![0x82; count];
+        let padded = |bytes: &[u8]| [&[200], bytes, &[0x82; 200]].concat();
+        let few = [
+            holding(1, PADDED | 0x4, &padded(&fields(90))),
+            holding(1, PADDED | PRIORITY | 0x4, &padded(&[&[0x82; 5], fields(90).as_slice()].concat())),
+            holding(1, PRIORITY, &[&[0x82; 5], fields(50).as_slice()].concat()),
+            holding(9, 0x4, &fields(40)),
+            // It pads more than there is: the parser ends the connection.
+            holding(1, PADDED | 0x4, &[255]),
+        ]
+        .concat();
+        for piece in [1, 2, 7, 300, 100_000] {
+            assert_eq!(let_through(&mut opened(), &few, 2_000, piece), 2_000, "in pieces of {piece}");
+            let mut frames = opened();
+            let bomb = [holding(1, 0, &fields(700)), holding(9, 0, &fields(700)).repeat(2)].concat();
+            let end = bomb.chunks(piece).find_map(|bytes| frames.look(bytes).1);
+            assert_eq!(end, Some(Flood::Fields), "in pieces of {piece}");
+        }
     }
 }

@@ -202,6 +202,7 @@ impl Scan {
                     match flooded {
                         None => {}
                         Some(Flood::BetweenFrames) => self.state = State::Over(Over::Flooded),
+                        Some(Flood::Fields) => self.state = State::Over(Over::Broken("too many fields")),
                         Some(Flood::WithinHead) => self.state = State::Over(Over::Broken("too many frames")),
                     }
                 }
