@@ -46,7 +46,7 @@ spec:
   workloadSelector: {matchLabels: {app: orders}}
   hostnames: [orders.test]
   upstream: {port: 8080}
-  rules: [{name: all, matches: [{path: {type: Prefix, value: /}}]}]
+  rules: [{name: all, matches: [{path: {type: PathPrefix, value: /}}]}]
   access: {scopes: [\"orders:read\"], automatic: {namespaces: [good]}}
 ---
 apiVersion: portreeve.dev/v1alpha1
@@ -153,7 +153,7 @@ metadata: {{name: aaa, namespace: evil, creationTimestamp: \"2025-01-01T00:00:00
 spec:
   workloadSelector: {{matchLabels: {{app: orders}}}}
   upstream: {{port: 8080}}
-  rules: [{{name: all, matches: [{{path: {{type: Prefix, value: /}}}}]}}]
+  rules: [{{name: all, matches: [{{path: {{type: PathPrefix, value: /}}}}]}}]
 {access}
 ---
 "

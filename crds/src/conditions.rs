@@ -18,7 +18,7 @@ pub enum ConditionType {
     /// The credentials in the Secret are those of the registered client.
     CredentialsCurrent,
     /// The token service holds the metadata that was asked for.
-    MetadataHonoured,
+    MetadataAccepted,
     /// Everything referred to exists and may be used.
     ResolvedRefs,
     /// Every scope that the ApiRoute names is its own at some token service.
@@ -46,11 +46,11 @@ pub enum ConditionReason {
     DeletionFailed,
     ExpiryUnknown,
     ForeignSecret,
-    Honoured,
     Invalid,
     InvalidPolicy,
     LimitExceeded,
     LockedOut,
+    MetadataAccepted,
     NoPods,
     NoPolicy,
     NoUsableKeys,

@@ -26,13 +26,13 @@ pub use api_route::{
 pub use authentication::{
     AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,
     CertificateNameSpec, CertificateNameType, ClaimSourceSpec, ClientCertificateSpec, CredentialSpec,
-    DigestAlgorithmSpec, DigestSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec, MintSpec, ProofSpec,
+    DigestAlgorithmSpec, DigestSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec, MintSpec, SenderConstraintSpec,
     SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
 };
 pub use authorization::{
-    AddressesSpec, AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, DecisionPointSpec,
-    ExternalSpec, FailureModeSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec, RequestConditionSpec,
-    RolesSpec, ScopesSpec, ToldClaimSpec, WeekdaySpec, WindowSpec,
+    AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, ClientAddressesSpec, DecisionPointSpec,
+    ExternalSpec, FailureModeSpec, HeaderConditionSpec, PathParameterSpec, RangeSpec, RequestConditionSpec, RolesSpec,
+    ScopesSpec, TimeWindowsSpec, ToldClaimSpec, WeekdaySpec, WindowSpec,
 };
 pub use client_registration::{
     ClientAuthenticationSpec, ClientMetadataSpec, ClientMethod, ClientRegistration, ClientRegistrationSpec,

@@ -133,7 +133,7 @@ def run(bench, keycloak, told):
         check(f"{method}: registered and ready", ready, bench.condition(name))
         check(f"{method}: its credentials get a token", keycloak.token(bench.credentials(name)) == 200)
         check(f"{method}: one client there", len(keycloak.clients(name)) == 1)
-    honoured = bench.condition("kc-basic", "MetadataHonoured")
+    honoured = bench.condition("kc-basic", "MetadataAccepted")
     check("what Keycloak does not keep is named", honoured[0] == "False" and "contacts dropped" in honoured[2], honoured)
     edit(bench, keycloak, check)
     rotate_secret(bench, keycloak, check)

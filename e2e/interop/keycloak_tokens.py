@@ -53,7 +53,7 @@ def prepare(bench, keycloak, upstream):
     ):
         bench.apply("ApiRoute", f"kc-{name}", {
             "workloadSelector": {"matchLabels": {"app": "keycloak"}}, "upstream": {"port": upstream},
-            "rules": [{"name": "all", "matches": [{"path": {"type": "Prefix", "value": f"/{name}"}}]}],
+            "rules": [{"name": "all", "matches": [{"path": {"type": "PathPrefix", "value": f"/{name}"}}]}],
         })
         bench.apply("ApiPolicy", f"kc-{name}", {
             "targetRefs": [{"kind": "ApiRoute", "name": f"kc-{name}"}],

@@ -152,13 +152,13 @@ def refusals(bench, server, check):
 
 def drift(bench, server, check):
     for name, member in (("drops", "contacts dropped"), ("changes", "scope changed")):
-        status = bench.condition(name, "MetadataHonoured")
-        check(f"{name}: MetadataHonoured names it", status[0] == "False" and member in status[2], status)
+        status = bench.condition(name, "MetadataAccepted")
+        check(f"{name}: MetadataAccepted names it", status[0] == "False" and member in status[2], status)
     for name in ("edited-there", "edited-and-left"):
         server.odd(name).clients[f"{name}-1"]["metadata"]["scope"] = "admin"
     held = lambda: server.odd("edited-there").clients["edited-there-1"]["metadata"]["scope"]  # noqa: E731
     check("an outside edit is corrected", until(lambda: held() == "orders:read orders:write"))
-    told = until(lambda: bench.condition("edited-and-left", "MetadataHonoured")[0] == "False")
+    told = until(lambda: bench.condition("edited-and-left", "MetadataAccepted")[0] == "False")
     left = server.odd("edited-and-left")
     check("or only reported, as driftPolicy says", told and left.count("PUT") == 0 and left.clients["edited-and-left-1"]["metadata"]["scope"] == "admin")
     kept = {name: server.odd(name).count("PUT") for name in ("drops", "changes")}

@@ -57,7 +57,7 @@ impl Operator {
         let text = format!(
             "apiVersion: portreeve.dev/v1alpha1\nkind: ApiRoute\nmetadata: {{name: orders, namespace: shop}}\nspec:\n  \
              workloadSelector: {{matchLabels: {{app: orders}}}}\n  upstream: {{port: {port}}}\n  rules:\n  - name: read\n    \
-             matches: [{{path: {{type: Prefix, value: /}}}}]\n---\napiVersion: portreeve.dev/v1alpha1\nkind: \
+             matches: [{{path: {{type: PathPrefix, value: /}}}}]\n---\napiVersion: portreeve.dev/v1alpha1\nkind: \
              ApiPolicy\nmetadata: {{name: open, namespace: shop}}\nspec:\n  targetRefs: [{{group: portreeve.dev, kind: \
              ApiRoute, name: orders}}]\n  authentication: {{anonymous: {{}}}}\n"
         );

@@ -35,7 +35,7 @@ pub struct Registered {
     pub method: Option<String>,
     /// The key of the client's own that is to be used, if it has keys.
     pub key: Option<ClientKey>,
-    /// Each member that the server dropped or changed, for the `MetadataHonoured` condition.
+    /// Each member that the server dropped or changed, for the `MetadataAccepted` condition.
     pub drift: Vec<Drift>,
     /// What was wrong with the last answer, though it could be used.
     pub faults: Vec<AnswerFault>,

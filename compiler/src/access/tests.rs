@@ -23,7 +23,7 @@ metadata: {name: orders, namespace: orders, creationTimestamp: \"2026-01-01T00:0
 spec:
   workloadSelector: {matchLabels: {app: orders}}
   upstream: {port: 8080}
-  rules: [{name: all, matches: [{path: {type: Prefix, value: /}}]}]
+  rules: [{name: all, matches: [{path: {type: PathPrefix, value: /}}]}]
 ";
 
 fn inventory(access: &str, more: &str) -> Inventory {

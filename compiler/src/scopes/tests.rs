@@ -29,7 +29,7 @@ metadata: {{name: {name}, namespace: {namespace}{more}}}
 spec:
   workloadSelector: {{matchLabels: {{app: nothing}}}}
   upstream: {{port: 8080}}
-  rules: [{{name: all, matches: [{{path: {{type: Prefix, value: /}}}}]}}]
+  rules: [{{name: all, matches: [{{path: {{type: PathPrefix, value: /}}}}]}}]
   access: {{scopes: {scopes}}}
 {rest}
 ---

@@ -8,7 +8,7 @@ use portreeve_crds::{
     v1alpha1::{
         ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BindingMethodSpec, CertificateNameSpec,
         CertificateNameType, ClientCertificateSpec, CredentialSpec, DigestAlgorithmSpec, JwtTypeSpec, MintSpec,
-        ProofSpec, UpstreamIdentitySpec, UpstreamTokenSpec,
+        SenderConstraintSpec, UpstreamIdentitySpec, UpstreamTokenSpec,
     },
 };
 use portreeve_policy::{
@@ -193,13 +193,13 @@ fn credential(faults: &mut Faults<'_>, path: &str, spec: &CredentialSpec) -> Opt
         (None, None, None, None, Some(spec), None, None) => exchange_draft(faults, at("exchange"), spec),
         (None, None, None, None, None, Some(spec), None) => {
             let path = at("introspection");
-            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.proof.as_ref());
+            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), true);
             Some(CredentialDraft { kind: CredentialKind::Introspection { token: token? }, upstream: upstream?, path })
         }
         (None, None, None, None, None, None, Some(spec)) => {
             let path = at("jwt");
-            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.proof.as_ref());
+            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), false);
             let kind = CredentialKind::Jwt { token: token?, token_type: token_type(spec.token_type) };
             Some(CredentialDraft { kind, upstream: upstream?, path })
@@ -270,7 +270,7 @@ fn token(
     path: &str,
     token_service: &TokenServiceRef,
     list: &[String],
-    proof: Option<&ProofSpec>,
+    proof: Option<&SenderConstraintSpec>,
 ) -> Option<TokenDraft> {
     let proof = proof.cloned().unwrap_or_default();
     let method = |spec: &BindingMethodSpec| match spec {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use portreeve_crds::v1alpha1::{
-    AddressesSpec, AuthorizationSpec, ClaimSpec, HeaderConditionSpec, HoursSpec, PathParameterSpec, RangeSpec,
-    RequestConditionSpec, RolesSpec, ScopesSpec, WeekdaySpec, WindowSpec,
+    AuthorizationSpec, ClaimSpec, ClientAddressesSpec, HeaderConditionSpec, PathParameterSpec, RangeSpec,
+    RequestConditionSpec, RolesSpec, ScopesSpec, TimeWindowsSpec, WeekdaySpec, WindowSpec,
 };
 use portreeve_policy::{
     AddressRule, Authorization, Cidr, ClaimPath, ClaimRule, ClaimTest, Condition, Date, HeaderRule, HeaderTest, Hours,
@@ -19,15 +19,16 @@ const PATH: &str = "spec.authorization";
 
 pub(super) fn validate_authorization(faults: &mut Faults<'_>, spec: &AuthorizationSpec) -> Option<Authorization> {
     // Cedar policies and decision points refer to other objects; the pass that resolves references adds these blocks.
-    let AuthorizationSpec { mode: _, request, addresses, hours, scopes, roles, claims, cedar, external } = spec;
+    let AuthorizationSpec { mode: _, request, client_addresses, time_windows, scopes, roles, claims, cedar, external } =
+        spec;
     let mut conditions = Vec::new();
     if let Some(spec) = request {
         conditions.extend(validate_request(faults, spec).map(Condition::Request));
     }
-    if let Some(spec) = addresses {
+    if let Some(spec) = client_addresses {
         conditions.push(Condition::Addresses(validate_addresses(faults, spec)));
     }
-    if let Some(spec) = hours {
+    if let Some(spec) = time_windows {
         conditions.extend(validate_hours(faults, spec).map(Condition::Hours));
     }
     if let Some(spec) = scopes {
@@ -153,8 +154,8 @@ fn validate_range(faults: &mut Faults<'_>, at: &str, spec: &RangeSpec) -> Option
     }
 }
 
-fn validate_addresses(faults: &mut Faults<'_>, spec: &AddressesSpec) -> AddressRule {
-    let at = format!("{PATH}.addresses");
+fn validate_addresses(faults: &mut Faults<'_>, spec: &ClientAddressesSpec) -> AddressRule {
+    let at = format!("{PATH}.clientAddresses");
     let mut read = |list: &[String], field: &str| -> BTreeSet<Cidr> {
         let parse =
             |(i, range): (usize, &String)| faults.take(&format!("{at}.{field}[{i}]"), Cidr::try_from(range.clone()));
@@ -167,8 +168,8 @@ fn validate_addresses(faults: &mut Faults<'_>, spec: &AddressesSpec) -> AddressR
     rule
 }
 
-fn validate_hours(faults: &mut Faults<'_>, spec: &HoursSpec) -> Option<Hours> {
-    let at = format!("{PATH}.hours");
+fn validate_hours(faults: &mut Faults<'_>, spec: &TimeWindowsSpec) -> Option<Hours> {
+    let at = format!("{PATH}.timeWindows");
     let time_zone = faults.take(&format!("{at}.timeZone"), TimeZoneName::try_from(spec.time_zone.clone()));
     let mut windows = Vec::new();
     for (i, window) in spec.windows.iter().enumerate() {

@@ -294,7 +294,7 @@ pub(super) fn cover_match(
 pub(super) fn validate_path_text(kind: PathMatchType, value: &str) -> Result<PathMatch, portreeve_policy::InvalidPath> {
     Ok(match kind {
         PathMatchType::Exact => PathMatch::Exact(CanonicalPath::parse(value)?),
-        PathMatchType::Prefix => {
+        PathMatchType::PathPrefix => {
             // `/orders/` and `/orders` cover the same segments.
             let trimmed = if value.len() > 1 { value.strip_suffix('/').unwrap_or(value) } else { value };
             PathMatch::Prefix(CanonicalPath::parse(trimmed)?)

@@ -51,7 +51,7 @@ pub struct ApiRouteSpec {
     pub api: Option<ApiDescription>,
     /// The application behind the proxy.
     pub upstream: UpstreamSpec,
-    /// The rules. Of two that match a request the more specific wins: Exact before Template before the longer Prefix.
+    /// The rules. Of two that match a request the more specific wins: Exact before Template before the longer PathPrefix.
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<RuleSpec>,
@@ -209,7 +209,7 @@ pub struct MatchSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PathMatchSpec {
-    /// Exact; Prefix, by whole segments; or Template, where `{name}` stands for one segment.
+    /// Exact; PathPrefix, by whole segments; or Template, where `{name}` stands for one segment.
     #[serde(rename = "type")]
     pub kind: PathMatchType,
     /// The path, e.g. `/orders/{id}`. Without query; dot segments, `;`, `//` and encoded slashes are refused.
@@ -223,7 +223,7 @@ pub enum PathMatchType {
     /// The whole path.
     Exact,
     /// Whole segments from the start.
-    Prefix,
+    PathPrefix,
     /// Segments and parameters.
     Template,
 }

@@ -106,7 +106,7 @@ pub struct JwtRuleSpec {
     pub token_type: JwtTypeSpec,
     /// Whether the sender proves possession of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<ProofSpec>,
+    pub sender_constraint: Option<SenderConstraintSpec>,
     /// What the application gets: Original (default), Minted or None.
     #[serde(default)]
     pub upstream_token: UpstreamTokenSpec,
@@ -126,7 +126,7 @@ pub struct IntrospectionRuleSpec {
     pub audiences: Vec<String>,
     /// Whether the sender proves possession of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<ProofSpec>,
+    pub sender_constraint: Option<SenderConstraintSpec>,
     /// What the application gets: Jwt (the JWT of the answer: phantom token; with mint, a minted one where the answer
     /// has none), Minted, Original (default) or None.
     #[serde(default)]
@@ -149,7 +149,7 @@ pub enum JwtTypeSpec {
 /// Proof of possession. A token that is bound to a key always needs its proof.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct ProofSpec {
+pub struct SenderConstraintSpec {
     /// The token must be bound in one of these ways: Certificate (RFC 8705), DPoP (RFC 9449). Left out: unbound tokens
     /// pass too.
     #[serde(default)]

@@ -10,7 +10,7 @@ use crate::{CaBundleRef, ConfigMapKeyRef};
 
 /// What the caller may do. Every block that is there must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("has(self.request) || has(self.addresses) || has(self.hours) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar) || has(self.external)").message("say at least one condition"))]
+#[x_kube(validation = Rule::new("has(self.request) || has(self.clientAddresses) || has(self.timeWindows) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar) || has(self.external)").message("say at least one condition"))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationSpec {
     /// Enforce (default), or Shadow: this block alone is on trial, as with `spec.mode`; the others stay in force.
@@ -21,10 +21,10 @@ pub struct AuthorizationSpec {
     pub request: Option<RequestConditionSpec>,
     /// Where the client may be; its address is worked out as the route's `clientAddress` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addresses: Option<AddressesSpec>,
+    pub client_addresses: Option<ClientAddressesSpec>,
     /// When the caller may call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hours: Option<HoursSpec>,
+    pub time_windows: Option<TimeWindowsSpec>,
     /// Scopes that the token must carry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<ScopesSpec>,
@@ -265,7 +265,7 @@ pub enum FailureModeSpec {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("size(self.allow) + size(self.deny) > 0").message("name at least one range"))]
 #[serde(rename_all = "camelCase")]
-pub struct AddressesSpec {
+pub struct ClientAddressesSpec {
     /// The client is in one of these, e.g. `[10.0.0.0/8]`; anywhere when empty.
     #[serde(default)]
     #[schemars(length(max = 128), inner(length(min = 2, max = 64)))]
@@ -279,7 +279,7 @@ pub struct AddressesSpec {
 /// Weekly windows on the clocks of one place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HoursSpec {
+pub struct TimeWindowsSpec {
     /// Name of the IANA time zone database, e.g. `Europe/Vienna`.
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: String,

@@ -211,7 +211,7 @@ pub enum DriftPolicy {
     /// Our metadata is sent again.
     #[default]
     Correct,
-    /// They are told in MetadataHonoured, and left.
+    /// They are told in MetadataAccepted, and left.
     Report,
 }
 
@@ -252,7 +252,7 @@ pub struct ClientRegistrationStatus {
     /// Generation that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, ResolvedRefs, AccessGranted, Registered, CredentialsCurrent, MetadataHonoured, Ready, Stalled.
+    /// Accepted, ResolvedRefs, AccessGranted, Registered, CredentialsCurrent, MetadataAccepted, Ready, Stalled.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

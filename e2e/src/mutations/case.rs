@@ -89,7 +89,7 @@ fn open_site((namespace, labels): &(String, Value)) -> Vec<Value> {
         })
     };
     let any = json!([
-        {"path": {"type": "Prefix", "value": "/"}}, {"path": {"type": "Template", "value": "/{a}/{b}"}},
+        {"path": {"type": "PathPrefix", "value": "/"}}, {"path": {"type": "Template", "value": "/{a}/{b}"}},
         {"path": {"type": "Template", "value": "/{a}"}, "methods": ["POST"]},
     ]);
     let policy = |name: &str| {

@@ -25,7 +25,7 @@ metadata: {name: bad, namespace: default}
 spec:
   workloadSelector: {matchLabels: {app: orders}}
   upstream: {port: 9420}
-  rules: [{name: all, matches: [{path: {type: Prefix, value: /a}, METHODS}]}]
+  rules: [{name: all, matches: [{path: {type: PathPrefix, value: /a}, METHODS}]}]
 ";
 
 const CLIENT: &str = "apiVersion: portreeve.dev/v1alpha1

@@ -18,7 +18,7 @@ metadata: {name: stock, namespace: OTHER}
 spec:
   workloadSelector: {matchLabels: {app: stock}}
   upstream: {port: 9420}
-  rules: [{name: all, matches: [{path: {type: Prefix, value: /stock}}]}]
+  rules: [{name: all, matches: [{path: {type: PathPrefix, value: /stock}}]}]
 ---
 apiVersion: portreeve.dev/v1alpha1
 kind: ApiPolicy

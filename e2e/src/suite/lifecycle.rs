@@ -46,7 +46,7 @@ metadata: {name: vault, namespace: TEAM}
 spec:
   workloadSelector: {matchLabels: {app: vault}}
   upstream: {port: 9420}
-  rules: [{name: all, matches: [{path: {type: Prefix, value: /vault}}]}]
+  rules: [{name: all, matches: [{path: {type: PathPrefix, value: /vault}}]}]
   access: {scopes: [\"orders:vault\"]}
 ---
 apiVersion: portreeve.dev/v1alpha1

@@ -91,7 +91,7 @@ metadata: {{name: a, namespace: shop}}
 spec:
   workloadSelector: {{matchLabels: {{app: a}}}}
   upstream: {{port: 8080}}
-  rules: [{{name: all, matches: [{{path: {{type: Prefix, value: /}}}}]}}]
+  rules: [{{name: all, matches: [{{path: {{type: PathPrefix, value: /}}}}]}}]
 ---
 apiVersion: portreeve.dev/v1alpha1
 kind: ApiPolicy

@@ -172,7 +172,7 @@ fn latch(conditions: &mut [Condition]) {
             ConditionType::AccessGranted
             | ConditionType::Accepted
             | ConditionType::CredentialsCurrent
-            | ConditionType::MetadataHonoured
+            | ConditionType::MetadataAccepted
             | ConditionType::Registered
             | ConditionType::ResolvedRefs
             | ConditionType::ScopesOwned

@@ -219,7 +219,7 @@ mod tests {
         format!(
             "apiVersion: portreeve.dev/v1alpha1\nkind: ApiRoute\nmetadata: {{name: orders, namespace: shop}}\nspec:\n  \
              workloadSelector: {{matchLabels: {{app: orders}}}}\n  upstream: {{port: {port}}}\n  rules:\n  - name: read\n    \
-             matches: [{{path: {{type: Prefix, value: /}}}}]\n"
+             matches: [{{path: {{type: PathPrefix, value: /}}}}]\n"
         )
     }
 

@@ -102,7 +102,7 @@ mod tests {
             "a.yaml",
             "apiVersion: portreeve.dev/v1alpha1\nkind: ApiRoute\nmetadata: {name: a, namespace: shop}\nspec:\n  \
              workloadSelector: {matchLabels: {app: a}}\n  upstream: {port: 8080}\n  rules: [{name: all, matches: \
-             [{path: {type: Prefix, value: /}}]}]\n",
+             [{path: {type: PathPrefix, value: /}}]}]\n",
         );
         let mut inventory = manifests.inventory;
         for (name, app, ready) in pods {

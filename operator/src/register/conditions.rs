@@ -33,9 +33,9 @@ pub(super) fn registered(
     use ConditionReason as R;
     use ConditionType as T;
     let honoured = if client.drift.is_empty() {
-        condition(T::MetadataHonoured, ConditionStatus::True, R::Honoured, "")
+        condition(T::MetadataAccepted, ConditionStatus::True, R::MetadataAccepted, "")
     } else {
-        condition(T::MetadataHonoured, ConditionStatus::False, R::ChangedByServer, &drift_message(client))
+        condition(T::MetadataAccepted, ConditionStatus::False, R::ChangedByServer, &drift_message(client))
     };
     let relative = client.faults.contains(&AnswerFault::RelativeManagementUri);
     let cause = if relative {

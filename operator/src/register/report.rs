@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct RegistrationReport {
     /// Generation that it speaks of.
     pub(crate) generation: u64,
-    /// AccessGranted, Registered, CredentialsCurrent, MetadataHonoured, Ready, perhaps Stalled.
+    /// AccessGranted, Registered, CredentialsCurrent, MetadataAccepted, Ready, perhaps Stalled.
     pub(crate) conditions: Vec<Condition>,
     /// What stands beside the conditions in the status.
     pub(crate) facts: RegistrationFacts,
