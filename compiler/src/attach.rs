@@ -17,14 +17,14 @@ use portreeve_policy::{
 
 pub(crate) use unreadable::unreadable_policy;
 
-use crate::validate::{Seniority, Target, ValidRoute};
+use crate::validate::{PolicyAge, Target, ValidRoute};
 
 /// A policy, settled or broken, with what it points to.
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyState {
     pub(crate) name: NamespacedName,
     pub(crate) generation: u64,
-    pub(crate) seniority: Seniority,
+    pub(crate) seniority: PolicyAge,
     pub(crate) precedence: Precedence,
     pub(crate) mode: PolicyMode,
     pub(crate) targets: Vec<Target>,
@@ -59,7 +59,7 @@ pub(crate) struct EffectiveAccess {
     pub(crate) shadows: Vec<Shadow>,
 }
 
-type Slot = (String, Target, bool);
+type AttachmentPoint = (String, Target, bool);
 
 /// What is refused whatever the policies say, since what was to govern there cannot be told.
 /// By namespace; `None` stands for every one.
@@ -67,14 +67,14 @@ pub(crate) type Closures = BTreeMap<Option<String>, Refusal>;
 
 /// Policies by what they point to; in each slot only the established one.
 pub(crate) struct PolicyIndex<'a> {
-    slots: BTreeMap<Slot, &'a PolicyState>,
+    slots: BTreeMap<AttachmentPoint, &'a PolicyState>,
     closures: Closures,
     /// Policies with a target that cannot be read, by namespace and perhaps the route that it names.
     closing: BTreeMap<(String, Option<String>), &'a PolicyState>,
     /// Policies with a target that does not exist, by namespace: those of one cost the others nothing.
     dangling: BTreeMap<&'a str, Vec<Dangling<'a>>>,
     /// Policies on trial: every one of a slot, for none of them takes part in anything.
-    on_trial: BTreeMap<Slot, Vec<&'a PolicyState>>,
+    on_trial: BTreeMap<AttachmentPoint, Vec<&'a PolicyState>>,
     attachments: BTreeMap<NamespacedName, Attachment>,
 }
 
@@ -151,7 +151,8 @@ impl<'a> PolicyIndex<'a> {
             for policy in self.on_trial.get(slot).into_iter().flatten().copied() {
                 // What would be in force: it goes before the holder of its place, which keeps what it does not say.
                 let (above, below) = places.split_at(rank);
-                let in_force = |slots: &[Slot]| slots.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
+                let in_force =
+                    |slots: &[AttachmentPoint]| slots.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
                 let (above, below): (Vec<_>, Vec<_>) = (in_force(above), in_force(below));
                 let trial: Vec<_> = above.into_iter().chain([policy]).chain(below).collect();
                 settled.shadows.push(Shadow { policy: origin(policy), access: settle_chain(&trial).access });

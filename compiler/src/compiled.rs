@@ -23,7 +23,7 @@ use crate::{
     scopes::ScopeOwners,
     strays::free_name,
     validate::{
-        Selector, Seniority, ValidPolicy, ValidRoute, generation, unreadable_route, validate_policy, validate_route,
+        PolicyAge, Selector, ValidPolicy, ValidRoute, generation, unreadable_route, validate_policy, validate_route,
     },
 };
 
@@ -193,7 +193,7 @@ impl Compiler<'_> {
         }
         for (namespace, stray) in self.strays(ObjectKind::ApiRoute) {
             let Some(name) = free_name(&namespace, |name| routes.contains_key(name)) else { continue };
-            let route = ValidRoute { seniority: Seniority::oldest(), ..unreadable_route(&stray.value) };
+            let route = ValidRoute { seniority: PolicyAge::oldest(), ..unreadable_route(&stray.value) };
             routes.insert(name, (route, Some(stray.message.clone())));
         }
         routes
@@ -227,7 +227,7 @@ impl Compiler<'_> {
             let Some(name) = free_name(&namespace, taken) else { continue };
             let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
             let state = unreadable_policy(name, &stray.value, refusal);
-            states.push(PolicyState { seniority: Seniority::oldest(), ..state });
+            states.push(PolicyState { seniority: PolicyAge::oldest(), ..state });
         }
         states
     }
@@ -282,7 +282,7 @@ impl Compiler<'_> {
         let state = PolicyState {
             name: name.clone(),
             generation: generation(&policy.metadata),
-            seniority: Seniority::of(&policy.metadata),
+            seniority: PolicyAge::of(&policy.metadata),
             precedence: policy.spec.precedence,
             mode: policy.spec.mode,
             targets,

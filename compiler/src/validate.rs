@@ -26,13 +26,13 @@ use crate::Diagnostic;
 
 /// Age and name, in the order in which objects beat each other: older first, then by name (GEP-713).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Seniority {
+pub(crate) struct PolicyAge {
     /// Seconds since 1970; an object without a timestamp is as old as can be, so that files rank by name.
     created: i64,
     name: String,
 }
 
-impl Seniority {
+impl PolicyAge {
     pub(crate) fn of(metadata: &ObjectMeta) -> Self {
         Self {
             created: metadata.creation_timestamp.as_ref().map_or(i64::MIN, |time| time.0.as_second()),

@@ -10,20 +10,20 @@
 //! - false ready: a result that says "registered" of a client that is not there, holds other metadata, or cannot get a
 //!   token with the credentials that were handed out.
 
-mod fuse;
+mod failpoint;
+mod fake_journal;
+mod faulty_transport;
 mod keys;
-mod line;
 mod random;
+mod scenario;
 mod server;
-mod shelf;
-mod story;
 
 use std::{collections::BTreeMap, env, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt, stream};
 
-use self::{server::TokenService, story::Story};
+use self::{scenario::Scenario, server::TokenService};
 use crate::say;
 
 /// What is broken on purpose, so that the checker can be seen to notice.
@@ -112,18 +112,18 @@ async fn prove(server: &Arc<TokenService>) -> Result<()> {
 }
 
 async fn all(server: &Arc<TokenService>, first: u64, runs: u64, sabotage: Sabotage) -> Tally {
-    let story = |seed: u64| {
+    let scenario = |seed: u64| {
         let server = Arc::clone(server);
         async move {
-            let mut story = Story::new(server, seed, sabotage);
-            if let Err(fault) = story.play().await {
-                story.tally.complaints.push(format!("run {seed}: {fault:#}"));
+            let mut scenario = Scenario::new(server, seed, sabotage);
+            if let Err(fault) = scenario.play().await {
+                scenario.tally.complaints.push(format!("run {seed}: {fault:#}"));
             }
-            story.tally
+            scenario.tally
         }
     };
     let seeds = first..first.saturating_add(runs);
-    stream::iter(seeds.map(story))
+    stream::iter(seeds.map(scenario))
         .buffer_unordered(CONCURRENCY)
         .fold(Tally::default(), |sum, tally| async { sum.with(tally) })
         .await

@@ -26,7 +26,7 @@ use verdict::{Measured, Verdict};
 use crate::say;
 
 /// What is attacked: given on the command line as JSON by `e2e/hostile/run`.
-pub struct Bed {
+pub struct Fixture {
     proxy: Server,
     nginx: Server,
     target: Target,
@@ -46,7 +46,7 @@ const REST: Duration = Duration::from_mins(1);
 /// Time in which honest requests have to be as before.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-impl Bed {
+impl Fixture {
     /// Reads what is attacked.
     pub fn read(told: &Value) -> Result<Self> {
         let text = |name: &str| told[name].as_str().with_context(|| format!("{name} is missing"));

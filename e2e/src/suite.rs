@@ -5,8 +5,8 @@
 //! limit.
 
 mod admission;
-mod bed;
 mod deletion;
+mod fixture;
 mod fleet;
 mod install;
 mod lifecycle;
@@ -20,7 +20,7 @@ use std::env;
 use anyhow::{Context as _, Result};
 
 use crate::report::Report;
-use bed::Bed;
+use fixture::Fixture;
 
 /// What the suite has to be told.
 pub struct Settings {
@@ -44,25 +44,25 @@ impl Settings {
 /// Runs all checks, from the root of the repository. Whether all passed.
 pub async fn run(settings: Settings) -> Result<bool> {
     let mut report = Report::default();
-    let bed = Bed::new(settings.issuer, settings.initial_access_token, settings.gateway_access_token)?;
-    stages(&bed, &mut report).await;
+    let fixture = Fixture::new(settings.issuer, settings.initial_access_token, settings.gateway_access_token)?;
+    stages(&fixture, &mut report).await;
     Ok(report.finish())
 }
 
 /// Later stages need what earlier ones set up; a stage that could not ends the run.
-async fn stages(bed: &Bed, report: &mut Report) -> Option<()> {
-    install::stage(bed, report).await?;
-    admission::stage(bed, report).await;
-    let callers = registration::stage(bed, report).await?;
-    let address = requests::rollout(bed, report).await?;
-    requests::stage(bed, report, &callers, &address).await;
+async fn stages(fixture: &Fixture, report: &mut Report) -> Option<()> {
+    install::stage(fixture, report).await?;
+    admission::stage(fixture, report).await;
+    let callers = registration::stage(fixture, report).await?;
+    let address = requests::rollout(fixture, report).await?;
+    requests::stage(fixture, report, &callers, &address).await;
     // Before pods go, for their logs go with them: those that registered, those that served, and those of the end.
-    secrets::stage(bed, report, &callers, "after registration and requests").await;
-    fleet::stage(bed, report, &callers, &address).await;
-    secrets::stage(bed, report, &callers, "after edits and faults").await;
-    lifecycle::stage(bed, report).await;
-    outage::stage(bed, report, &callers, &address).await;
-    deletion::stage(bed, report, &callers, &address).await;
-    secrets::stage(bed, report, &callers, "at the end").await;
+    secrets::stage(fixture, report, &callers, "after registration and requests").await;
+    fleet::stage(fixture, report, &callers, &address).await;
+    secrets::stage(fixture, report, &callers, "after edits and faults").await;
+    lifecycle::stage(fixture, report).await;
+    outage::stage(fixture, report, &callers, &address).await;
+    deletion::stage(fixture, report, &callers, &address).await;
+    secrets::stage(fixture, report, &callers, "at the end").await;
     Some(())
 }

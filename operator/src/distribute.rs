@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: a stream is sent the resources of the pod that it was proven to come from, and nothing else.
 
-mod authority;
+mod certificate_authority;
 mod credentials;
 mod fleet;
 mod listen;
@@ -12,9 +12,9 @@ mod server;
 mod session;
 mod stream;
 
-pub(crate) use authority::Authority;
+pub(crate) use certificate_authority::CertificateAuthority;
 pub(crate) use credentials::Credentials;
-use credentials::{ProvenPod, Unproven};
+use credentials::{AuthenticationError, ProvenPod};
 use fleet::Workload;
 pub(crate) use fleet::{Fleet, PodState, Workloads};
 pub(crate) use listen::Incoming;

@@ -10,6 +10,6 @@ mod key_age;
 mod memory;
 mod poll;
 
-pub(crate) use client::GuardedClient;
+pub(crate) use client::SsrfGuardedClient;
 pub(crate) use memory::Memory;
 pub(crate) use poll::{DiscoveryLoop, DiscoverySettings, Target};

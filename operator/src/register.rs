@@ -21,6 +21,6 @@ mod work;
 
 pub(crate) use cluster_store::ClusterStore;
 pub(crate) use file_store::FileStore;
-pub(crate) use registrar::{Registrar, RegistrarSettings, Wanted};
+pub(crate) use registrar::{DesiredState, Registrar, RegistrarSettings};
 pub(crate) use report::{RegistrationFacts, RegistrationReport};
 pub(crate) use store::Store;

@@ -7,6 +7,7 @@ mod api_key;
 mod certificate;
 mod password;
 mod token;
+mod token_age;
 mod upstream;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ pub use token::{
     Audiences, BindingMethod, ExchangeGrant, ExchangeRule, ExchangeSubject, IntrospectionRule, JwtRule, JwtType,
     NoAudience, ProofRule,
 };
+pub use token_age::MaxTokenAge;
 pub use upstream::{ClaimSource, MintRule, UpstreamToken};
 
 use crate::{NamespacedName, SecretName};

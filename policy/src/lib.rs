@@ -33,8 +33,8 @@ pub use authentication::{
     ApiKeyEntry, ApiKeyLocation, ApiKeyRule, ApiKeySource, Audiences, Authentication, Authenticator, BasicRule,
     BindingMethod, CertificateName, ClaimSource, ClientCertificateRule, Credential, DigestAlgorithm, DigestEntry,
     DigestRule, ExchangeGrant, ExchangeRule, ExchangeSubject, IntrospectionRule, InvalidApiKeys,
-    InvalidCertificateName, InvalidUsers, JwtRule, JwtType, MintRule, NoAudience, PasswordEntry, ProofRule,
-    UpstreamToken, parse_api_keys, parse_htdigest, parse_htpasswd,
+    InvalidCertificateName, InvalidUsers, JwtRule, JwtType, MaxTokenAge, MintRule, NoAudience, PasswordEntry,
+    ProofRule, UpstreamToken, parse_api_keys, parse_htdigest, parse_htpasswd,
 };
 pub use authorization::{
     AddressRule, Authorization, CEDAR_ACTIONS, CEDAR_PRINCIPAL, CedarRead, CedarRule, ClaimAttribute, ClaimPath,

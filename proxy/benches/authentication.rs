@@ -23,7 +23,8 @@ use http::{HeaderMap, Method, header::AUTHORIZATION};
 use portreeve_policy::{CanonicalPath, Hostname, NamespacedName, Secret};
 use portreeve_proxy::{
     authn::{
-        Authenticators, Authority, CredentialContext, CredentialMemory, Kept, Materials, Presentation, TokenDigester,
+        Authenticators, BuildInputs, CarriedState, CredentialContext, CredentialMemory, Presentation, TokenDigester,
+        TokenServiceClient,
     },
     clock::{Clock, SystemClock},
 };
@@ -35,15 +36,15 @@ const TURNS: u32 = 4000;
 
 fn rule(
     alternative: &Value,
-    authorities: &BTreeMap<NamespacedName, Arc<Authority>>,
+    authorities: &BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
     secret: (&str, String),
 ) -> Authenticators {
     let secrets = [(secret.0.to_owned().try_into().unwrap(), Secret::new(secret.1.into_bytes()))].into();
-    let previous = Kept::default();
+    let previous = CarriedState::default();
     let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
-    let materials = Materials { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
+    let materials = BuildInputs { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
     let authentication = serde_json::from_value(json!({"anyOf": [{"allOf": [alternative]}]})).unwrap();
-    Authenticators::new(&authentication, &materials, &mut Kept::default()).unwrap()
+    Authenticators::new(&authentication, &materials, &mut CarriedState::default()).unwrap()
 }
 
 /// The whole of authentication, from the header map to the caller; the first turn, which finds out, is not counted.
@@ -81,7 +82,7 @@ fn measure(name: &str, target: &str, rule: &Authenticators, headers: &HeaderMap,
 
 fn main() {
     let (name, service) = fixture::token_service();
-    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
     let authorities = [(name, Arc::new(authority))].into();
     let context = CredentialContext {
         memory: Arc::new(CredentialMemory::new(&[1; 32])),

@@ -17,8 +17,8 @@ use futures_util::FutureExt;
 use http::HeaderMap;
 use portreeve_policy::{Authorization, CanonicalPath, PathMatch};
 use portreeve_proxy::{
-    authn::{Authority, Fact, TokenDigester},
-    authz::{Asked, Authorizer, PathParameters},
+    authn::{TokenDigester, TokenServiceClient, VerifiedCredential},
+    authz::{AuthorizationInput, Authorizer, PathParameters},
     clock::{SystemClock, UnixMillis},
 };
 use serde_json::{Value, json};
@@ -27,11 +27,11 @@ const BATCHES: usize = 51;
 const TURNS: u32 = 4000;
 
 /// A verified token of a clerk, as the token cache holds it.
-fn fact() -> Arc<Fact> {
+fn fact() -> Arc<VerifiedCredential> {
     let token = fixture::token(&json!({"roles": ["clerk", "auditor"], "level": 3}));
     let digest = TokenDigester::new(&[3; 64]).digest(&token);
     let (name, service) = fixture::token_service();
-    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
     authority.verify(&token, digest).unwrap().0
 }
 
@@ -64,7 +64,7 @@ fn main() {
     let path = CanonicalPath::parse("/orders/7").unwrap();
     let template = PathMatch::Template("/orders/{id}".to_owned().try_into().unwrap());
     let headers = HeaderMap::new();
-    let asked = Asked {
+    let asked = AuthorizationInput {
         caller: Some(&fact),
         address: "10.1.2.3".parse().ok(),
         tls: Some(true),
@@ -119,7 +119,7 @@ fn main() {
     let mut client = 0x0a00_0000_u32;
     measure("Cedar: roles, tenant, address, host, tls, decided anew", "<= 4000 ns", || {
         client += 1;
-        let asked = Asked { address: Some(std::net::Ipv4Addr::from(client).into()), ..asked.clone() };
+        let asked = AuthorizationInput { address: Some(std::net::Ipv4Addr::from(client).into()), ..asked.clone() };
         black_box(authorizer.authorize(black_box(&asked)).now_or_never().unwrap().unwrap());
     });
     println!("{} rules with Cedar policies stood beside, and were never looked at", elsewhere.len());

@@ -26,8 +26,8 @@ use portreeve_proxy::{
     authz::Permitted,
     clock::{SharedClock, SystemClock},
     pipeline::{
-        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
-        Pseudonym, Records, RequestBody, Runtime, Scheme, Upload, UpstreamFault, build,
+        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Lane, Metrics, Pseudonym, Records,
+        RequestBody, RequestHandler, RequestHandlerConfig, Runtime, Scheme, Upload, UpstreamFault, build,
     },
     pressure::Pressure,
 };
@@ -89,7 +89,7 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
-fn gate() -> Rc<Gate<Constant>> {
+fn gate() -> Rc<RequestHandler<Constant>> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().unwrap();
     let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone(), own_ports: BTreeSet::new() };
@@ -100,7 +100,7 @@ fn gate() -> Rc<Gate<Constant>> {
         digester: TokenDigester::new(&[3; 64]),
         clock: Arc::clone(&clock),
     };
-    Rc::new(Gate::new(GateParts {
+    Rc::new(RequestHandler::new(RequestHandlerConfig {
         runtime: Arc::new(ArcSwap::from_pointee(runtime)),
         dispatch: Constant,
         records: Records::start(std::io::sink(), metrics.records_dropped.clone()).unwrap(),

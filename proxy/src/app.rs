@@ -26,8 +26,8 @@ use crate::{
     bootstrap::{Bootstrap, RecordTarget},
     clock::{SharedClock, SystemClock},
     pipeline::{
-        BuildContext, DecisionIds, Gate, GateParts, Metrics, Pseudonym, Records, Rejection, Runtime, SharedRuntime,
-        build,
+        BuildContext, DecisionIds, Metrics, Pseudonym, Records, Rejection, RequestHandler, RequestHandlerConfig,
+        Runtime, SharedRuntime, build,
     },
     pressure::{self, Pressure},
     sync::{self, OperatorLink, Session, Store, StoreFault},
@@ -228,7 +228,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, number, "worker cannot listen"),
             };
-            let gate = Gate::new(GateParts {
+            let gate = RequestHandler::new(RequestHandlerConfig {
                 runtime: shared.runtime,
                 dispatch: UpstreamPool::default(),
                 records: shared.records,

@@ -24,13 +24,13 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-use crate::{authn::Fact, clock::UnixMillis};
+use crate::{authn::VerifiedCredential, clock::UnixMillis};
 
 /// A request, as far as conditions look at it.
 #[derive(Clone)]
-pub struct Asked<'a> {
+pub struct AuthorizationInput<'a> {
     /// The caller; `None` for nobody.
-    pub caller: Option<&'a Fact>,
+    pub caller: Option<&'a VerifiedCredential>,
     /// The real client's address; `None` where a trusted proxy does not tell it. Nothing that looks at it holds then.
     pub address: Option<IpAddr>,
     /// Whether the client spoke TLS; `None` where a trusted proxy cannot be understood.

@@ -4,7 +4,7 @@ use std::hash::Hash;
 
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::footprint::Footprint;
+use crate::heap_size::HeapSize;
 
 /// Values by key, bounded in bytes.
 pub(crate) struct BoundedCache<K, V>(Cache<K, V, Bytes>);
@@ -37,7 +37,7 @@ const SLOT: usize = 40;
 /// What an entry is taken to weigh when the number of entries has to be guessed.
 const TYPICAL: u64 = 768;
 
-impl<K: Footprint, V: Footprint> Weighter<K, V> for Bytes {
+impl<K: HeapSize, V: HeapSize> Weighter<K, V> for Bytes {
     fn weight(&self, key: &K, value: &V) -> u64 {
         let inline = size_of::<K>().saturating_add(size_of::<V>()).saturating_add(SLOT);
         let all = inline.saturating_add(key.heap_bytes()).saturating_add(value.heap_bytes());
@@ -45,7 +45,7 @@ impl<K: Footprint, V: Footprint> Weighter<K, V> for Bytes {
     }
 }
 
-impl<K: Eq + Hash + Clone + Footprint, V: Clone + Footprint> BoundedCache<K, V> {
+impl<K: Eq + Hash + Clone + HeapSize, V: Clone + HeapSize> BoundedCache<K, V> {
     /// A table that takes at most `bytes`. An entry that alone is too large for it is not kept.
     pub(crate) fn new(bytes: u64) -> Self {
         let entries = usize::try_from(bytes / TYPICAL).unwrap_or(usize::MAX).max(1);

@@ -19,9 +19,9 @@ mod bounded_cache;
 pub mod bounds;
 mod bulkhead;
 pub mod clock;
-mod footprint;
 #[doc(hidden)]
 pub mod fuzz;
+mod heap_size;
 mod outbound;
 pub mod peer;
 pub mod pipeline;

@@ -2,7 +2,6 @@
 //! credentials → upstream → record. A stage is one file below `stages/`; a refusal on the way is a [`Denial`].
 
 mod access;
-mod account;
 mod answer;
 mod body;
 mod build;
@@ -23,6 +22,7 @@ mod pseudonym;
 mod record;
 mod records;
 mod request_body;
+mod request_context;
 mod respond;
 mod router;
 mod runtime;
@@ -61,5 +61,5 @@ pub use record::DecisionRecord;
 pub use records::Records;
 pub use request_body::{RequestBody, Upload};
 pub use runtime::{Runtime, SharedRuntime};
-pub use service::{Gate, GateParts};
+pub use service::{RequestHandler, RequestHandlerConfig};
 pub use stages::shadow::ShadowDecision;

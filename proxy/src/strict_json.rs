@@ -80,7 +80,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 #[cfg(test)]
 mod hostile {
     use super::parse_object;
-    use crate::footprint::tests::taken;
+    use crate::heap_size::tests::taken;
 
     /// Memory follows the length of the text, whatever stands in it, and depth ends at a bound.
     #[test]

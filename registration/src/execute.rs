@@ -6,7 +6,7 @@
 //!        ▼              ▼               ▼
 //!   nothing was    create: possible orphan, reported with its marker, and a new create
 //!   sent; the      read, update: the new registration token may be lost; the call is made again with the
-//!   step again     present token, then the previous one, then the client is probed: see `Obstacle`
+//!   step again     present token, then the previous one, then the client is probed: see `ManagementFailure`
 //!                  delete: asked again; 401 and 404 now mean gone
 //! ```
 //!
@@ -22,8 +22,8 @@ mod record;
 mod tests;
 
 use crate::{
-    Desired, Error, Journal, JournalEntry, KeyFault, Keys, Obstacle, ObstacleKind, Probe, Situation, Step, Transport,
-    probe,
+    Desired, Error, Journal, JournalEntry, KeyFault, Keys, ManagementFailure, ObstacleKind, Probe, ReconcileContext,
+    Step, Transport, probe,
 };
 
 /// How we know that the client is gone.
@@ -64,7 +64,7 @@ pub enum Executed {
     /// A second client took over.
     Replaced,
     /// A client that was replaced is gone, or is among the possible orphans.
-    Retired,
+    ReplacedClient,
     /// The client was updated.
     Updated,
 }
@@ -77,7 +77,7 @@ pub enum Executed {
 pub async fn execute<T: Transport, K: Keys, J: Journal>(
     step: Step,
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
@@ -146,7 +146,7 @@ async fn add_key<K: Keys, J: Journal>(
 /// Asks the token endpoint about the client. The journal needs no intent: nothing is changed at the server.
 async fn ask<T: Transport, K: Keys, J: Journal>(
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
@@ -156,7 +156,7 @@ async fn ask<T: Transport, K: Keys, J: Journal>(
     let response = situation.transport.send(request).await?;
     let told = probe::verdict(&response).ok_or_else(unclear)?;
     let kind = entry.obstacle.as_ref().map_or(ObstacleKind::TokenRefused, |obstacle| obstacle.kind);
-    let next = JournalEntry { obstacle: Some(Obstacle { kind, probe: told }), ..entry.clone() };
+    let next = JournalEntry { obstacle: Some(ManagementFailure { kind, probe: told }), ..entry.clone() };
     replace(entry, next, journal).await?;
     Ok(Executed::Probed(told))
 }

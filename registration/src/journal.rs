@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::codec::InvalidEntry;
 use crate::{
-    ClientKey, Document, Drift, Marker, Obstacle, Registration, Retired, Secret, Step, error::sanitise, keys::is_in,
+    ClientKey, Document, Drift, ManagementFailure, Marker, Registration, ReplacedClient, Secret, Step, error::sanitise,
+    keys::is_in,
 };
 
 /// Most identifiers of abandoned clients that are kept.
@@ -48,7 +49,7 @@ pub struct PossibleOrphan {
 /// Where a client was registered, so that it can be deleted there when nobody else remembers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Home {
+pub struct RegistrationOrigin {
     /// The issuer identifier.
     pub issuer: String,
     /// The registration endpoint.
@@ -77,17 +78,17 @@ pub struct JournalEntry {
     /// Clients that may have been lost; kept until the journal is cleared or the caller takes it out.
     pub possible_orphan: Option<PossibleOrphan>,
     /// Where the client is.
-    pub home: Option<Home>,
+    pub home: Option<RegistrationOrigin>,
     /// Keys of the client's own, newest first.
     pub keys: Vec<ClientKey>,
     /// When the present credentials were made, in seconds since 1970.
     pub credentials_since: Option<u64>,
     /// Clients that were replaced and are still to be deleted.
-    pub retired: Vec<Retired>,
+    pub retired: Vec<ReplacedClient>,
     /// The rotation request that was last fulfilled.
     pub fulfilled_request: Option<String>,
     /// Why the client cannot be managed, if it cannot.
-    pub obstacle: Option<Obstacle>,
+    pub obstacle: Option<ManagementFailure>,
     /// The generation in which a client that was gone was registered anew by itself.
     pub renewed_in: Option<i64>,
     /// What the object asked for when the client was last brought to it, in the caller's words. A caller that grants less

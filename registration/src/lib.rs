@@ -25,14 +25,14 @@
 //! protocol gives no way to ask again: RFC 7591 has neither a search nor an idempotency key, so a create is repeated and
 //! the first client is reported as a [`PossibleOrphan`] with its [`Marker`]; a server that rotates the registration token
 //! on each update leaves us with a dead one, so a new client takes over and the first is reported by its client_id. Any
-//! other loss waits for people: [`Occasion::consent`].
+//! other loss waits for people: [`ReconcileInput::consent`].
 //!
 //! # Example
 //!
 //! ```
 //! use portreeve_registration::{
-//!     ClientMetadata, Deletion, Desired, Endpoint, InsecureHttp, Journal, Keys, Occasion, Outcome, Secret, Situation,
-//!     Transport, reconcile,
+//!     ClientMetadata, Deletion, Desired, Endpoint, InsecureHttp, Journal, Keys, Outcome, ReconcileContext,
+//!     ReconcileInput, Secret, Transport, reconcile,
 //! };
 //!
 //! async fn register_shop(
@@ -51,8 +51,8 @@
 //!     .validate()?;
 //!     let endpoint = Endpoint::parse("https://login.example.com/reg", InsecureHttp::Refused)?;
 //!     let desired = Desired::new(&metadata, endpoint, "1f0c…", 1, Deletion::Keep);
-//!     let situation = Situation { occasion: Occasion::at(now, Some(initial)), transport, keys };
-//!     match reconcile(&desired, &situation, journal).await? {
+//!     let context = ReconcileContext { occasion: ReconcileInput::at(now, Some(initial)), transport, keys };
+//!     match reconcile(&desired, &context, journal).await? {
 //!         Outcome::Registered(client) => println!("{} with {} drift", client.client_id, client.drift.len()),
 //!         Outcome::Gone { .. } | Outcome::Retained { .. } => println!("no client is wanted"),
 //!     }
@@ -70,14 +70,14 @@ mod execute;
 pub mod fuzz;
 mod journal;
 mod keys;
+mod management_failure;
 mod metadata;
-mod obstacle;
-mod occasion;
 mod plan;
 mod probe;
 #[cfg(test)]
 mod properties;
 mod reconcile;
+mod reconcile_input;
 mod registered;
 mod rotation;
 mod secret;
@@ -91,15 +91,17 @@ pub use drift::{Drift, DriftKind, compare};
 pub use endpoint::{Endpoint, InsecureHttp, InvalidEndpoint};
 pub use error::{Error, Retry, ServerError, Unmanageable};
 pub use execute::{Executed, Gone, execute};
-pub use journal::{Home, Intent, InvalidEntry, Journal, JournalEntry, JournalError, JournalFault, PossibleOrphan};
+pub use journal::{
+    Intent, InvalidEntry, Journal, JournalEntry, JournalError, JournalFault, PossibleOrphan, RegistrationOrigin,
+};
 pub use keys::{ClientKey, KeyFault, KeyPurpose, Keys};
+pub use management_failure::{ManagementFailure, ObstacleKind, Probe};
 pub use metadata::{ClientMetadata, Document, InvalidMetadata, ValidMetadata};
-pub use obstacle::{Obstacle, ObstacleKind, Probe};
-pub use occasion::Occasion;
 pub use plan::{ReadBack, plan};
-pub use reconcile::{Outcome, Registered, Situation, reconcile};
+pub use reconcile::{Outcome, ReconcileContext, Registered, reconcile};
+pub use reconcile_input::ReconcileInput;
 pub use registered::{AnswerFault, InvalidAnswer, MAX_ANSWER, Registration, SecretExpiry};
-pub use rotation::{Retired, Rotation};
+pub use rotation::{ReplacedClient, Rotation};
 pub use secret::Secret;
 pub use step::Step;
 pub use transport::{Delivery, Transport, TransportError};

@@ -4,8 +4,8 @@
 mod tests;
 
 use crate::{
-    Deletion, Desired, DriftPolicy, JournalEntry, ObstacleKind, Occasion, Registration, Step, compare,
-    obstacle::{Way, consented, is_unmanaged, moved, way},
+    Deletion, Desired, DriftPolicy, JournalEntry, ObstacleKind, ReconcileInput, Registration, Step, compare,
+    management_failure::{RecoveryAction, consented, is_unmanaged, moved, way},
     rotation,
 };
 
@@ -31,14 +31,14 @@ pub enum ReadBack {
 /// | Keep | drift that was not there after the last update, and drift is to be corrected | Update |
 /// | Keep | the time of a replaced client, or of an old key, is over | Retire; DropKeys |
 /// | Keep | credentials are due | AddKey (then an update), or Replace |
-/// | any | the client cannot be managed | Probe, Discard, Abandon, or none: see [`crate::Obstacle`] |
+/// | any | the client cannot be managed | Probe, Discard, Abandon, or none: see [`crate::ManagementFailure`] |
 /// | Delete | a client, and clients that were replaced | Delete, Retire, Forget |
 /// | Delete | nothing but what must be told | none; the caller tells it and clears the journal |
 /// | Delete | something else in the journal | Forget |
 /// | Retain | anything | none |
 ///
 /// INVARIANT: drift that the server keeps through an update is not updated again, so no server makes us PUT for ever.
-pub fn plan(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+pub fn plan(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &JournalEntry) -> Vec<Step> {
     match desired.deletion() {
         Deletion::Delete => delete(desired, occasion, entry),
         Deletion::Keep => match &entry.registration {
@@ -64,7 +64,7 @@ fn anew(desired: &Desired, first: Step) -> Vec<Step> {
     steps
 }
 
-fn delete(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+fn delete(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &JournalEntry) -> Vec<Step> {
     let Some(registration) = &entry.registration else {
         return match entry.suspected() {
             _ if !entry.retired.is_empty() => vec![Step::Retire],
@@ -80,11 +80,11 @@ fn delete(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> V
         }
         Some(obstacle) if obstacle.kind != ObstacleKind::Unmanaged => {
             match way(desired, occasion, entry, obstacle, false) {
-                Way::Abandon => vec![Step::Abandon],
-                Way::Discard => vec![Step::Discard],
-                Way::Probe => vec![Step::Probe],
-                Way::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Delete],
-                Way::Wait => Vec::new(),
+                RecoveryAction::Abandon => vec![Step::Abandon],
+                RecoveryAction::Discard => vec![Step::Discard],
+                RecoveryAction::Probe => vec![Step::Probe],
+                RecoveryAction::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Delete],
+                RecoveryAction::Wait => Vec::new(),
             }
         }
         Some(_) | None if entry.retired.is_empty() && entry.suspected().is_none() => vec![Step::Delete, Step::Forget],
@@ -92,7 +92,12 @@ fn delete(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> V
     }
 }
 
-fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, registration: &Registration) -> Vec<Step> {
+fn keep(
+    desired: &Desired,
+    occasion: &ReconcileInput<'_>,
+    entry: &JournalEntry,
+    registration: &Registration,
+) -> Vec<Step> {
     let agreed = consented(occasion, registration);
     if moved(desired, entry).is_some() {
         return if agreed { anew(desired, Step::Abandon) } else { Vec::new() };
@@ -100,11 +105,11 @@ fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, regist
     let unmanaged = is_unmanaged(desired, entry, registration);
     if let Some(obstacle) = entry.obstacle.as_ref().filter(|_| !unmanaged) {
         return match way(desired, occasion, entry, obstacle, true) {
-            Way::Abandon => anew(desired, Step::Abandon),
-            Way::Discard => anew(desired, Step::Discard),
-            Way::Probe => vec![Step::Probe],
-            Way::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Read],
-            Way::Wait => Vec::new(),
+            RecoveryAction::Abandon => anew(desired, Step::Abandon),
+            RecoveryAction::Discard => anew(desired, Step::Discard),
+            RecoveryAction::Probe => vec![Step::Probe],
+            RecoveryAction::Wait if occasion.read_back == ReadBack::Yes => vec![Step::Read],
+            RecoveryAction::Wait => Vec::new(),
         };
     }
     let unfinished = entry.intent.as_ref().map(|intent| intent.step);
@@ -128,7 +133,7 @@ fn keep(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry, regist
 }
 
 /// What is to be done about credentials alone.
-fn credentials(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> Vec<Step> {
+fn credentials(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &JournalEntry) -> Vec<Step> {
     let over = |until: u64| until <= occasion.now && !occasion.old_in_use;
     if entry.retired.iter().any(|retired| over(retired.until)) {
         return vec![Step::Retire];

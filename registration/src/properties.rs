@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::{
-    Deletion, JournalEntry, Obstacle, ObstacleKind, Occasion, Probe, ReadBack, Registration, Secret, Step,
+    Deletion, JournalEntry, ManagementFailure, ObstacleKind, Probe, ReadBack, ReconcileInput, Registration, Secret,
+    Step,
     client::{described, failure},
     plan, probe,
     tests::{desired_as, endpoint},
@@ -48,7 +49,7 @@ fn entry(client: bool, obstacle: Option<(ObstacleKind, Probe)>, renewed_in: Opti
         "registration_client_uri": "https://login.example.com/reg/c1",
     });
     let registration = Registration::parse(answer.to_string().as_bytes(), &endpoint()).ok().filter(|_| client);
-    let obstacle = obstacle.map(|(kind, probe)| Obstacle { kind, probe });
+    let obstacle = obstacle.map(|(kind, probe)| ManagementFailure { kind, probe });
     JournalEntry { registration, obstacle, renewed_in, ..JournalEntry::default() }
 }
 
@@ -88,10 +89,10 @@ proptest! {
     ) {
         let desired = desired_as(deletion, |metadata| metadata.scope = scope);
         let entry = entry(client, kind.map(|kind| (kind, probed)), renewed);
-        let occasion = Occasion {
+        let occasion = ReconcileInput {
             consent: consent.then_some("c1"),
             read_back: if read { ReadBack::Yes } else { ReadBack::No },
-            ..Occasion::at(1000, None)
+            ..ReconcileInput::at(1000, None)
         };
         let steps = plan(&desired, &occasion, &entry);
         let creates = steps.iter().filter(|step| **step == Step::Create).count();

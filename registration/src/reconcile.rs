@@ -1,9 +1,9 @@
 //! The whole way: load, plan, execute, until nothing is left.
 
 use crate::{
-    AnswerFault, ClientKey, Deletion, Desired, Drift, Error, Executed, Gone, Journal, JournalEntry, Keys, Occasion,
-    PossibleOrphan, ReadBack, Registration, Secret, SecretExpiry, Step, Transport, compare, execute,
-    obstacle::{hindrance, is_unmanaged},
+    AnswerFault, ClientKey, Deletion, Desired, Drift, Error, Executed, Gone, Journal, JournalEntry, Keys,
+    PossibleOrphan, ReadBack, ReconcileInput, Registration, Secret, SecretExpiry, Step, Transport, compare, execute,
+    management_failure::{hindrance, is_unmanaged},
     plan, rotation,
 };
 
@@ -11,9 +11,9 @@ use crate::{
 const MAX_ROUNDS: usize = 10;
 
 /// What a run works with.
-pub struct Situation<'a, T, K> {
+pub struct ReconcileContext<'a, T, K> {
     /// The time, and what people allow or ask for.
-    pub occasion: Occasion<'a>,
+    pub occasion: ReconcileInput<'a>,
     /// Sends requests.
     pub transport: &'a T,
     /// Makes keys.
@@ -83,12 +83,12 @@ pub enum Outcome {
 /// Errors: see [`Error`] and [`Error::retry`]. What was done before the error is in the journal.
 pub async fn reconcile<T: Transport, K: Keys, J: Journal>(
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     journal: &mut J,
 ) -> Result<Outcome, Error> {
     let mut entry = journal.load().await?;
     let mut situation =
-        Situation { occasion: situation.occasion, transport: situation.transport, keys: situation.keys };
+        ReconcileContext { occasion: situation.occasion, transport: situation.transport, keys: situation.keys };
     let mut told = Told { changed: false, gone: Gone::Absent, hindered: None };
     for _ in 0..MAX_ROUNDS {
         let steps = if told.hindered.is_some() { Vec::new() } else { plan(desired, &situation.occasion, &entry) };
@@ -126,7 +126,7 @@ pub async fn reconcile<T: Transport, K: Keys, J: Journal>(
                 | Executed::KeyAdded
                 | Executed::KeysDropped
                 | Executed::Probed(_)
-                | Executed::Retired => (),
+                | Executed::ReplacedClient => (),
             }
         }
     }

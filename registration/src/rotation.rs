@@ -4,7 +4,7 @@
 //! standards have no way to renew a secret without ending the old one at once, so a client with a secret is replaced: a
 //! second client is registered, its credentials are handed out, and the first is deleted after the overlap.
 
-use crate::{Desired, JournalEntry, Occasion, Registration, SecretExpiry, obstacle::is_unmanaged};
+use crate::{Desired, JournalEntry, ReconcileInput, Registration, SecretExpiry, management_failure::is_unmanaged};
 
 /// When credentials are renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Rotation {
 
 /// A client whose credentials were replaced; it is deleted once nobody can still use them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Retired {
+pub struct ReplacedClient {
     /// The client.
     pub registration: Registration,
     /// When it is to be deleted, in seconds since 1970.
@@ -32,7 +32,7 @@ impl Default for Rotation {
 
 /// Whether credentials are to be renewed now. Not while earlier ones are still being retired: there are never more than
 /// two sets.
-pub(crate) fn is_due(desired: &Desired, occasion: &Occasion<'_>, entry: &JournalEntry) -> bool {
+pub(crate) fn is_due(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &JournalEntry) -> bool {
     if !can_rotate(desired, entry) || is_retiring(entry) {
         return false;
     }

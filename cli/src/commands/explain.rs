@@ -104,6 +104,7 @@ fn in_words(reason: &str) -> &str {
         "no_credentials" => "the rule needs a token and none was shown",
         "broken_credentials" => "the Authorization header is malformed",
         "invalid_token" => "the token is not valid",
+        "token_too_long_lived" => "the token lives longer than the API allows, or does not say how long",
         "wrong_audience" => "the token was made for another API",
         "insufficient_scope" => "the token lacks a scope that the rule demands",
         "address_not_allowed" => "the client's address is not one that the policy allows",

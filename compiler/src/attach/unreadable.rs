@@ -8,7 +8,7 @@ use portreeve_policy::{NamespacedName, Refusal};
 use serde_json::Value;
 
 use super::{Blocks, PolicyState};
-use crate::validate::{Seniority, Target};
+use crate::validate::{PolicyAge, Target};
 
 /// Fields of an ApiPolicy's `spec`. A field beside these can be any of them, misspelt.
 const FIELDS: [&str; 5] = ["targetRefs", "precedence", "mode", "authentication", "authorization"];
@@ -24,7 +24,7 @@ pub(crate) fn unreadable_policy(name: NamespacedName, value: &Value, refusal: Re
     let shadow = value.pointer("/spec/mode").and_then(Value::as_str) == Some("Shadow");
     PolicyState {
         generation: value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
-        seniority: Seniority::of_value(value),
+        seniority: PolicyAge::of_value(value),
         precedence: read_precedence(value.get("spec").unwrap_or(&Value::Null)),
         mode: if shadow { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,

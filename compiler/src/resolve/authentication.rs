@@ -94,6 +94,7 @@ impl References<'_> {
                 Credential::Introspection(IntrospectionRule {
                     token_service,
                     audiences: token.audiences,
+                    max_token_age: token.max_age,
                     proof: token.proof,
                     upstream_token,
                 })
@@ -101,8 +102,8 @@ impl References<'_> {
             CredentialKind::Jwt { token, token_type } => {
                 let field = format!("{path}.tokenServiceRef");
                 let (token_service, _) = self.service(&field, &token.token_service)?;
-                let (audiences, proof) = (token.audiences, token.proof);
-                Credential::Jwt(JwtRule { token_service, audiences, token_type, proof, upstream_token })
+                let (audiences, max_token_age, proof) = (token.audiences, token.max_age, token.proof);
+                Credential::Jwt(JwtRule { token_service, audiences, token_type, max_token_age, proof, upstream_token })
             }
         })
     }

@@ -12,8 +12,8 @@ use portreeve_crds::{
     },
 };
 use portreeve_policy::{
-    ApiKeyLocation, Audiences, BindingMethod, CertificateName, ClaimSource, DigestAlgorithm, JwtType, Millis,
-    ProofRule, UpstreamToken,
+    ApiKeyLocation, Audiences, BindingMethod, CertificateName, ClaimSource, DigestAlgorithm, JwtType, MaxTokenAge,
+    Millis, ProofRule, UpstreamToken,
 };
 
 use super::{
@@ -68,6 +68,7 @@ pub(crate) enum KeySourceDraft {
 pub(crate) struct TokenDraft {
     pub(crate) token_service: TokenServiceRef,
     pub(crate) audiences: Audiences,
+    pub(crate) max_age: MaxTokenAge,
     pub(crate) proof: ProofRule,
 }
 
@@ -193,13 +194,17 @@ fn credential(faults: &mut Faults<'_>, path: &str, spec: &CredentialSpec) -> Opt
         (None, None, None, None, Some(spec), None, None) => exchange_draft(faults, at("exchange"), spec),
         (None, None, None, None, None, Some(spec), None) => {
             let path = at("introspection");
+            let max_age = max_token_age(faults, &path, spec.max_token_age.as_deref());
             let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
+            let token = token.zip(max_age).map(|(token, max_age)| TokenDraft { max_age, ..token });
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), true);
             Some(CredentialDraft { kind: CredentialKind::Introspection { token: token? }, upstream: upstream?, path })
         }
         (None, None, None, None, None, None, Some(spec)) => {
             let path = at("jwt");
+            let max_age = max_token_age(faults, &path, spec.max_token_age.as_deref());
             let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
+            let token = token.zip(max_age).map(|(token, max_age)| TokenDraft { max_age, ..token });
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), false);
             let kind = CredentialKind::Jwt { token: token?, token_type: token_type(spec.token_type) };
             Some(CredentialDraft { kind, upstream: upstream?, path })
@@ -279,7 +284,18 @@ fn token(
     };
     let proof = ProofRule { required: proof.required.iter().map(method).collect(), dpop_nonce: proof.dpop_nonce };
     let audiences = audiences(faults, &format!("{path}.audiences"), list)?;
-    Some(TokenDraft { token_service: token_service.clone(), audiences, proof })
+    let max_age = MaxTokenAge::Unlimited;
+    Some(TokenDraft { token_service: token_service.clone(), audiences, max_age, proof })
+}
+
+/// `None` for a fault, so that what cannot be read never lifts the ceiling.
+fn max_token_age(faults: &mut Faults<'_>, path: &str, text: Option<&str>) -> Option<MaxTokenAge> {
+    let Some(text) = text else { return Some(MaxTokenAge::Unlimited) };
+    let age = parse_duration(text);
+    if age.is_none() {
+        faults.add(format!("{path}.maxTokenAge"), format!("{text:?} is not a duration such as 30m, above zero"));
+    }
+    age.map(MaxTokenAge::AtMost)
 }
 
 pub(super) fn audiences(faults: &mut Faults<'_>, path: &str, list: &[String]) -> Option<Audiences> {

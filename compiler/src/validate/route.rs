@@ -18,7 +18,7 @@ use portreeve_policy::{
     Upgrade, Upstream,
 };
 
-use super::{Faults, Seniority, generation};
+use super::{Faults, PolicyAge, generation};
 use crate::{Diagnostic, duration::parse_duration};
 
 /// What a rule has that does not say.
@@ -31,7 +31,7 @@ pub(crate) const CLOSED: &str = "portreeve.dev/closed";
 #[derive(Debug, Clone)]
 pub(crate) struct ValidRoute {
     pub(crate) generation: u64,
-    pub(crate) seniority: Seniority,
+    pub(crate) seniority: PolicyAge,
     pub(crate) selector: Selector,
     /// Hosts that could be read; empty: any host.
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
@@ -110,7 +110,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
     let upstream = validate_upstream(&mut faults, &spec.upstream);
     let mut valid = ValidRoute {
         generation: generation(&route.metadata),
-        seniority: Seniority::of(&route.metadata),
+        seniority: PolicyAge::of(&route.metadata),
         selector,
         hostnames,
         client_address,

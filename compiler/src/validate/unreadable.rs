@@ -10,7 +10,7 @@ use portreeve_policy::{ClientAddress, Cors, HeaderMatch, HostnamePattern, Match,
 use serde_json::Value;
 
 use super::{
-    Seniority, ValidRoute, ValidRule,
+    PolicyAge, ValidRoute, ValidRule,
     route::{NO_UPSTREAM, Selector, barrier, cover_match, validate_header_text, validate_path_text},
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn unreadable_route(value: &Value) -> ValidRoute {
     }
     let mut route = ValidRoute {
         generation: value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
-        seniority: Seniority::of_value(value),
+        seniority: PolicyAge::of_value(value),
         selector: read_selector(spec),
         hostnames,
         client_address: ClientAddress::Peer,

@@ -104,6 +104,11 @@ pub struct JwtRuleSpec {
     /// Which `typ` the token has: AccessToken (default; at+jwt, RFC 9068) or Any (also JWT or none).
     #[serde(default)]
     pub token_type: JwtTypeSpec,
+    /// Longest life of a token, `exp` less `iat`, e.g. `30m`, whatever the issuer says. A token without `exp` or `iat` is
+    /// refused then. Any (default) when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub max_token_age: Option<String>,
     /// Whether the sender proves possession of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_constraint: Option<SenderConstraintSpec>,
@@ -124,6 +129,11 @@ pub struct IntrospectionRuleSpec {
     /// One of these must stand in `aud` of the answer, e.g. `[https://orders.example.com]`.
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 512)))]
     pub audiences: Vec<String>,
+    /// Longest life of a token, `exp` less `iat`, e.g. `30m`, whatever the issuer says. A token without `exp` or `iat` is
+    /// refused then. Any (default) when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"))]
+    pub max_token_age: Option<String>,
     /// Whether the sender proves possession of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender_constraint: Option<SenderConstraintSpec>,

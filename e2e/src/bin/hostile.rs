@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use portreeve_e2e::{hostile::Bed, say};
+use portreeve_e2e::{hostile::Fixture, say};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let told = std::env::args().nth(1).context("start it by e2e/hostile/run")?;
-    let bed = Bed::read(&serde_json::from_str(&told)?)?;
-    let (passed, failed) = bed.run().await?;
+    let fixture = Fixture::read(&serde_json::from_str(&told)?)?;
+    let (passed, failed) = fixture.run().await?;
     say(&format!("{passed} passed, {failed} failed"));
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

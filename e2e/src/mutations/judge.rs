@@ -22,8 +22,9 @@ use portreeve_proxy::{
     authz::Permitted,
     clock::{Clock, SharedClock, UnixMillis},
     pipeline::{
-        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Gate, GateParts, Lane, Metrics,
-        Pseudonym, Records, RequestBody, Runtime, Scheme, SharedRuntime, Upload, UpstreamFault, build,
+        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Lane, Metrics, Pseudonym, Records,
+        RequestBody, RequestHandler, RequestHandlerConfig, Runtime, Scheme, SharedRuntime, Upload, UpstreamFault,
+        build,
     },
     pressure::Pressure,
 };
@@ -66,7 +67,7 @@ impl Dispatch for Constant {
 
 /// A request, as far as the cases differ.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Asked {
+struct RequestShape {
     method: &'static str,
     host: String,
     path: String,
@@ -77,7 +78,7 @@ struct Asked {
 pub(super) struct Known {
     faults: BTreeSet<String>,
     /// For each pod, every request that is refused.
-    refused: BTreeMap<NamespacedName, Vec<Asked>>,
+    refused: BTreeMap<NamespacedName, Vec<RequestShape>>,
 }
 
 /// What became of a mistake.
@@ -107,7 +108,7 @@ impl Judge {
             digester: TokenDigester::new(&[3; 64]),
             clock: Arc::clone(&clock),
         };
-        let gate = Rc::new(Gate::new(GateParts {
+        let gate = Rc::new(RequestHandler::new(RequestHandlerConfig {
             runtime: Arc::clone(&runtime),
             dispatch: Constant,
             records: Records::start(std::io::sink(), metrics.records_dropped.clone())?,
@@ -192,7 +193,7 @@ impl Judge {
         self.runtime.store(Arc::new(runtime));
     }
 
-    async fn permits(&mut self, asked: &Asked) -> Result<bool> {
+    async fn permits(&mut self, asked: &RequestShape) -> Result<bool> {
         let mut request = Request::builder().method(asked.method).uri(&asked.path).header("host", &asked.host);
         if let Some(token) = &asked.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -206,7 +207,7 @@ impl Judge {
 }
 
 /// Requests at and around everything that the routes match, by nobody, by a caller without scopes, and by one with all.
-fn requests<'a>(case: &Case, routes: impl Iterator<Item = &'a Route>) -> Vec<Asked> {
+fn requests<'a>(case: &Case, routes: impl Iterator<Item = &'a Route>) -> Vec<RequestShape> {
     let mut hosts = BTreeSet::from(["other.test".to_owned(), "orders.example.com".to_owned()]);
     let mut paths = BTreeSet::from(["/".to_owned(), "/elsewhere".to_owned()]);
     for route in routes {
@@ -237,7 +238,7 @@ fn requests<'a>(case: &Case, routes: impl Iterator<Item = &'a Route>) -> Vec<Ask
         for path in &paths {
             for method in ["GET", "POST", "DELETE"] {
                 for token in &tokens {
-                    found.push(Asked { method, host: host.clone(), path: path.clone(), token: token.clone() });
+                    found.push(RequestShape { method, host: host.clone(), path: path.clone(), token: token.clone() });
                 }
             }
         }

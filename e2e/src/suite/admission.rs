@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::bed::{Bed, OTHER, TEAM};
+use super::fixture::{Fixture, OTHER, TEAM};
 use crate::report::Report;
 
 const POLICY: &str = "apiVersion: portreeve.dev/v1alpha1
@@ -81,8 +81,8 @@ const BAD_CLIENTS: [(&str, &str, &str, &str); 8] = [
     ),
 ];
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report) {
-    report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(bed)).await;
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report) {
+    report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(fixture)).await;
     let policy = |target: &str, body: &str| POLICY.replace("TARGET", target).replace("BODY", body);
     let service = |issuer: &str, body: &str| SERVICE.replace("ISSUER", issuer).replace("BODY", body);
     let open = "authentication: {anonymous: {}}";
@@ -114,45 +114,45 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report) {
         ("an issuer that is no URL", service("login.example.com", "discovery: OpenIdConfiguration"), "spec.issuer"),
     ];
     for (name, yaml, wanted) in cases {
-        report.check(&format!("the API server refuses {name}"), refused(bed, &yaml, wanted)).await;
+        report.check(&format!("the API server refuses {name}"), refused(fixture, &yaml, wanted)).await;
     }
     for (name, metadata, body, wanted) in BAD_CLIENTS {
         let yaml = CLIENT
             .replace("METADATA", metadata)
             .replace(", BODY", &if body.is_empty() { String::new() } else { format!(", {body}") });
-        report.check(&format!("the API server refuses {name}"), refused(bed, &yaml, wanted)).await;
+        report.check(&format!("the API server refuses {name}"), refused(fixture, &yaml, wanted)).await;
     }
     let good = "grantTypes: [authorization_code], redirectUris: [\"http://127.0.0.1:8/cb\", \"http://[::1]/cb\"]";
     report
-        .check("and takes loopback for http", taken(bed, &CLIENT.replace("METADATA", good).replace(", BODY", "")))
+        .check("and takes loopback for http", taken(fixture, &CLIENT.replace("METADATA", good).replace(", BODY", "")))
         .await;
-    report.check("the API server refuses another issuer for a TokenService", immutable(bed, service)).await;
+    report.check("the API server refuses another issuer for a TokenService", immutable(fixture, service)).await;
 }
 
-async fn namespaces(bed: &Bed) -> Result<String> {
+async fn namespaces(fixture: &Fixture) -> Result<String> {
     for (name, level) in [(TEAM, "restricted"), (OTHER, "baseline")] {
         let labels = json!({"pod-security.kubernetes.io/enforce": level});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
-        bed.apply(&namespace.to_string()).await?;
+        fixture.apply(&namespace.to_string()).await?;
     }
     Ok(String::new())
 }
 
-async fn taken(bed: &Bed, yaml: &str) -> Result<String> {
-    bed.kubectl.feed(&["apply", "--dry-run=server", "-f", "-"], yaml).await
+async fn taken(fixture: &Fixture, yaml: &str) -> Result<String> {
+    fixture.kubectl.feed(&["apply", "--dry-run=server", "-f", "-"], yaml).await
 }
 
-async fn refused(bed: &Bed, yaml: &str, wanted: &str) -> Result<String> {
-    let said = bed.kubectl.refused(&["apply", "--dry-run=server", "-f", "-"], yaml).await?;
+async fn refused(fixture: &Fixture, yaml: &str, wanted: &str) -> Result<String> {
+    let said = fixture.kubectl.refused(&["apply", "--dry-run=server", "-f", "-"], yaml).await?;
     ensure!(said.contains(wanted), "{wanted:?} expected in: {said}");
     let line = said.lines().find(|line| line.contains(wanted)).unwrap_or_default();
     Ok(line.trim().to_owned())
 }
 
-async fn immutable(bed: &Bed, service: impl Fn(&str, &str) -> String) -> Result<String> {
+async fn immutable(fixture: &Fixture, service: impl Fn(&str, &str) -> String) -> Result<String> {
     let of = |issuer| service(issuer, "discovery: OpenIdConfiguration").replace("default", OTHER);
-    bed.apply(&of("https://one.example.com")).await?;
-    let found = refused(bed, &of("https://two.example.com"), "issuer is immutable").await;
-    bed.kubectl.run(&["delete", "tokenservice/bad", "-n", OTHER]).await?;
+    fixture.apply(&of("https://one.example.com")).await?;
+    let found = refused(fixture, &of("https://two.example.com"), "issuer is immutable").await;
+    fixture.kubectl.run(&["delete", "tokenservice/bad", "-n", OTHER]).await?;
     found
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use super::{
-    bed::{Bed, LATER, PodAddress, SOON, SYSTEM, TEAM, pods_told},
+    fixture::{Fixture, LATER, PodAddress, SOON, SYSTEM, TEAM, pods_told},
     fleet,
     install::leader,
     registration::Callers,
@@ -21,51 +21,54 @@ use crate::{
 const OPERATOR: &str = "app.kubernetes.io/component=operator";
 const SIDECAR: &str = "portreeve-proxy";
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, address: &str) {
-    report.check("both operator pods are killed and traffic does not notice", killed(bed, callers, address)).await;
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report, callers: &Callers, address: &str) {
+    report.check("both operator pods are killed and traffic does not notice", killed(fixture, callers, address)).await;
     report
         .check("after that a policy edit goes live on every pod", async {
-            let there = fleet::edit(bed, callers, "orders:audit", "403 insufficient_scope").await?;
-            fleet::edit(bed, callers, "orders:read", "200").await?;
+            let there = fleet::edit(fixture, callers, "orders:audit", "403 insufficient_scope").await?;
+            fleet::edit(fixture, callers, "orders:read", "200").await?;
             Ok(there)
         })
         .await;
     let check = "a killed proxy comes back from its last known good, without an operator";
-    match sidecar_process(bed).await {
+    match sidecar_process(fixture).await {
         Ok((pod, pid)) => {
-            report.check(check, restarted(bed, callers, &pod, &pid)).await;
+            report.check(check, restarted(fixture, callers, &pod, &pid)).await;
         }
         Err(why) => report.skip(check, &format!("{why:#}")),
     }
-    report.check("when the operator is back an edit reaches every pod again", back(bed, callers)).await;
+    report.check("when the operator is back an edit reaches every pod again", back(fixture, callers)).await;
 }
 
-async fn killed(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
-    let (_, before) = leader(bed).await?;
-    let traffic = Traffic::start(&bed.web, &format!("{address}/orders/3"), &callers.shop_token);
-    let done = replaced(bed, &before).await;
+async fn killed(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
+    let (_, before) = leader(fixture).await?;
+    let traffic = Traffic::start(&fixture.web, &format!("{address}/orders/3"), &callers.shop_token);
+    let done = replaced(fixture, &before).await;
     let tally = traffic.stop().await?;
     let (next, took) = done?;
     Ok(format!("{}; {next} leads after {}", tally.spotless()?, shown(took)))
 }
 
-async fn replaced(bed: &Bed, before: &str) -> Result<(String, std::time::Duration)> {
-    bed.kubectl.run(&["delete", "pods", "-n", SYSTEM, "-l", OPERATOR, "--grace-period=0", "--force"]).await?;
+async fn replaced(fixture: &Fixture, before: &str) -> Result<(String, std::time::Duration)> {
+    fixture.kubectl.run(&["delete", "pods", "-n", SYSTEM, "-l", OPERATOR, "--grace-period=0", "--force"]).await?;
     let probe = async || {
-        let (pod, holder) = leader(bed).await?;
+        let (pod, holder) = leader(fixture).await?;
         ensure!(holder != before, "{holder} still holds the Lease");
         Ok(pod)
     };
     let led = eventually(LATER, probe).await?;
-    bed.kubectl.run(&["rollout", "status", "deployment/portreeve-operator", "-n", SYSTEM, "--timeout=120s"]).await?;
+    fixture
+        .kubectl
+        .run(&["rollout", "status", "deployment/portreeve-operator", "-n", SYSTEM, "--timeout=120s"])
+        .await?;
     Ok(led)
 }
 
-async fn scale_operator(bed: &Bed, count: usize) -> Result<()> {
+async fn scale_operator(fixture: &Fixture, count: usize) -> Result<()> {
     let replicas = format!("--replicas={count}");
-    bed.kubectl.run(&["scale", "deployment/portreeve-operator", "-n", SYSTEM, &replicas]).await?;
+    fixture.kubectl.run(&["scale", "deployment/portreeve-operator", "-n", SYSTEM, &replicas]).await?;
     let probe = async || {
-        let pods = bed.kubectl.json(&["get", "pods", "-n", SYSTEM, "-l", OPERATOR]).await?;
+        let pods = fixture.kubectl.json(&["get", "pods", "-n", SYSTEM, "-l", OPERATOR]).await?;
         let found = items(&pods).len();
         ensure!(found == count, "{found} operator pods, not {count}: {}", pods_told(&pods));
         Ok(())
@@ -75,8 +78,8 @@ async fn scale_operator(bed: &Bed, count: usize) -> Result<()> {
 }
 
 /// A proxy's process on this machine. Its containers have no shell, so this is the only way to end it from outside.
-async fn sidecar_process(bed: &Bed) -> Result<(PodAddress, String)> {
-    let pod = bed.pods().await?.into_iter().next().context("no pod of the application is Ready")?;
+async fn sidecar_process(fixture: &Fixture) -> Result<(PodAddress, String)> {
+    let pod = fixture.pods().await?.into_iter().next().context("no pod of the application is Ready")?;
     let hostname = format!("HOSTNAME={}", pod.name);
     for entry in fs::read_dir("/proc")?.flatten() {
         let read = |part: &str| fs::read(entry.path().join(part)).unwrap_or_default();
@@ -88,39 +91,42 @@ async fn sidecar_process(bed: &Bed) -> Result<(PodAddress, String)> {
     Err(anyhow::anyhow!("the node is not on this machine, or its processes are not ours to see"))
 }
 
-async fn restarted(bed: &Bed, callers: &Callers, pod: &PodAddress, pid: &str) -> Result<String> {
-    scale_operator(bed, 0).await?;
-    let before = restarts(bed, pod).await?;
+async fn restarted(fixture: &Fixture, callers: &Callers, pod: &PodAddress, pid: &str) -> Result<String> {
+    scale_operator(fixture, 0).await?;
+    let before = restarts(fixture, pod).await?;
     let ended = Command::new("kill").args(["-KILL", pid]).status().await?;
     ensure!(ended.success(), "kill -KILL {pid}: {ended}");
     let probe = async || {
-        let count = restarts(bed, pod).await?;
+        let count = restarts(fixture, pod).await?;
         ensure!(count > before, "the proxy of {} was started {count} times, as before", pod.name);
-        let ready = bed.pods().await?.contains(pod);
+        let ready = fixture.pods().await?.contains(pod);
         ensure!(ready, "pod {} is not Ready", pod.name);
         Ok(())
     };
     let ((), took) = eventually(LATER, probe).await?;
     let url = format!("http://{}:8081/orders/4", pod.ip);
-    bed.outcome(&url, Some(&callers.shop_token), "200", SOON).await?;
-    bed.outcome(&url, None, "401 no_credentials", SOON).await?;
+    fixture.outcome(&url, Some(&callers.shop_token), "200", SOON).await?;
+    fixture.outcome(&url, None, "401 no_credentials", SOON).await?;
     Ok(format!("Ready after {}", shown(took)))
 }
 
-async fn restarts(bed: &Bed, pod: &PodAddress) -> Result<u64> {
-    let held = bed.object(&format!("pod/{}", pod.name), TEAM).await?;
+async fn restarts(fixture: &Fixture, pod: &PodAddress) -> Result<u64> {
+    let held = fixture.object(&format!("pod/{}", pod.name), TEAM).await?;
     let statuses = held.pointer("/status/initContainerStatuses").and_then(Value::as_array);
     let sidecar = statuses.and_then(|all| all.iter().find(|one| text(one, "/name") == SIDECAR));
     sidecar.and_then(|one| one.pointer("/restartCount")).and_then(Value::as_u64).context("the pod has no sidecar")
 }
 
 /// The status alone would not do: it is latched, and says what was true before.
-async fn back(bed: &Bed, callers: &Callers) -> Result<String> {
-    scale_operator(bed, 2).await?;
-    bed.kubectl.run(&["rollout", "status", "deployment/portreeve-operator", "-n", SYSTEM, "--timeout=120s"]).await?;
-    let count = bed.pods_to_be(3).await?.len();
-    let there = fleet::edit(bed, callers, "orders:audit", "403 insufficient_scope").await?;
-    fleet::edit(bed, callers, "orders:read", "200").await?;
-    bed.programmed("orders", &format!("{count}/{count}")).await?;
+async fn back(fixture: &Fixture, callers: &Callers) -> Result<String> {
+    scale_operator(fixture, 2).await?;
+    fixture
+        .kubectl
+        .run(&["rollout", "status", "deployment/portreeve-operator", "-n", SYSTEM, "--timeout=120s"])
+        .await?;
+    let count = fixture.pods_to_be(3).await?.len();
+    let there = fleet::edit(fixture, callers, "orders:audit", "403 insufficient_scope").await?;
+    fleet::edit(fixture, callers, "orders:read", "200").await?;
+    fixture.programmed("orders", &format!("{count}/{count}")).await?;
     Ok(there)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::bed::{AUDIENCE, Bed, LATER, TEAM};
+use super::fixture::{AUDIENCE, Fixture, LATER, TEAM};
 use crate::{
     kubectl::text,
     report::{Report, eventually, shown},
@@ -33,53 +33,53 @@ pub(super) struct Callers {
     pub(super) accounts_token: String,
 }
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report) -> Option<Callers> {
-    report.need("the samples are taken", async { Ok((apply(bed).await?, ())) }).await?;
-    report.check("the TokenService is Ready", service(bed)).await;
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report) -> Option<Callers> {
+    report.need("the samples are taken", async { Ok((apply(fixture).await?, ())) }).await?;
+    report.check("the TokenService is Ready", service(fixture)).await;
     for name in ["gateway", "shop", "accounts"] {
         let check = format!("application {name} is registered and its Secret has the documented keys");
-        report.need(&check, async { Ok((registered(bed, name).await?, ())) }).await?;
+        report.need(&check, async { Ok((registered(fixture, name).await?, ())) }).await?;
     }
-    report.need("applications get opaque tokens with their credentials", callers(bed)).await
+    report.need("applications get opaque tokens with their credentials", callers(fixture)).await
 }
 
-async fn apply(bed: &Bed) -> Result<String> {
+async fn apply(fixture: &Fixture) -> Result<String> {
     // Not through arguments: a process's arguments can be read by everybody.
-    for (name, token) in [("dcr", &bed.initial_access_token), ("dcr-gateway", &bed.gateway_access_token)] {
+    for (name, token) in [("dcr", &fixture.initial_access_token), ("dcr-gateway", &fixture.gateway_access_token)] {
         let uses = serde_json::json!({"portreeve.dev/use": "initial-access-token"});
         let secret = serde_json::json!({
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": name, "namespace": TEAM, "annotations": uses}, "stringData": {"token": token},
         });
-        bed.apply(&secret.to_string()).await?;
+        fixture.apply(&secret.to_string()).await?;
     }
     let mut count = 0;
     for file in ["token-service", "clients", "orders", "status", "invoices"] {
-        count += bed.apply(&bed.manifest(&format!("samples/{file}.yaml"))?).await?.lines().count();
+        count += fixture.apply(&fixture.manifest(&format!("samples/{file}.yaml"))?).await?.lines().count();
     }
-    bed.apply(&ACCOUNTS.replace("namespace: default", &format!("namespace: {TEAM}"))).await?;
+    fixture.apply(&ACCOUNTS.replace("namespace: default", &format!("namespace: {TEAM}"))).await?;
     Ok(format!("{count} objects"))
 }
 
-async fn service(bed: &Bed) -> Result<String> {
-    let (_, took) = bed.awaited("tokenservice/login", TEAM, ("Ready", "True"), LATER).await?;
-    let held = bed.object("tokenservice/login", TEAM).await?;
+async fn service(fixture: &Fixture) -> Result<String> {
+    let (_, took) = fixture.awaited("tokenservice/login", TEAM, ("Ready", "True"), LATER).await?;
+    let held = fixture.object("tokenservice/login", TEAM).await?;
     let keys = held.pointer("/status/keys").and_then(Value::as_u64).unwrap_or_default();
     ensure!(keys > 0, "status.keys is {keys}");
     Ok(format!("{keys} keys, after {}", shown(took)))
 }
 
-async fn registered(bed: &Bed, name: &str) -> Result<String> {
+async fn registered(fixture: &Fixture, name: &str) -> Result<String> {
     let object = format!("clientregistration/{name}");
-    let (_, took) = bed.awaited(&object, TEAM, ("Ready", "True"), LATER).await?;
-    let held = bed.object(&object, TEAM).await?;
-    let secret = secret(bed, &format!("{name}-oauth")).await?;
+    let (_, took) = fixture.awaited(&object, TEAM, ("Ready", "True"), LATER).await?;
+    let held = fixture.object(&object, TEAM).await?;
+    let secret = secret(fixture, &format!("{name}-oauth")).await?;
     let keys: Vec<_> = secret.keys().map(String::as_str).collect();
     let documented = [".env", "client_id", "client_secret", "issuer", "token_endpoint", "token_endpoint_auth_method"];
     ensure!(keys == documented, "the Secret has {keys:?}");
     let id = secret.get("client_id").cloned().unwrap_or_default();
     ensure!(text(&held, "/status/clientId") == id && !id.is_empty(), "status.clientId is not the Secret's client_id");
-    ensure!(secret.get("issuer") == Some(&bed.issuer), "the Secret's issuer is {:?}", secret.get("issuer"));
+    ensure!(secret.get("issuer") == Some(&fixture.issuer), "the Secret's issuer is {:?}", secret.get("issuer"));
     for part in ["/metadata", "/status"] {
         let part = held.pointer(part).map(Value::to_string).unwrap_or_default();
         ensure!(
@@ -91,13 +91,13 @@ async fn registered(bed: &Bed, name: &str) -> Result<String> {
 }
 
 /// A Secret's values by key.
-pub(super) async fn secret(bed: &Bed, name: &str) -> Result<BTreeMap<String, String>> {
-    secret_in(bed, TEAM, name).await
+pub(super) async fn secret(fixture: &Fixture, name: &str) -> Result<BTreeMap<String, String>> {
+    secret_in(fixture, TEAM, name).await
 }
 
 /// The same of a namespace.
-pub(super) async fn secret_in(bed: &Bed, namespace: &str, name: &str) -> Result<BTreeMap<String, String>> {
-    let held = bed.object(&format!("secret/{name}"), namespace).await?;
+pub(super) async fn secret_in(fixture: &Fixture, namespace: &str, name: &str) -> Result<BTreeMap<String, String>> {
+    let held = fixture.object(&format!("secret/{name}"), namespace).await?;
     let data = held.pointer("/data").and_then(Value::as_object).context("the Secret is empty")?;
     let decoded = data.iter().map(|(key, value)| {
         let bytes = STANDARD.decode(value.as_str().unwrap_or_default())?;
@@ -106,8 +106,8 @@ pub(super) async fn secret_in(bed: &Bed, namespace: &str, name: &str) -> Result<
     decoded.collect()
 }
 
-async fn credentials(bed: &Bed, name: &str) -> Result<Credentials> {
-    let mut secret = secret(bed, name).await?;
+async fn credentials(fixture: &Fixture, name: &str) -> Result<Credentials> {
+    let mut secret = secret(fixture, name).await?;
     let mut take = |key: &str| secret.remove(key).with_context(|| format!("Secret {name} has no {key}"));
     Ok(Credentials {
         client_id: take("client_id")?,
@@ -116,13 +116,13 @@ async fn credentials(bed: &Bed, name: &str) -> Result<Credentials> {
     })
 }
 
-async fn callers(bed: &Bed) -> Result<(String, Callers)> {
-    let shop = credentials(bed, "shop-oauth").await?;
-    let accounts = credentials(bed, "accounts-oauth").await?;
+async fn callers(fixture: &Fixture) -> Result<(String, Callers)> {
+    let shop = credentials(fixture, "shop-oauth").await?;
+    let accounts = credentials(fixture, "accounts-oauth").await?;
     let ask = async || {
-        let shop_token = tokens::token(&bed.web, &shop, "orders:read", AUDIENCE).await?;
+        let shop_token = tokens::token(&fixture.web, &shop, "orders:read", AUDIENCE).await?;
         let scope = "orders:read orders:write invoices:read";
-        Ok((shop_token, tokens::token(&bed.web, &accounts, scope, AUDIENCE).await?))
+        Ok((shop_token, tokens::token(&fixture.web, &accounts, scope, AUDIENCE).await?))
     };
     let ((shop_token, accounts_token), _) = eventually(LATER, ask).await?;
     ensure!(!shop_token.contains('.') && !accounts_token.contains('.'), "a token has dots: it looks like a JWT");

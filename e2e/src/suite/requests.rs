@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::{
-    bed::{AUDIENCE, Bed, LATER, SOON, TEAM},
+    fixture::{AUDIENCE, Fixture, LATER, SOON, TEAM},
     registration::Callers,
 };
 use crate::{
@@ -18,18 +18,18 @@ use crate::{
 };
 
 /// Starts the application with its sidecars; gives the address of its Service.
-pub(super) async fn rollout(bed: &Bed, report: &mut Report) -> Option<String> {
-    report.check("the operator's authority is published to the namespace", authority(bed)).await;
+pub(super) async fn rollout(fixture: &Fixture, report: &mut Report) -> Option<String> {
+    report.check("the operator's authority is published to the namespace", authority(fixture)).await;
     let check = "two pods with sidecars become Ready and are reached through the Service";
-    let address = report.need(check, start(bed)).await?;
-    report.check("every route is Programmed 2/2 and Ready", programmed(bed)).await;
-    report.check("kubectl get apiroute tells it in a line", table(bed)).await;
+    let address = report.need(check, start(fixture)).await?;
+    report.check("every route is Programmed 2/2 and Ready", programmed(fixture)).await;
+    report.check("kubectl get apiroute tells it in a line", table(fixture)).await;
     Some(address)
 }
 
-async fn authority(bed: &Bed) -> Result<String> {
+async fn authority(fixture: &Fixture) -> Result<String> {
     let probe = async || {
-        let held = bed.object("configmap/portreeve-ca", TEAM).await?;
+        let held = fixture.object("configmap/portreeve-ca", TEAM).await?;
         ensure!(text(&held, "/data/ca.crt").contains("BEGIN CERTIFICATE"), "ConfigMap portreeve-ca has no ca.crt");
         ensure!(!held.to_string().contains("PRIVATE KEY"), "ConfigMap portreeve-ca holds a private key");
         Ok(())
@@ -38,43 +38,43 @@ async fn authority(bed: &Bed) -> Result<String> {
     Ok(format!("after {}", shown(took)))
 }
 
-async fn start(bed: &Bed) -> Result<(String, String)> {
-    bed.apply(&bed.manifest("cluster/orders-app.yaml")?).await?;
-    bed.pods_to_be(2).await?;
-    let service = bed.object("service/orders", TEAM).await?;
+async fn start(fixture: &Fixture) -> Result<(String, String)> {
+    fixture.apply(&fixture.manifest("cluster/orders-app.yaml")?).await?;
+    fixture.pods_to_be(2).await?;
+    let service = fixture.object("service/orders", TEAM).await?;
     let address: IpAddr = text(&service, "/spec/clusterIP").parse().context("the Service has no ClusterIP")?;
     let address = format!("http://{address}");
-    bed.outcome(&format!("{address}/health"), None, "200", SOON).await?;
+    fixture.outcome(&format!("{address}/health"), None, "200", SOON).await?;
     Ok((String::new(), address))
 }
 
-async fn programmed(bed: &Bed) -> Result<String> {
+async fn programmed(fixture: &Fixture) -> Result<String> {
     let mut longest = Duration::ZERO;
     for route in ["orders", "status", "invoices"] {
-        longest = longest.max(bed.programmed(route, "2/2").await?);
+        longest = longest.max(fixture.programmed(route, "2/2").await?);
     }
     for policy in ["orders", "orders-write", "status", "invoices"] {
-        bed.awaited(&format!("apipolicy/{policy}"), TEAM, ("Ready", "True"), SOON).await?;
+        fixture.awaited(&format!("apipolicy/{policy}"), TEAM, ("Ready", "True"), SOON).await?;
     }
     Ok(format!("after {}", shown(longest)))
 }
 
-async fn table(bed: &Bed) -> Result<String> {
-    let table = bed.kubectl.run(&["get", "apiroute", "orders", "-n", TEAM]).await?;
+async fn table(fixture: &Fixture) -> Result<String> {
+    let table = fixture.kubectl.run(&["get", "apiroute", "orders", "-n", TEAM]).await?;
     let line = table.lines().nth(1).unwrap_or_default();
     let words: Vec<_> = line.split_whitespace().collect();
     ensure!(words.starts_with(&["orders", "True", "Ready", "2/2"]), "it says: {table}");
     Ok(words.join(" "))
 }
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, address: &str) {
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report, callers: &Callers, address: &str) {
     let get = |path: &str, token: Option<&str>| {
         let (url, token) = (format!("{address}{path}"), token.map(str::to_owned));
-        async move { bed.web.get(&url, token.as_deref()).await }
+        async move { fixture.web.get(&url, token.as_deref()).await }
     };
     let shop = Some(callers.shop_token.as_str());
-    report.check("an opaque token becomes a verified JWT at the application", phantom(bed, callers, address)).await;
-    report.check("what a caller writes into Forwarded is not believed", forwarded(bed, callers, address)).await;
+    report.check("an opaque token becomes a verified JWT at the application", phantom(fixture, callers, address)).await;
+    report.check("what a caller writes into Forwarded is not believed", forwarded(fixture, callers, address)).await;
     report
         .check("401 without a token, with a Bearer challenge", async {
             refused(&get("/orders/42", None).await?, "401 no_credentials", &["Bearer"])
@@ -88,17 +88,18 @@ pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, add
         .await;
     report
         .check("403 for a missing scope, and the challenge names it", async {
-            let request = bed.web.request(Method::POST, &format!("{address}/orders")).bearer_auth(&callers.shop_token);
+            let request =
+                fixture.web.request(Method::POST, &format!("{address}/orders")).bearer_auth(&callers.shop_token);
             let wanted = ["Bearer", "error=\"insufficient_scope\"", "scope=\"", "orders:write"];
             refused(&send(request.body("{}")).await?, "403 insufficient_scope", &wanted)
         })
         .await;
-    report.check("a body reaches the application whole", body(bed, callers, address)).await;
+    report.check("a body reaches the application whole", body(fixture, callers, address)).await;
     report.check("200 without a token where the policy says open", is(get("/health", None), "200")).await;
     report.check("404 for a path that no route answers", is(get("/stock/1", shop), "404 route_not_found")).await;
-    let post = async { send(bed.web.request(Method::POST, &format!("{address}/health"))).await };
+    let post = async { send(fixture.web.request(Method::POST, &format!("{address}/health"))).await };
     report.check("405 for a method that no rule answers", is(post, "405 method_not_allowed")).await;
-    report.check("pods show health and metrics, and no snapshot, to others", admin(bed)).await;
+    report.check("pods show health and metrics, and no snapshot, to others", admin(fixture)).await;
 }
 
 async fn is(answer: impl Future<Output = Result<Answer>>, wanted: &str) -> Result<String> {
@@ -118,23 +119,23 @@ fn refused(answer: &Answer, wanted: &str, in_challenge: &[&str]) -> Result<Strin
 }
 
 /// The design's phantom token: opaque outside, a JWT of the same issuer inside.
-async fn phantom(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
+async fn phantom(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
     let token = &callers.shop_token;
-    let answer = bed.web.get(&format!("{address}/orders/42?page=2"), Some(token)).await?;
+    let answer = fixture.web.get(&format!("{address}/orders/42?page=2"), Some(token)).await?;
     ensure!(answer.status == 200, "answered {}", answer.outcome());
     let told = answer.json()?;
     ensure!(text(&told, "/path") == "/orders/42" && text(&told, "/query") == "page=2", "another target: {told}");
     ensure!(!answer.body.contains(token.as_str()), "the caller's own token reached the application");
     let authorization = text(&told, "/headers/authorization");
     let jwt = authorization.strip_prefix("Bearer ").context("the application got no Bearer token")?;
-    let claims = tokens::verify(&bed.web, &bed.issuer, AUDIENCE, jwt).await?;
+    let claims = tokens::verify(&fixture.web, &fixture.issuer, AUDIENCE, jwt).await?;
     let scope = text(&claims, "/scope");
     ensure!(scope.split(' ').any(|one| one == "orders:read"), "scope is {scope:?}");
     Ok(format!("signature, iss, aud and exp are good, scope {scope:?}"))
 }
 
-async fn forwarded(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
-    let request = bed.web.request(Method::GET, &format!("{address}/orders/42")).bearer_auth(&callers.shop_token);
+async fn forwarded(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
+    let request = fixture.web.request(Method::GET, &format!("{address}/orders/42")).bearer_auth(&callers.shop_token);
     let claimed = ["forwarded", "x-forwarded-for", "x-real-ip"];
     let request = claimed.iter().fold(request, |request, name| request.header(*name, "for=203.0.113.66"));
     let told = send(request).await?.json()?;
@@ -144,8 +145,8 @@ async fn forwarded(bed: &Bed, callers: &Callers, address: &str) -> Result<String
     Ok(forwarded.to_owned())
 }
 
-async fn body(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
-    let request = bed.web.request(Method::POST, &format!("{address}/orders")).bearer_auth(&callers.accounts_token);
+async fn body(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
+    let request = fixture.web.request(Method::POST, &format!("{address}/orders")).bearer_auth(&callers.accounts_token);
     let answer = send(request.body(vec![b'x'; 200_000])).await?;
     ensure!(answer.status == 200, "answered {}", answer.outcome());
     let count = answer.json()?.pointer("/body_bytes").and_then(Value::as_u64).unwrap_or_default();
@@ -153,22 +154,22 @@ async fn body(bed: &Bed, callers: &Callers, address: &str) -> Result<String> {
     Ok(format!("{count} bytes"))
 }
 
-async fn admin(bed: &Bed) -> Result<String> {
-    let pods = bed.pods().await?;
+async fn admin(fixture: &Fixture) -> Result<String> {
+    let pods = fixture.pods().await?;
     for pod in &pods {
         let base = format!("http://{}:9902", pod.ip);
-        let ready = bed.web.get(&format!("{base}/readyz"), None).await?;
+        let ready = fixture.web.get(&format!("{base}/readyz"), None).await?;
         ensure!(ready.status == 200, "{}: /readyz answered {}", pod.name, ready.status);
         for path in ["/metrics", "/jwks", "/snapshot"] {
-            let told = bed.web.get(&format!("{base}{path}"), None).await?;
+            let told = fixture.web.get(&format!("{base}{path}"), None).await?;
             ensure!(told.status == 404, "{}: {path} answered {} to another", pod.name, told.status);
         }
         // O9: what else the admin port tells is for callers in the pod. A connection that is refused is the answer.
-        let other = bed.web.get(&format!("http://{}:9901/metrics", pod.ip), None).await;
+        let other = fixture.web.get(&format!("http://{}:9901/metrics", pod.ip), None).await;
         ensure!(other.is_err(), "{}: the admin port answers to another pod", pod.name);
     }
-    let list = bed.kubectl.json(&["get", "endpointslices", "-n", TEAM]).await?;
+    let list = fixture.kubectl.json(&["get", "endpointslices", "-n", TEAM]).await?;
     ensure!(!items(&list).is_empty(), "the Service has no endpoints");
-    bed.outcome(&format!("http://{}:9902/livez", pods.first().context("no pods")?.ip), None, "200", LATER).await?;
+    fixture.outcome(&format!("http://{}:9902/livez", pods.first().context("no pods")?.ip), None, "200", LATER).await?;
     Ok(format!("{} pods", pods.len()))
 }

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    bed::{Bed, OTHER, SYSTEM, TEAM},
+    fixture::{Fixture, OTHER, SYSTEM, TEAM},
     registration::Callers,
 };
 use crate::{
@@ -21,15 +21,15 @@ const PUBLIC: [&str; 6] = ["client_id", "issuer", "key_id", "token_endpoint", "c
 /// Shorter texts would be found by chance.
 const SHORTEST: usize = 16;
 
-pub(super) async fn stage(bed: &Bed, report: &mut Report, callers: &Callers, when: &str) {
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report, callers: &Callers, when: &str) {
     let check = format!("no secret stands in a log, a status or an event, {when}");
-    report.check(&check, look(bed, callers)).await;
+    report.check(&check, look(fixture, callers)).await;
 }
 
-async fn look(bed: &Bed, callers: &Callers) -> Result<String> {
-    let secrets = gather(bed, callers).await?;
+async fn look(fixture: &Fixture, callers: &Callers) -> Result<String> {
+    let secrets = gather(fixture, callers).await?;
     ensure!(secrets.len() > 5, "only {} secrets to look for", secrets.len());
-    let places = places(bed).await?;
+    let places = places(fixture).await?;
     for (place, text) in &places {
         for (secret, name) in &secrets {
             ensure!(!text.contains(secret.as_str()), "{name} stands in {place}");
@@ -40,18 +40,18 @@ async fn look(bed: &Bed, callers: &Callers) -> Result<String> {
 }
 
 /// By value, with what it is called.
-async fn gather(bed: &Bed, callers: &Callers) -> Result<BTreeMap<String, String>> {
+async fn gather(fixture: &Fixture, callers: &Callers) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for (value, name) in [
         (&callers.shop_token, "an access token"),
         (&callers.accounts_token, "an access token"),
         (&callers.accounts.client_secret, "a client secret"),
-        (&bed.initial_access_token, "the initial access token"),
+        (&fixture.initial_access_token, "the initial access token"),
     ] {
         found.insert(value.clone(), name.to_owned());
     }
     for namespace in [TEAM, SYSTEM] {
-        let list = bed.kubectl.json(&["get", "secrets", "-n", namespace]).await?;
+        let list = fixture.kubectl.json(&["get", "secrets", "-n", namespace]).await?;
         for secret in items(&list).iter().filter(|secret| !text(secret, "/type").starts_with("helm.sh/")) {
             let name = text(secret, "/metadata/name");
             for (key, value) in secret.pointer("/data").and_then(Value::as_object).into_iter().flatten() {
@@ -96,26 +96,26 @@ fn parts(value: &str, name: &str, found: &mut BTreeMap<String, String>) {
 }
 
 /// Everything that is read along, by what it is called.
-async fn places(bed: &Bed) -> Result<BTreeMap<String, String>> {
+async fn places(fixture: &Fixture) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     let ours = "apipolicies,apiroutes,clientregistrations,tokenservices,configmaps,deployments,pods,events";
     for namespace in [TEAM, OTHER, SYSTEM] {
-        let text = bed.kubectl.run(&["get", ours, "-n", namespace, "-o", "yaml"]).await?;
+        let text = fixture.kubectl.run(&["get", ours, "-n", namespace, "-o", "yaml"]).await?;
         found.insert(format!("objects and events of {namespace}"), text);
     }
     for namespace in [TEAM, SYSTEM] {
-        let pods = bed.kubectl.json(&["get", "pods", "-n", namespace]).await?;
+        let pods = fixture.kubectl.json(&["get", "pods", "-n", namespace]).await?;
         for pod in items(&pods) {
             let name = text(pod, "/metadata/name");
             let logs = ["logs", name, "-n", namespace, "--all-containers"];
-            match bed.kubectl.run(&logs).await {
+            match fixture.kubectl.run(&logs).await {
                 Ok(text) => drop(found.insert(format!("the log of {name}"), text)),
                 // A pod that was being replaced may go between the list and its log; any other fault counts.
                 Err(fault) if gone(&fault.to_string(), name) => continue,
                 Err(fault) => return Err(fault),
             }
             // There is one only where a container was restarted.
-            if let Ok(text) = bed.kubectl.run(&[&logs[..], &["--previous"]].concat()).await {
+            if let Ok(text) = fixture.kubectl.run(&[&logs[..], &["--previous"]].concat()).await {
                 found.insert(format!("the earlier log of {name}"), text);
             }
         }

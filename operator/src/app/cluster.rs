@@ -15,7 +15,7 @@ use crate::{
     args::{ClusterSettings, Settings},
     clock::{SharedClock, SystemClock, any_number},
     controller::{ClusterStatuses, Compilation, StatusSink},
-    distribute::{Authority, Incoming, by_token_review},
+    distribute::{CertificateAuthority, Incoming, by_token_review},
     inventory::ClusterWatch,
     lease::{Election, Role},
     register::{ClusterStore, Store},
@@ -87,9 +87,9 @@ fn identity() -> String {
     format!("{}_{:08x}", host.as_deref().unwrap_or("portreeve-operator"), any_number() >> 32)
 }
 
-async fn authority(client: &Client, namespace: &str, base: &Base) -> Authority {
+async fn authority(client: &Client, namespace: &str, base: &Base) -> CertificateAuthority {
     loop {
-        match Authority::ensure(client, namespace).await {
+        match CertificateAuthority::ensure(client, namespace).await {
             Ok(authority) => {
                 base.readiness.clear("authority");
                 return authority;
@@ -135,7 +135,7 @@ async fn follow_role(
 
 /// Puts the authority's certificate into every namespace with an ApiRoute, so that pods can mount it.
 async fn publish_authority(
-    authority: Arc<Authority>,
+    authority: Arc<CertificateAuthority>,
     client: Client,
     own: String,
     mut compilations: watch::Receiver<Option<Compilation>>,

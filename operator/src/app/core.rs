@@ -12,7 +12,7 @@ use crate::{
     distribute::{Credentials, Fleet, Publisher, SnapshotServer},
     inventory::View,
     outbound::{DiscoveryLoop, DiscoverySettings, Memory},
-    register::{Registrar, RegistrarSettings, Store, Wanted},
+    register::{DesiredState, Registrar, RegistrarSettings, Store},
     signing::{SigningInputs, SigningStore, keep_signing_keys},
 };
 
@@ -105,12 +105,12 @@ pub(super) fn start(
 }
 
 /// Registration needs the objects with what was fetched, and nothing of what they compile to.
-async fn forward(mut compilations: watch::Receiver<Option<Compilation>>, wanted: watch::Sender<Option<Wanted>>) {
+async fn forward(mut compilations: watch::Receiver<Option<Compilation>>, wanted: watch::Sender<Option<DesiredState>>) {
     while compilations.changed().await.is_ok() {
         let Some(Compilation { inventory, compiled, complete, .. }) = compilations.borrow_and_update().clone() else {
             continue;
         };
         let scope_owners = Arc::clone(&compiled.scope_owners);
-        wanted.send_replace(Some(Wanted { inventory, scope_owners, complete }));
+        wanted.send_replace(Some(DesiredState { inventory, scope_owners, complete }));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     Compilation, StatusSink, Verdict,
     fleet_view::{Seen, see},
     status::DesiredStatus,
-    stored::{Ledger, StoredCondition, StoredStatus},
+    stored::{StatusCache, StoredCondition, StoredStatus},
 };
 use crate::{clock::SharedClock, distribute::Fleet, register::RegistrationReport, telemetry::Metrics};
 
@@ -68,7 +68,7 @@ struct Write {
 /// Writes statuses for ever; ends only when its inputs do.
 pub(crate) async fn run(mut inputs: StatusInputs, sink: StatusSink) {
     let mut fleet = inputs.fleet.changes();
-    let mut ledger = Ledger::default();
+    let mut ledger = StatusCache::default();
     let (mut settled_at, mut doubt_at) = (Instant::now() + SETTLE, Instant::now() + DOUBT);
     let mut retry_at = None;
     loop {
@@ -112,7 +112,7 @@ pub(crate) async fn run(mut inputs: StatusInputs, sink: StatusSink) {
 /// What is to be written now.
 fn round(
     inputs: &mut StatusInputs,
-    ledger: &mut Ledger,
+    ledger: &mut StatusCache,
     sink: &StatusSink,
     compilation: &Compilation,
     settling: bool,
@@ -158,7 +158,7 @@ fn round(
     writes
 }
 
-async fn write_all(inputs: &StatusInputs, ledger: &mut Ledger, sink: &StatusSink, writes: Vec<Write>) -> bool {
+async fn write_all(inputs: &StatusInputs, ledger: &mut StatusCache, sink: &StatusSink, writes: Vec<Write>) -> bool {
     let one = |write: Write| async move {
         let done = sink.write(&write.object, &write.uid, &write.status, &write.turned).await;
         (write, done)

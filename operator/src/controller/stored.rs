@@ -63,11 +63,11 @@ pub(crate) enum Verdict {
 
 /// Remembers what was written.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct StatusCache {
     written: BTreeMap<(ObjectRef, String), StoredStatus>,
 }
 
-impl Ledger {
+impl StatusCache {
     /// Forgets all but these objects.
     pub(super) fn retain(&mut self, wanted: impl Fn(&ObjectRef, &str) -> bool) {
         self.written.retain(|(object, uid), _| wanted(object, uid));
@@ -238,7 +238,7 @@ mod tests {
         ObjectRef::new(ObjectKind::ApiRoute, "shop", "a")
     }
 
-    fn write(ledger: &mut Ledger, desired: DesiredStatus, fingerprint: &str, now: &str) -> Option<StoredStatus> {
+    fn write(ledger: &mut StatusCache, desired: DesiredStatus, fingerprint: &str, now: &str) -> Option<StoredStatus> {
         let object = object();
         match ledger.judge((&object, "u"), desired, fingerprint.to_owned(), None, false, now) {
             Verdict::Unchanged => None,
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn writes_only_what_changes_and_keeps_times() {
-        let mut ledger = Ledger::default();
+        let mut ledger = StatusCache::default();
         let first = write(&mut ledger, desired(1, ConditionReason::Pending, "0/1"), "a", "t1").unwrap();
         assert!(write(&mut ledger, desired(1, ConditionReason::Pending, "0/1"), "a", "t2").is_none());
         let second = write(&mut ledger, desired(1, ConditionReason::Pending, "0/2"), "a", "t3").unwrap();
@@ -270,7 +270,7 @@ mod tests {
             (1, "b", PartiallyProgrammed, "False"),
             (2, "a", PartiallyProgrammed, "False"),
         ] {
-            let mut ledger = Ledger::default();
+            let mut ledger = StatusCache::default();
             write(&mut ledger, desired(1, Programmed, "1/1"), "a", "t1");
             let next = write(&mut ledger, desired(generation, reason, "1/2"), fingerprint, "t2").unwrap();
             assert_eq!(next.programmed.as_deref(), Some("1/2"), "the count tells the truth");
@@ -283,12 +283,13 @@ mod tests {
     #[test]
     fn k13_a_new_leader_says_what_the_old_one_said() {
         use ConditionReason::{PartiallyProgrammed, Programmed};
-        let stored = write(&mut Ledger::default(), desired(1, Programmed, "1/1"), "a", "t1");
+        let stored = write(&mut StatusCache::default(), desired(1, Programmed, "1/1"), "a", "t1");
         let object = object();
         for (fingerprint, expected) in [("a", "True"), ("b", "False")] {
             let waits = desired(1, PartiallyProgrammed, "1/2");
             let present = stored.clone();
-            let judged = Ledger::default().judge((&object, "u"), waits, fingerprint.to_owned(), present, false, "t2");
+            let judged =
+                StatusCache::default().judge((&object, "u"), waits, fingerprint.to_owned(), present, false, "t2");
             let Verdict::Write { status, turned } = judged else { panic!() };
             assert_eq!(status.condition("Programmed").unwrap().status, expected);
             assert_eq!(turned.is_empty(), expected == "True", "nobody is told of what did not change");
@@ -308,7 +309,7 @@ mod tests {
             desired.status.conditions.push(access);
             desired
         };
-        let mut ledger = Ledger::default();
+        let mut ledger = StatusCache::default();
         write(&mut ledger, with_access(ConditionStatus::True), "a", "t1");
         let object = object();
         let lost = with_access(ConditionStatus::False);
@@ -319,12 +320,12 @@ mod tests {
 
     #[test]
     fn after_a_restart_proxies_get_time_to_come_back() {
-        let mut before = Ledger::default();
+        let mut before = StatusCache::default();
         let stored = write(&mut before, desired(1, ConditionReason::Programmed, "1/1"), "a", "t1");
         let object = object();
         let judge = |reason, generation, settling, content: &str| {
             let pending = desired(generation, reason, "0/1");
-            Ledger::default().judge((&object, "u"), pending, content.to_owned(), stored.clone(), settling, "t2")
+            StatusCache::default().judge((&object, "u"), pending, content.to_owned(), stored.clone(), settling, "t2")
         };
         assert_eq!(judge(ConditionReason::Pending, 1, true, "b"), Verdict::Unchanged);
         for (reason, generation, settling, content) in [
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn tells_when_ready_turns() {
-        let mut ledger = Ledger::default();
+        let mut ledger = StatusCache::default();
         let object = object();
         let mut turned = |reason, text| match ledger.judge(
             (&object, "u"),

@@ -19,7 +19,7 @@ pub(crate) struct ProvenPod {
 
 /// Why a proof does not count, and what to do about it. Never holds the token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unproven {
+pub(crate) enum AuthenticationError {
     /// The proof is bad.
     #[error("{0}")]
     Refused(String),
@@ -29,7 +29,7 @@ pub(crate) enum Unproven {
 }
 
 /// The answer to a review, later.
-pub(crate) type Review = Pin<Box<dyn Future<Output = Result<ProvenPod, Unproven>> + Send>>;
+pub(crate) type Review = Pin<Box<dyn Future<Output = Result<ProvenPod, AuthenticationError>> + Send>>;
 
 /// How a stream says who it is.
 #[derive(Clone)]

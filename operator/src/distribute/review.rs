@@ -13,7 +13,7 @@ use portreeve_wire::{Digest, TOKEN_AUDIENCE};
 use serde::Deserialize;
 use tokio::{sync::Semaphore, time::Instant};
 
-use super::credentials::{Credentials, ProvenPod, Unproven};
+use super::credentials::{AuthenticationError, Credentials, ProvenPod};
 use crate::{clock::UnixMillis, inventory::explain};
 
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -29,18 +29,20 @@ pub(crate) fn by_token_review(client: Client) -> Credentials {
     }))
 }
 
-async fn review(api: &Api<TokenReview>, refused: &Refused, token: String) -> Result<ProvenPod, Unproven> {
+async fn review(api: &Api<TokenReview>, refused: &Refused, token: String) -> Result<ProvenPod, AuthenticationError> {
     // What cannot be a token of a ServiceAccount, or was refused a moment ago, costs the API server nothing.
     if !is_plausible(&token) {
-        return Err(Unproven::Refused("the token is not a JWT that is bound to a time".to_owned()));
+        return Err(AuthenticationError::Refused("the token is not a JWT that is bound to a time".to_owned()));
     }
     if let Some(reason) = refused.recall(&token) {
-        return Err(Unproven::Refused(reason));
+        return Err(AuthenticationError::Refused(reason));
     }
     let _turn = match refused.turns.try_acquire() {
         Ok(turn) => turn,
         Err(_busy) => {
-            return Err(Unproven::Unavailable("the operator reviews as many tokens as it may; try again".to_owned()));
+            return Err(AuthenticationError::Unavailable(
+                "the operator reviews as many tokens as it may; try again".to_owned(),
+            ));
         }
     };
     let expires_at = expiry(&token);
@@ -51,11 +53,11 @@ async fn review(api: &Api<TokenReview>, refused: &Refused, token: String) -> Res
     let answer = answer.map_err(|fault| {
         let fault = explain(&fault, "tokenreviews.authentication.k8s.io");
         tracing::error!(fault, "cannot review a token");
-        Unproven::Unavailable("the operator cannot review tokens now; see its log".to_owned())
+        AuthenticationError::Unavailable("the operator cannot review tokens now; see its log".to_owned())
     })?;
     proven(answer.status.unwrap_or_default(), expires_at).map_err(|reason| {
         refused.note(key, reason);
-        Unproven::Refused(reason.to_owned())
+        AuthenticationError::Refused(reason.to_owned())
     })
 }
 

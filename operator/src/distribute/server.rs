@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Credentials, Fleet, ProvenPod, Published, Unproven, stream::Stream};
+use super::{AuthenticationError, Credentials, Fleet, ProvenPod, Published, stream::Stream};
 use crate::{clock::SharedClock, telemetry::Metrics};
 
 /// Serves streams.
@@ -70,8 +70,8 @@ impl Shared {
         match &self.credentials {
             Credentials::Socket => Ok(None),
             Credentials::Token(review) => review(token.to_owned()).await.map(Some).map_err(|unproven| match unproven {
-                Unproven::Refused(message) => Status::unauthenticated(message),
-                Unproven::Unavailable(message) => Status::unavailable(message),
+                AuthenticationError::Refused(message) => Status::unauthenticated(message),
+                AuthenticationError::Unavailable(message) => Status::unavailable(message),
             }),
         }
     }

@@ -27,7 +27,7 @@ const SYSTEM_AUTHORITIES: [&str; 3] =
 
 /// A client for one token service.
 #[derive(Clone)]
-pub(crate) struct GuardedClient {
+pub(crate) struct SsrfGuardedClient {
     client: Client,
     options: Options,
 }
@@ -84,7 +84,7 @@ impl CallFault {
     }
 }
 
-impl GuardedClient {
+impl SsrfGuardedClient {
     /// A client that trusts the machine's authorities and those of the bundle (PEM; may be empty).
     pub(crate) fn new(ca_certificates: &str, options: Options) -> Result<Self, CallFault> {
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -150,7 +150,7 @@ impl GuardedClient {
     }
 }
 
-impl Transport for GuardedClient {
+impl Transport for SsrfGuardedClient {
     async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, TransportError> {
         self.exchange(request).await.map_err(|fault| {
             let delivery = match fault {
@@ -255,7 +255,7 @@ mod tests {
 
     async fn read(answer: &str) -> Result<Vec<u8>, CallFault> {
         let url = answering(answer.as_bytes().to_vec()).await;
-        GuardedClient::new("", DEVELOPMENT).unwrap().read(&url).await
+        SsrfGuardedClient::new("", DEVELOPMENT).unwrap().read(&url).await
     }
 
     #[tokio::test]
@@ -266,7 +266,7 @@ mod tests {
         let huge = format!("HTTP/1.1 200 OK\r\ncontent-length: 2000000\r\n\r\n{}", "x".repeat(2_000_000));
         assert_eq!(read(&huge).await, Err(CallFault::TooLarge(MAX_DOCUMENT)));
         assert_eq!(read("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}").await, Err(CallFault::Broken));
-        let client = GuardedClient::new("", DEVELOPMENT).unwrap();
+        let client = SsrfGuardedClient::new("", DEVELOPMENT).unwrap();
         assert_eq!(client.read("http://127.0.0.1:1/x").await, Err(CallFault::Refused));
         assert_eq!(client.read("http://169.254.169.254/x").await, Err(CallFault::Blocked));
         assert_eq!(client.read("http://no-such-host.invalid/x").await, Err(CallFault::Resolve));
@@ -274,7 +274,8 @@ mod tests {
 
     #[tokio::test]
     async fn production_takes_neither_http_nor_private_addresses() {
-        let client = GuardedClient::new("", Options { allow_http: false, addresses: AddressRange::Public }).unwrap();
+        let client =
+            SsrfGuardedClient::new("", Options { allow_http: false, addresses: AddressRange::Public }).unwrap();
         assert_eq!(client.read("http://93.184.216.34/x").await, Err(CallFault::Scheme));
         assert_eq!(client.read("https://10.0.0.1/x").await, Err(CallFault::Blocked));
         assert_eq!(client.read("https://localhost/x").await, Err(CallFault::Blocked));
@@ -301,6 +302,6 @@ mod tests {
 
     #[test]
     fn a_broken_bundle_is_not_ignored_m3() {
-        assert!(matches!(GuardedClient::new("rubbish", DEVELOPMENT), Err(CallFault::Authorities)));
+        assert!(matches!(SsrfGuardedClient::new("rubbish", DEVELOPMENT), Err(CallFault::Authorities)));
     }
 }

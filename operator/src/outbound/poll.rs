@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    client::{CallFault, GuardedClient},
+    client::{CallFault, SsrfGuardedClient},
     discovery::{metadata_url, parse_metadata},
     key_age::{Settled, settle},
     memory::Memory,
@@ -311,7 +311,7 @@ async fn read(target: &Target, options: Options) -> Result<Findings, ReadFault> 
     let Target { issuer, discovery, jwks, ca_certificates } = target;
     // What is wrong with the object itself is told in any case.
     let own = |text: String| ReadFault { told: text.clone(), detail: text };
-    let client = GuardedClient::new(ca_certificates.as_ref().map_err(|fault| own(fault.clone()))?, options);
+    let client = SsrfGuardedClient::new(ca_certificates.as_ref().map_err(|fault| own(fault.clone()))?, options);
     let client = client.map_err(|fault| own(fault.to_string()))?;
     let endpoints = match metadata_url(issuer, *discovery) {
         None if *discovery == Discovery::None => DiscoveredEndpoints::default(),

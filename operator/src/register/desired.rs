@@ -5,7 +5,7 @@ use portreeve_crds::v1alpha1::{
     ClientMethod, ClientRegistration, DriftPolicy as SpecDriftPolicy, GrantType, ResponseType, TlsSubjectType,
 };
 use portreeve_registration::{
-    ClientMetadata, Deletion, Desired, DriftPolicy, Endpoint, Home, InsecureHttp, Rotation, Secret,
+    ClientMetadata, Deletion, Desired, DriftPolicy, Endpoint, InsecureHttp, RegistrationOrigin, Rotation, Secret,
 };
 use serde_json::Value;
 
@@ -40,10 +40,10 @@ pub(super) fn desired(
 }
 
 /// What is needed to delete a client: where it is, and nothing that would be sent.
-pub(super) fn deletion_of(home: &Home, uid: &str, options: Options) -> Result<Desired, String> {
+pub(super) fn deletion_of(home: &RegistrationOrigin, uid: &str, options: Options) -> Result<Desired, String> {
     let metadata = ClientMetadata { grant_types: vec!["client_credentials".to_owned()], ..ClientMetadata::default() };
     let metadata = metadata.validate().map_err(|fault| fault.to_string())?;
-    let Home { issuer, endpoint, token_endpoint, trust } = home;
+    let RegistrationOrigin { issuer, endpoint, token_endpoint, trust } = home;
     let desired = Desired::new(&metadata, parse_endpoint(endpoint, options)?, uid, 0, Deletion::Delete);
     Ok(desired.at_issuer(issuer, token_endpoint.as_deref(), trust))
 }

@@ -6,7 +6,8 @@ use portreeve_compiler::ResolvedRegistration;
 use portreeve_crds::v1alpha1::{ClientRegistration, DeletionPolicy};
 use portreeve_policy::NamespacedName;
 use portreeve_registration::{
-    Home, Journal, JournalEntry, Marker, Occasion, Outcome, PossibleOrphan, ReadBack, Situation, reconcile,
+    Journal, JournalEntry, Marker, Outcome, PossibleOrphan, ReadBack, ReconcileContext, ReconcileInput,
+    RegistrationOrigin, reconcile,
 };
 
 use super::{
@@ -15,9 +16,9 @@ use super::{
     file_store::{FileStore, Vanished},
     keys::OperatorKeys,
     store::{AnyJournal, StoreFault},
-    work::{Done, Means, Next, annotation, generation_of, next_after, seconds},
+    work::{Deps, Done, Requeue, annotation, generation_of, next_after, seconds},
 };
-use crate::outbound::GuardedClient;
+use crate::outbound::SsrfGuardedClient;
 
 /// Tries before the object says that it is stuck; with the growing wait about a quarter of an hour.
 const TRIES: u32 = 10;
@@ -26,7 +27,7 @@ const TRIES: u32 = 10;
 const STUCK_AGAIN: Duration = Duration::from_hours(1);
 
 /// Why an end failed, and when to try again.
-type Failure = (String, Next);
+type Failure = (String, Requeue);
 
 /// Ends a registration whose object is being deleted.
 pub(super) async fn end(
@@ -34,7 +35,7 @@ pub(super) async fn end(
     registration: &ClientRegistration,
     target: Result<ResolvedRegistration, String>,
     failures: u32,
-    means: &Means,
+    means: &Deps,
 ) -> Done {
     let ended = end_claimed(&name, registration, target, means).await;
     let Err((reason, next)) = ended else { return finished(name, &ended) };
@@ -44,18 +45,18 @@ pub(super) async fn end(
          client_id, or set deletionPolicy: Retain"
     );
     let report = Some(conditions::undeleted(generation_of(registration), &message, stalled));
-    let next = if stalled { Next::In(STUCK_AGAIN) } else { next };
+    let next = if stalled { Requeue::In(STUCK_AGAIN) } else { next };
     tracing::warn!(registration = %name, %reason, stalled, "cannot delete the client of an object that goes");
     Done { name, report, next, good: false, busy: None }
 }
 
 /// Whether this failure, after so many others, is one that people should know of.
-fn is_stuck(failures: u32, next: Next) -> bool {
-    failures.saturating_add(1) >= TRIES || matches!(next, Next::Drift(_) | Next::Never)
+fn is_stuck(failures: u32, next: Requeue) -> bool {
+    failures.saturating_add(1) >= TRIES || matches!(next, Requeue::Drift(_) | Requeue::Never)
 }
 
 /// Ends a registration whose object is gone, as the object last said.
-pub(super) async fn end_vanished(name: NamespacedName, vanished: &Vanished, means: &Means) -> Done {
+pub(super) async fn end_vanished(name: NamespacedName, vanished: &Vanished, means: &Deps) -> Done {
     let ended = match means.store.files() {
         Some(files) => end_file(vanished, files, means).await,
         None => Ok(()),
@@ -67,19 +68,19 @@ fn finished(name: NamespacedName, ended: &Result<(), Failure>) -> Done {
     if let Err((reason, _)) = ended {
         tracing::warn!(registration = %name, %reason, "cannot delete the client of an object that goes");
     }
-    let next = ended.as_ref().map_or_else(|(_, next)| *next, |()| Next::Never);
+    let next = ended.as_ref().map_or_else(|(_, next)| *next, |()| Requeue::Never);
     Done { name, report: None, next, good: ended.is_ok(), busy: None }
 }
 
 fn backoff(fault: &impl std::fmt::Display) -> Failure {
-    (fault.to_string(), Next::Backoff)
+    (fault.to_string(), Requeue::Backoff)
 }
 
 async fn end_claimed(
     name: &NamespacedName,
     registration: &ClientRegistration,
     target: Result<ResolvedRegistration, String>,
-    means: &Means,
+    means: &Deps,
 ) -> Result<(), Failure> {
     let store = &means.store;
     let mut journal = store.journal(name, registration);
@@ -92,7 +93,7 @@ async fn end_claimed(
             let consent = annotation(registration, ABANDON);
             let orphan = match home(&entry, target) {
                 Ok(home) => delete(&home, uid, consent, &mut journal, means).await,
-                Err(fault) => Err((fault, Next::Backoff)),
+                Err(fault) => Err((fault, Requeue::Backoff)),
             };
             let orphan = match orphan {
                 Ok(orphan) => orphan,
@@ -111,11 +112,11 @@ async fn end_claimed(
 
 /// Where the client is: as the TokenService says now, or, when that is gone or speaks of another issuer, as the journal
 /// remembers.
-fn home(entry: &JournalEntry, target: Result<ResolvedRegistration, String>) -> Result<Home, String> {
+fn home(entry: &JournalEntry, target: Result<ResolvedRegistration, String>) -> Result<RegistrationOrigin, String> {
     let remembered = entry.home.clone().filter(|home| !home.endpoint.is_empty());
     match (target, remembered) {
         (Ok(target), Some(home)) if target.issuer != home.issuer => Ok(home),
-        (Ok(target), _) => Ok(Home {
+        (Ok(target), _) => Ok(RegistrationOrigin {
             issuer: target.issuer,
             endpoint: target.registration_endpoint,
             token_endpoint: target.token_endpoint,
@@ -139,7 +140,7 @@ fn give_up(entry: &JournalEntry, uid: &str, consent: Option<&str>) -> Option<Pos
     Some(orphan)
 }
 
-async fn end_file(vanished: &Vanished, files: &FileStore, means: &Means) -> Result<(), Failure> {
+async fn end_file(vanished: &Vanished, files: &FileStore, means: &Deps) -> Result<(), Failure> {
     if vanished.deletion_policy == DeletionPolicy::Retain {
         tracing::info!(registration = %vanished.name, "the client is retained, and so are journal and credentials");
         return files.release(vanished).map_err(|fault| backoff(&fault));
@@ -147,7 +148,7 @@ async fn end_file(vanished: &Vanished, files: &FileStore, means: &Means) -> Resu
     let Vanished { name, uid, registration_endpoint, ca_certificates, .. } = vanished;
     let mut journal = AnyJournal::Files(files.journal(name));
     let entry = journal.load().await.map_err(|fault| backoff(&fault))?;
-    let home = entry.home.clone().filter(|home| !home.endpoint.is_empty()).unwrap_or_else(|| Home {
+    let home = entry.home.clone().filter(|home| !home.endpoint.is_empty()).unwrap_or_else(|| RegistrationOrigin {
         issuer: String::new(),
         endpoint: registration_endpoint.clone(),
         token_endpoint: None,
@@ -164,20 +165,20 @@ async fn end_file(vanished: &Vanished, files: &FileStore, means: &Means) -> Resu
 
 /// Deletes the clients at the token service, if there are some; gives back what could not be deleted.
 async fn delete(
-    home: &Home,
+    home: &RegistrationOrigin,
     uid: &str,
     consent: Option<&str>,
     journal: &mut AnyJournal,
-    means: &Means,
+    means: &Deps,
 ) -> Result<Option<PossibleOrphan>, Failure> {
-    let never = |fault: String| (fault, Next::Never);
+    let never = |fault: String| (fault, Requeue::Never);
     let wanted = deletion_of(home, uid, means.options).map_err(never)?;
-    let client = GuardedClient::new(&home.trust, means.options).map_err(|fault| never(fault.to_string()))?;
+    let client = SsrfGuardedClient::new(&home.trust, means.options).map_err(|fault| never(fault.to_string()))?;
     let keys = OperatorKeys::new(std::sync::Arc::clone(&means.clock));
     let now = seconds(means.clock.as_ref());
     // A refusal may have been lifted there since the last try.
-    let occasion = Occasion { consent, read_back: ReadBack::Yes, ..Occasion::at(now, None) };
-    let situation = Situation { occasion, transport: &client, keys: &keys };
+    let occasion = ReconcileInput { consent, read_back: ReadBack::Yes, ..ReconcileInput::at(now, None) };
+    let situation = ReconcileContext { occasion, transport: &client, keys: &keys };
     match reconcile(&wanted, &situation, journal).await {
         Ok(Outcome::Gone { possible_orphan, .. }) => Ok(possible_orphan),
         Ok(Outcome::Registered(_) | Outcome::Retained { .. }) => Err(never("the client was kept".to_owned())),
@@ -187,7 +188,7 @@ async fn delete(
 
 #[cfg(test)]
 mod tests {
-    use portreeve_registration::{Registration, Retired, Secret};
+    use portreeve_registration::{Registration, ReplacedClient, Secret};
 
     use super::*;
 
@@ -204,8 +205,8 @@ mod tests {
         };
         JournalEntry {
             registration: Some(registration("c2")),
-            retired: vec![Retired { registration: registration("c1"), until: 1 }],
-            home: Some(Home {
+            retired: vec![ReplacedClient { registration: registration("c1"), until: 1 }],
+            home: Some(RegistrationOrigin {
                 issuer: "https://old.test".to_owned(),
                 endpoint: "https://old.test/reg".to_owned(),
                 token_endpoint: None,
@@ -218,12 +219,12 @@ mod tests {
     #[test]
     fn tries_are_bounded() {
         for (failures, next, stuck) in [
-            (0, Next::Backoff, false),
-            (TRIES - 2, Next::In(Duration::from_secs(1)), false),
-            (TRIES - 1, Next::Backoff, true),
-            (u32::MAX, Next::Backoff, true),
-            (0, Next::Never, true),
-            (0, Next::Drift(None), true),
+            (0, Requeue::Backoff, false),
+            (TRIES - 2, Requeue::In(Duration::from_secs(1)), false),
+            (TRIES - 1, Requeue::Backoff, true),
+            (u32::MAX, Requeue::Backoff, true),
+            (0, Requeue::Never, true),
+            (0, Requeue::Drift(None), true),
         ] {
             assert_eq!(is_stuck(failures, next), stuck, "{failures} {next:?}");
         }

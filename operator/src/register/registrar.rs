@@ -20,7 +20,7 @@ use super::{
     conditions::{ABANDON, ACCEPT, ROTATE},
     report::RegistrationReport,
     store::Store,
-    work::{Done, Job, Means, Next, annotation, run},
+    work::{Deps, Done, Job, Requeue, annotation, run},
 };
 use crate::{
     clock::{SharedClock, any_number, jittered},
@@ -29,7 +29,7 @@ use crate::{
 
 /// The objects as they are now.
 #[derive(Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct DesiredState {
     /// The objects.
     pub(crate) inventory: Arc<Inventory>,
     /// Whose scopes are whose.
@@ -61,7 +61,7 @@ type Reports = Arc<BTreeMap<NamespacedName, RegistrationReport>>;
 pub(crate) struct Registrar {
     settings: RegistrarSettings,
     store: Store,
-    wanted: watch::Receiver<Option<Wanted>>,
+    wanted: watch::Receiver<Option<DesiredState>>,
     known: BTreeMap<NamespacedName, Known>,
     running: JoinSet<Done>,
     /// Registration endpoints that asked to be left alone, and until when.
@@ -111,7 +111,7 @@ impl Registrar {
     pub(crate) fn new(
         settings: RegistrarSettings,
         store: Store,
-        wanted: watch::Receiver<Option<Wanted>>,
+        wanted: watch::Receiver<Option<DesiredState>>,
     ) -> (Self, watch::Receiver<Reports>) {
         let (reports, receiver) = watch::channel(Arc::default());
         (
@@ -158,7 +158,7 @@ impl Registrar {
     }
 
     fn start(&mut self) {
-        let Some(Wanted { inventory, scope_owners, complete }) = self.wanted.borrow_and_update().clone() else {
+        let Some(DesiredState { inventory, scope_owners, complete }) = self.wanted.borrow_and_update().clone() else {
             return;
         };
         for (name, registration) in &inventory.registrations {
@@ -237,9 +237,9 @@ impl Registrar {
         self.running.spawn(run(name.clone(), job, means));
     }
 
-    fn means(&self) -> Means {
+    fn means(&self) -> Deps {
         let RegistrarSettings { options, clock, .. } = &self.settings;
-        Means { store: self.store.clone(), options: *options, clock: Arc::clone(clock) }
+        Deps { store: self.store.clone(), options: *options, clock: Arc::clone(clock) }
     }
 
     /// Objects that went without a word.
@@ -285,20 +285,20 @@ impl Registrar {
         let Some(known) = self.known.get_mut(&name) else { return };
         known.running = false;
         known.failures = if good { 0 } else { known.failures.saturating_add(1) };
-        known.read_back = matches!(next, Next::Drift(_));
+        known.read_back = matches!(next, Requeue::Drift(_));
         let random = any_number();
         let wait = match next {
-            Next::Backoff => {
+            Requeue::Backoff => {
                 let wait = Duration::from_secs(1).saturating_mul(1 << known.failures.saturating_sub(1).min(10));
                 Some(jittered(wait.min(MAX_BACKOFF), random))
             }
-            Next::Drift(earlier) => {
+            Requeue::Drift(earlier) => {
                 let drift = jittered(self.settings.drift_interval, random);
                 known.read_back = earlier.is_none_or(|earlier| earlier >= drift);
                 Some(earlier.map_or(drift, |earlier| earlier.min(drift)))
             }
-            Next::In(wait) => Some(wait),
-            Next::Never => None,
+            Requeue::In(wait) => Some(wait),
+            Requeue::Never => None,
         };
         known.due = wait.map(|wait| Instant::now() + wait);
         known.report = report;

@@ -6,8 +6,8 @@ use portreeve_compiler::{Options, ResolvedRegistration};
 use portreeve_crds::v1alpha1::ClientRegistration;
 use portreeve_policy::NamespacedName;
 use portreeve_registration::{
-    Deletion, Error, Journal, JournalEntry, JournalError, Occasion, Outcome, ReadBack, Registered, Retry, Secret,
-    Situation, reconcile,
+    Deletion, Error, Journal, JournalEntry, JournalError, Outcome, ReadBack, ReconcileContext, ReconcileInput,
+    Registered, Retry, Secret, reconcile,
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SharedClock},
-    outbound::GuardedClient,
+    outbound::SsrfGuardedClient,
 };
 
 /// What is to be done.
@@ -49,7 +49,7 @@ pub(super) enum Job {
 
 /// What every run works with.
 #[derive(Clone)]
-pub(super) struct Means {
+pub(super) struct Deps {
     pub(super) store: Store,
     pub(super) options: Options,
     pub(super) clock: SharedClock,
@@ -60,7 +60,7 @@ pub(super) struct Done {
     pub(super) name: NamespacedName,
     /// `None`: nothing is left to be told.
     pub(super) report: Option<RegistrationReport>,
-    pub(super) next: Next,
+    pub(super) next: Requeue,
     pub(super) good: bool,
     /// The registration endpoint that asked to be left alone, and for how long.
     pub(super) busy: Option<(String, Duration)>,
@@ -68,7 +68,7 @@ pub(super) struct Done {
 
 /// When to run again without a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Requeue {
     /// With a growing wait.
     Backoff,
     /// After this time.
@@ -88,7 +88,7 @@ const KUBELET_LAG: u64 = 10;
 /// A wait that a server names is for the others too.
 const BUSY_WITHOUT_TIME: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(name: NamespacedName, job: Job, means: Means) -> Done {
+pub(super) async fn run(name: NamespacedName, job: Job, means: Deps) -> Done {
     match job {
         Job::Keep { registration, target, read_back, secret_known } => {
             let run = Keep { name: &name, registration: &registration, target: &target, means: &means };
@@ -117,7 +117,7 @@ pub(super) fn seconds(clock: &dyn Clock) -> u64 {
 /// How a run to keep a client ended.
 struct Ended {
     report: RegistrationReport,
-    next: Next,
+    next: Requeue,
     good: bool,
     busy: Option<Duration>,
 }
@@ -127,7 +127,7 @@ struct Keep<'a> {
     name: &'a NamespacedName,
     registration: &'a ClientRegistration,
     target: &'a ResolvedRegistration,
-    means: &'a Means,
+    means: &'a Deps,
 }
 
 impl Keep<'_> {
@@ -156,7 +156,7 @@ impl Keep<'_> {
         if let Err(fault) = means.store.claim(registration, target).await {
             return self.hindered(&fault.to_string());
         }
-        let client = match GuardedClient::new(&target.ca_certificates, means.options) {
+        let client = match SsrfGuardedClient::new(&target.ca_certificates, means.options) {
             Ok(client) => client,
             Err(fault) => return stopped(conditions::invalid(generation, &fault.to_string())),
         };
@@ -166,7 +166,7 @@ impl Keep<'_> {
         };
         let initial = target.initial_access_token.as_ref().and_then(|token| token.expose_str());
         let initial = initial.map(|token| Secret::new(token.trim().to_owned()));
-        let occasion = Occasion {
+        let occasion = ReconcileInput {
             now: seconds(means.clock.as_ref()),
             initial_access_token: initial.as_ref(),
             read_back,
@@ -175,7 +175,7 @@ impl Keep<'_> {
             old_in_use: !holders.is_empty() || !speaks_of(&held, &entry),
         };
         let keys = OperatorKeys::new(Arc::clone(&means.clock));
-        let situation = Situation { occasion, transport: &client, keys: &keys };
+        let situation = ReconcileContext { occasion, transport: &client, keys: &keys };
         match reconcile(&wanted, &situation, &mut journal).await {
             Ok(Outcome::Registered(client)) => {
                 if let Err(fault) = remember(&mut journal, &asked).await {
@@ -240,29 +240,29 @@ impl Keep<'_> {
             Err(StoreFault::Foreign(message)) => stopped(conditions::foreign(generation, &message)),
             Err(StoreFault::Unavailable(fault)) => Ended {
                 report: conditions::unwritten(generation, client, &target.access, &fault),
-                next: Next::Backoff,
+                next: Requeue::Backoff,
                 good: false,
                 busy: None,
             },
         }
     }
 
-    fn next(&self, client: &Registered, holders: &[String]) -> Next {
+    fn next(&self, client: &Registered, holders: &[String]) -> Requeue {
         if let Some(error) = &client.hindered {
             return match next_after(error) {
-                Next::Never => Next::In(REFUSED_AGAIN),
-                next @ (Next::Backoff | Next::Drift(_) | Next::In(_)) => next,
+                Requeue::Never => Requeue::In(REFUSED_AGAIN),
+                next @ (Requeue::Backoff | Requeue::Drift(_) | Requeue::In(_)) => next,
             };
         }
         let now = seconds(self.means.clock.as_ref());
         let retiring = client.old_until.map(|at| if holders.is_empty() { at } else { at.max(now.saturating_add(20)) });
         let at = client.next_rotation.filter(|_| client.old_until.is_none()).into_iter().chain(retiring).min();
-        Next::Drift(at.map(|at| Duration::from_secs(at.saturating_sub(now).max(1))))
+        Requeue::Drift(at.map(|at| Duration::from_secs(at.saturating_sub(now).max(1))))
     }
 
     fn hindered(&self, fault: &str) -> Ended {
         let report = conditions::hindered(generation_of(self.registration), fault);
-        Ended { report, next: Next::Backoff, good: false, busy: None }
+        Ended { report, next: Requeue::Backoff, good: false, busy: None }
     }
 
     fn failed(&self, error: &Error, entry: &JournalEntry) -> Ended {
@@ -282,7 +282,7 @@ async fn remember(journal: &mut AnyJournal, asked: &str) -> Result<(), JournalEr
 
 /// Only an edit helps.
 fn stopped(report: RegistrationReport) -> Ended {
-    Ended { report, next: Next::Never, good: false, busy: None }
+    Ended { report, next: Requeue::Never, good: false, busy: None }
 }
 
 /// Whether a Secret holds the newest credentials of the journal. What is retired is not ended before it does.
@@ -301,15 +301,15 @@ fn busy(error: &Error) -> Option<Duration> {
     }
 }
 
-pub(super) fn next_after(error: &Error) -> Next {
+pub(super) fn next_after(error: &Error) -> Requeue {
     match error.retry() {
-        Retry::After(wait) => Next::In(wait),
-        Retry::Later => Next::Backoff,
+        Retry::After(wait) => Requeue::In(wait),
+        Retry::Later => Requeue::Backoff,
         Retry::Never if matches!(error, Error::InitialTokenRefused { .. } | Error::Refused { .. }) => {
-            Next::In(REFUSED_AGAIN)
+            Requeue::In(REFUSED_AGAIN)
         }
         // Somebody may lift the lock, or bring the client back; a read would tell.
-        Retry::Never if matches!(error, Error::LockedOut { .. } | Error::Missing { .. }) => Next::Drift(None),
-        Retry::Never => Next::Never,
+        Retry::Never if matches!(error, Error::LockedOut { .. } | Error::Missing { .. }) => Requeue::Drift(None),
+        Retry::Never => Requeue::Never,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::UpstreamToken;
+use super::{MaxTokenAge, UpstreamToken};
 use crate::NamespacedName;
 
 /// Rule for signed bearer tokens.
@@ -17,6 +17,9 @@ pub struct JwtRule {
     pub audiences: Audiences,
     /// Which `typ` the token may have.
     pub token_type: JwtType,
+    /// How long a token may live.
+    #[serde(default, skip_serializing_if = "MaxTokenAge::is_unlimited")]
+    pub max_token_age: MaxTokenAge,
     /// Whether the sender has to prove possession of a key.
     pub proof: ProofRule,
     /// What the upstream gets.
@@ -31,6 +34,9 @@ pub struct IntrospectionRule {
     pub token_service: NamespacedName,
     /// One of these must stand in `aud` of the answer.
     pub audiences: Audiences,
+    /// How long a token may live.
+    #[serde(default, skip_serializing_if = "MaxTokenAge::is_unlimited")]
+    pub max_token_age: MaxTokenAge,
     /// Whether the sender has to prove possession of a key.
     pub proof: ProofRule,
     /// What the upstream gets.

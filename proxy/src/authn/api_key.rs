@@ -12,12 +12,12 @@ use prometheus::Gauge;
 use serde_json::Map;
 
 use super::{
-    Fact, Origin, TokenDigester,
+    Origin, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
-    fact::place,
     jwt::{self, TokenType},
     key_ring::KeyRing,
-    presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
+    verified_credential::place,
 };
 use crate::clock::UnixMillis;
 
@@ -42,7 +42,7 @@ enum Known {
 
 struct Entry {
     stored: ApiKeyEntry,
-    fact: Arc<Fact>,
+    fact: Arc<VerifiedCredential>,
     last_use: Gauge,
 }
 
@@ -97,8 +97,13 @@ impl ApiKeys {
         }
     }
 
-    pub(super) fn prove(&self, key: &str, digester: &TokenDigester, now: UnixMillis) -> Result<Proven, Unproven> {
-        let refused = Unproven::Refused(CredentialRefusal::ApiKey);
+    pub(super) fn prove(
+        &self,
+        key: &str,
+        digester: &TokenDigester,
+        now: UnixMillis,
+    ) -> Result<AcceptedCredential, AuthenticationError> {
+        let refused = AuthenticationError::Refused(CredentialRefusal::ApiKey);
         let fact = match &self.known {
             Known::Digests(known) => {
                 let id = ApiKeyEntry::id_of(key);
@@ -124,12 +129,12 @@ impl ApiKeys {
                 Arc::new(signed(key, keys, audience, origin, now).ok_or(refused)?)
             }
         };
-        Ok(Proven { fact, digest: digester.digest(key), cache: None, issuer: None })
+        Ok(AcceptedCredential { fact, digest: digester.digest(key), cache: None, issuer: None })
     }
 }
 
 /// What is known of a consumer.
-fn fact(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<Fact> {
+fn fact(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<VerifiedCredential> {
     let scope: Vec<_> = entry.scopes.iter().map(portreeve_policy::Scope::as_str).collect();
     let mut members = Map::new();
     members.insert("sub".to_owned(), entry.consumer.as_str().into());
@@ -141,12 +146,18 @@ fn fact(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<Fact> {
     if entry.not_after < u64::MAX {
         members.insert("exp".to_owned(), entry.not_after.into());
     }
-    Fact::of_claims(&members, origin, UnixMillis(u64::MAX))
+    VerifiedCredential::of_claims(&members, origin, UnixMillis(u64::MAX))
 }
 
 /// A self-contained key: a JWT of its own type, so that no other token passes for one (RFC 8725 section 3.11). Who signs
 /// keys speaks for no issuer, and a key that is bound to another one would have to be proven, which nobody does for keys.
-fn signed(key: &str, keys: &KeyRing, audience: &str, origin: &Arc<Origin>, now: UnixMillis) -> Option<Fact> {
+fn signed(
+    key: &str,
+    keys: &KeyRing,
+    audience: &str,
+    origin: &Arc<Origin>,
+    now: UnixMillis,
+) -> Option<VerifiedCredential> {
     let text = key.strip_prefix(ApiKeyEntry::PREFIX).unwrap_or(key);
     let mut members = jwt::verify_members(text, TokenType::Exactly("key+jwt"), keys).ok()?.members;
     if members.contains_key("iss") || members.contains_key("cnf") {
@@ -154,7 +165,7 @@ fn signed(key: &str, keys: &KeyRing, audience: &str, origin: &Arc<Origin>, now: 
     }
     let consumer = members.get("sub")?.clone();
     members.entry("client_id").or_insert(consumer);
-    let fact = Fact::of_claims(&members, origin, now)?;
+    let fact = VerifiedCredential::of_claims(&members, origin, now)?;
     let claims = fact.claims();
     claims.expires_at()?;
     jwt::check_times(claims, now).ok()?;

@@ -10,11 +10,11 @@ use serde_json::Map;
 use zeroize::Zeroizing;
 
 use super::{
-    CredentialContext, Fact, Origin, TokenDigest, TokenDigester,
+    CredentialContext, Origin, TokenDigest, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
-    fact::place,
-    presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
     shares::Short,
+    verified_credential::place,
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
@@ -31,7 +31,7 @@ pub(super) struct BasicUsers {
     origin: Arc<Origin>,
     /// One hash of each kind and cost that any user has.
     costs: Vec<PasswordEntry>,
-    verified: BoundedCache<TokenDigest, Arc<Fact>>,
+    verified: BoundedCache<TokenDigest, Arc<VerifiedCredential>>,
 }
 
 /// How long a password that was right is remembered.
@@ -77,19 +77,19 @@ impl BasicUsers {
         credential: &str,
         CredentialContext { memory, digester, clock }: &CredentialContext,
         now: UnixMillis,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<AcceptedCredential, AuthenticationError> {
         let digest = digester.digest(credential);
         if let Some(fact) = self.verified.get(&digest)
             && now < fact.usable_until()
         {
-            return Ok(Proven { fact, digest, cache: None, issuer: None });
+            return Ok(AcceptedCredential { fact, digest, cache: None, issuer: None });
         }
-        let (user, password) = split(credential).ok_or(Unproven::Broken(CredentialFault::Malformed))?;
+        let (user, password) = split(credential).ok_or(AuthenticationError::Broken(CredentialFault::Malformed))?;
         let peer = Peer::of(presentation.client);
         let attempt = memory.attempts.reserve(counted_under(digester, &self.rule.realm, &user), peer, now);
         let attempt = attempt.map_err(too_many)?;
-        let place = memory.hashing.enter(peer).ok_or(Unproven::Busy)?;
-        let turn = place.turn(QUEUE_TIME).await.ok_or(Unproven::Busy)?;
+        let place = memory.hashing.enter(peer).ok_or(AuthenticationError::Busy)?;
+        let turn = place.turn(QUEUE_TIME).await.ok_or(AuthenticationError::Busy)?;
         let now = clock.now();
         let wait = attempt.wait(now);
         if !wait.is_zero() {
@@ -97,15 +97,15 @@ impl BasicUsers {
         }
         if !self.verify(&user, password, turn).await {
             attempt.failed(clock.now());
-            return Err(Unproven::Refused(CredentialRefusal::Password));
+            return Err(AuthenticationError::Refused(CredentialRefusal::Password));
         }
         attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.as_str().into());
-        let fact = Fact::of_claims(&members, &self.origin, now.plus(REMEMBERED));
-        let fact = Arc::new(fact.ok_or(Unproven::Refused(CredentialRefusal::Password))?);
+        let fact = VerifiedCredential::of_claims(&members, &self.origin, now.plus(REMEMBERED));
+        let fact = Arc::new(fact.ok_or(AuthenticationError::Refused(CredentialRefusal::Password))?);
         self.verified.insert(digest, Arc::clone(&fact));
-        Ok(Proven { fact, digest, cache: None, issuer: None })
+        Ok(AcceptedCredential { fact, digest, cache: None, issuer: None })
     }
 
     /// Runs slow hashes beside the workers, so that requests go on meanwhile. The turn lasts as long as they do, whether
@@ -173,8 +173,8 @@ pub(super) fn counted_under(digester: &TokenDigester, realm: &str, user: &str) -
 }
 
 /// In whole seconds, never earlier.
-pub(super) fn too_many(wait: Duration) -> Unproven {
-    Unproven::TooManyAttempts(wait.as_secs().saturating_add(1))
+pub(super) fn too_many(wait: Duration) -> AuthenticationError {
+    AuthenticationError::TooManyAttempts(wait.as_secs().saturating_add(1))
 }
 
 #[cfg(test)]

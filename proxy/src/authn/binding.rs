@@ -5,7 +5,7 @@ use portreeve_policy::{BindingMethod, ProofRule};
 use serde_json::{Map, Value};
 
 use super::claims::WrongType;
-use crate::footprint::allocation;
+use crate::heap_size::allocation;
 
 /// What `cnf` says. Absent: anyone may use the token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

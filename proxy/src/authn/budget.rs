@@ -9,10 +9,10 @@ use std::{
 use crate::{clock::UnixMillis, peer::Peer};
 
 /// What addresses have left.
-pub(super) struct Budget(Mutex<HashMap<Peer, Account>>);
+pub(super) struct Budget(Mutex<HashMap<Peer, Allowance>>);
 
 /// Thousandths of a token, as of this moment.
-struct Account {
+struct Allowance {
     left: u64,
     at: UnixMillis,
 }
@@ -47,15 +47,15 @@ impl Budget {
             }
         }
         let left = held.get(&peer).map_or(BURST * 1000, |account| account.left(now));
-        held.insert(peer, Account { left: left.saturating_sub(1000), at: now });
+        held.insert(peer, Allowance { left: left.saturating_sub(1000), at: now });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Peer, Account>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Peer, Allowance>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Account {
+impl Allowance {
     fn left(&self, now: UnixMillis) -> u64 {
         let earned = now.0.saturating_sub(self.at.0).saturating_mul(PER_SECOND);
         self.left.saturating_add(earned).min(BURST * 1000)

@@ -19,8 +19,8 @@ use x509_parser::{
 };
 
 use super::{
-    Fact, Origin, TokenDigester,
-    presentation::{CredentialRefusal, PeerCertificates, Proven, Unproven, unix_time},
+    Origin, TokenDigester, VerifiedCredential,
+    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, PeerCertificates, unix_time},
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
@@ -31,7 +31,7 @@ use crate::{
 pub(super) struct CertificateVerifier {
     rule: ClientCertificateRule,
     chain: Arc<dyn ClientCertVerifier>,
-    checked: BoundedCache<[u8; 32], Arc<Fact>>,
+    checked: BoundedCache<[u8; 32], Arc<VerifiedCredential>>,
     origin: Arc<Origin>,
 }
 
@@ -95,26 +95,26 @@ impl CertificateVerifier {
         shown: &PeerCertificates,
         digester: &TokenDigester,
         now: UnixMillis,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<AcceptedCredential, AuthenticationError> {
         let digest = digester.digest_bytes(shown.thumbprint());
         if let Some(fact) = self.checked.get(shown.thumbprint())
             && now < fact.usable_until()
         {
-            return Ok(Proven { fact, digest, cache: None, issuer: None });
+            return Ok(AcceptedCredential { fact, digest, cache: None, issuer: None });
         }
-        let refused = Unproven::Refused(CredentialRefusal::CertificateChain);
+        let refused = AuthenticationError::Refused(CredentialRefusal::CertificateChain);
         let (own, rest) = shown.split().ok_or(refused)?;
         self.chain.verify_client_cert(own, rest, unix_time(now)).map_err(|_ignored: rustls::Error| refused)?;
         let (_, certificate) = X509Certificate::from_der(own).map_err(|_ignored: x509_parser::nom::Err<_>| refused)?;
         let says = Says::read(&certificate, shown.thumbprint());
         if !self.rule.names.is_empty() && !self.rule.names.iter().any(|name| says.has(name)) {
-            return Err(Unproven::Refused(CredentialRefusal::CertificateName));
+            return Err(AuthenticationError::Refused(CredentialRefusal::CertificateName));
         }
         let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         let until = UnixMillis(end.saturating_mul(1000)).min(now.plus(REMEMBERED));
         let fact = Arc::new(says.fact(&self.origin, end, until).ok_or(refused)?);
         self.checked.insert(*shown.thumbprint(), Arc::clone(&fact));
-        Ok(Proven { fact, digest, cache: None, issuer: None })
+        Ok(AcceptedCredential { fact, digest, cache: None, issuer: None })
     }
 }
 
@@ -187,7 +187,7 @@ impl Says {
         bytes.is_some_and(|bytes| URL_SAFE_NO_PAD.encode(bytes) == self.thumbprint)
     }
 
-    fn fact(&self, origin: &Arc<Origin>, end: u64, until: UnixMillis) -> Option<Fact> {
+    fn fact(&self, origin: &Arc<Origin>, end: u64, until: UnixMillis) -> Option<VerifiedCredential> {
         let mut members = Map::new();
         members.insert("sub".to_owned(), self.spiffe_id().unwrap_or(&self.subject).into());
         members.insert("subject".to_owned(), self.subject.as_str().into());
@@ -198,7 +198,7 @@ impl Says {
             }
         }
         members.insert("exp".to_owned(), end.into());
-        Fact::of_claims(&members, origin, until)
+        VerifiedCredential::of_claims(&members, origin, until)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::footprint::{Footprint, allocation};
+use crate::heap_size::{HeapSize, allocation};
 
 /// The whole object as JSON, then issuer, subject and client, then audiences, then scopes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,7 +86,7 @@ impl ClaimTexts {
     }
 }
 
-impl Footprint for ClaimTexts {
+impl HeapSize for ClaimTexts {
     fn heap_bytes(&self) -> usize {
         allocation(self.texts.len()).saturating_add(allocation(size_of_val(&*self.ends)))
     }

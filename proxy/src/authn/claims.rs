@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use super::{
     binding::Binding,
     claim_texts::{ClaimTexts, Name},
-    derived::{Derivations, Derived},
     json,
+    memoized::{Derived, MemoizedValues},
 };
-use crate::{clock::UnixMillis, footprint::Footprint};
+use crate::{clock::UnixMillis, heap_size::HeapSize};
 
 /// Proof that a value was verified; only this folder can make one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +26,14 @@ pub struct Claims {
     issued_at: Option<UnixMillis>,
     binding: Binding,
     /// The whole object, and nothing else: it is made while others are, and takes no place from them.
-    object: Derivations,
-    derived: Derivations,
+    object: MemoizedValues,
+    derived: MemoizedValues,
 }
 
 /// Every claim as one JSON object.
 struct ClaimsObject(Value);
 
-impl Footprint for ClaimsObject {
+impl HeapSize for ClaimsObject {
     fn heap_bytes(&self) -> usize {
         self.0.heap_bytes()
     }
@@ -82,8 +82,8 @@ impl Claims {
             not_before: numeric_date(members, "nbf")?,
             issued_at: numeric_date(members, "iat")?,
             binding: Binding::read(members)?,
-            object: Derivations::default(),
-            derived: Derivations::default(),
+            object: MemoizedValues::default(),
+            derived: MemoizedValues::default(),
         })
     }
 
@@ -149,7 +149,7 @@ impl Claims {
     /// was made under another recipe is never handed out.
     pub(crate) fn derived<T>(&self, recipe: &[u8; 32], make: impl Fn() -> T) -> Derived<'_, T>
     where
-        T: Any + Send + Sync + Footprint,
+        T: Any + Send + Sync + HeapSize,
     {
         self.derived.get_or_make(recipe, make)
     }
@@ -171,8 +171,8 @@ impl Deref for Object<'_> {
     }
 }
 
-impl Footprint for Claims {
-    /// What is derived counts for itself ([`crate::footprint::Room`]).
+impl HeapSize for Claims {
+    /// What is derived counts for itself ([`crate::heap_size::MemoryBudget`]).
     fn heap_bytes(&self) -> usize {
         self.texts.heap_bytes().saturating_add(self.binding.heap_bytes())
     }

@@ -8,13 +8,13 @@ use portreeve_policy::{CanonicalPath, DigestAlgorithm, DigestEntry, DigestRule, 
 use serde_json::Map;
 
 use super::{
-    Fact, Origin, TokenDigester,
+    Origin, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
     basic::{counted_under, too_many},
-    fact::place,
     memory::{CredentialMemory, NonceUse, NonceVerdict},
-    presentation::{CredentialRefusal, Presentation, Proven, Unproven},
+    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
     shares::Use,
+    verified_credential::place,
 };
 use crate::{clock::UnixMillis, peer::Peer};
 
@@ -47,9 +47,9 @@ impl DigestUsers {
         digester: &TokenDigester,
         memory: &CredentialMemory,
         now: UnixMillis,
-    ) -> Result<Proven, Unproven> {
-        let malformed = Unproven::Broken(CredentialFault::Malformed);
-        let refused = Unproven::Refused(CredentialRefusal::Digest);
+    ) -> Result<AcceptedCredential, AuthenticationError> {
+        let malformed = AuthenticationError::Broken(CredentialFault::Malformed);
+        let refused = AuthenticationError::Refused(CredentialRefusal::Digest);
         let parameters = Parameters::read(text).ok_or(malformed)?;
         let get = |name: &str| parameters.0.get(name).map(AsRef::as_ref).ok_or(malformed);
         let (user, realm, nonce, uri) = (get("username")?, get("realm")?, get("nonce")?, get("uri")?);
@@ -86,22 +86,22 @@ impl DigestUsers {
         // Only now: a stale nonce is told as such only to who knows the password (section 3.3).
         match memory.check_nonce(NonceUse::Digest, nonce, now) {
             NonceVerdict::Fresh => {}
-            NonceVerdict::Stale => return Err(Unproven::Refused(CredentialRefusal::StaleNonce)),
+            NonceVerdict::Stale => return Err(AuthenticationError::Refused(CredentialRefusal::StaleNonce)),
             NonceVerdict::Unknown => return Err(refused),
         }
         let owner = digester.digest(&format!("nonces\0{}\0{realm}\0{user}", self.origin.authority())).short();
         match memory.nonce_counts.advance(owner, digester.digest(nonce).short(), count, now) {
             Use::First => {}
             Use::Repeated => return Err(refused),
-            Use::Full => return Err(Unproven::Overloaded),
+            Use::Full => return Err(AuthenticationError::Overloaded),
         }
         // Not before: a response that somebody overheard is right as well.
         attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.into());
-        let fact = Fact::of_claims(&members, &self.origin, now).ok_or(refused)?;
+        let fact = VerifiedCredential::of_claims(&members, &self.origin, now).ok_or(refused)?;
         let digest = digester.digest(&format!("digest\0{realm}\0{user}\0{stored}"));
-        Ok(Proven { fact: Arc::new(fact), digest, cache: None, issuer: None })
+        Ok(AcceptedCredential { fact: Arc::new(fact), digest, cache: None, issuer: None })
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     jwt::{self, TokenType},
     key_ring::KeyRing,
     memory::{CredentialMemory, NonceUse, NonceVerdict},
-    presentation::{Presentation, TokenFault, Unproven},
+    presentation::{AuthenticationError, Presentation, TokenFault},
     shares::Use,
 };
 use crate::clock::UnixMillis;
@@ -47,8 +47,8 @@ pub(super) fn check(
     rule: &ProofRule,
     memory: &CredentialMemory,
     now: UnixMillis,
-) -> Result<(), Unproven> {
-    let fault = |fault| Unproven::Token(TokenFault::Proof(fault));
+) -> Result<(), AuthenticationError> {
+    let fault = |fault| AuthenticationError::Token(TokenFault::Proof(fault));
     let mut lines = presentation.headers.get_all(DPOP).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Err(fault(ProofFault::Missing)) };
     let text = line.to_str().ok().filter(|text| text.len() <= MAX_PROOF).ok_or_else(|| fault(ProofFault::Malformed))?;
@@ -59,7 +59,7 @@ pub(super) fn check(
     match memory.take_proof(key, jti, MAX_AGE.saturating_add(SKEW).saturating_add(SKEW), now) {
         Use::First => Ok(()),
         Use::Repeated => Err(fault(ProofFault::Replayed)),
-        Use::Full => Err(Unproven::Overloaded),
+        Use::Full => Err(AuthenticationError::Overloaded),
     }
 }
 

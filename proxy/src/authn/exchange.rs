@@ -10,16 +10,16 @@ use portreeve_policy::{ExchangeGrant, ExchangeRule, ExchangeSubject, JwtType, Na
 use quick_cache::sync::Cache;
 
 use super::{
-    AnswerFault, Authority, CacheState, CredentialContext, Fact, FactFault, JwtFault, LookupFault, TokenDigest,
-    TokenDigester, TokenShape,
+    AnswerFault, CacheState, CredentialContext, JwtFault, LookupFault, TokenDigest, TokenDigester, TokenServiceClient,
+    TokenShape, VerificationError, VerifiedCredential,
     authorization::AuthorizationField,
     client_authentication::form_encode,
-    flight::Flights,
     introspect::ClientEndpoint,
     jwt,
-    presentation::{Presentation, Proven, TokenFault, Unproven},
-    provider::Asker,
+    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
+    single_flight::SingleFlight,
     token::{SeenToken, unproven},
+    token_service_client::Asker,
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
@@ -31,16 +31,16 @@ use crate::{
 /// are the same for all of it, so that the digest of the subject token is the whole key.
 pub(super) struct Exchanger {
     rule: ExchangeRule,
-    partner: Option<Arc<Authority>>,
-    own: Option<Arc<Authority>>,
+    partner: Option<Arc<TokenServiceClient>>,
+    own: Option<Arc<TokenServiceClient>>,
     state: Arc<ExchangeState>,
 }
 
 struct ExchangeState {
     /// Subject tokens that the token service refused, until when.
     refused: Cache<TokenDigest, UnixMillis>,
-    exchanged: BoundedCache<TokenDigest, Arc<Fact>>,
-    flights: Arc<Flights<Result<Arc<Fact>, ExchangeFault>>>,
+    exchanged: BoundedCache<TokenDigest, Arc<VerifiedCredential>>,
+    flights: Arc<SingleFlight<Result<Arc<VerifiedCredential>, ExchangeFault>>>,
 }
 
 /// Why there is no exchanged token.
@@ -48,7 +48,7 @@ struct ExchangeState {
 enum ExchangeFault {
     /// The token service said no: the partner's token does not count.
     Refused,
-    Fact(FactFault),
+    Verification(VerificationError),
 }
 
 /// Bytes of exchanged tokens that one rule holds at the most.
@@ -64,19 +64,20 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 impl Exchanger {
     pub(super) fn new(
         rule: &ExchangeRule,
-        partner: Option<Arc<Authority>>,
-        own: Option<Arc<Authority>>,
+        partner: Option<Arc<TokenServiceClient>>,
+        own: Option<Arc<TokenServiceClient>>,
         previous: &[Arc<Self>],
     ) -> Arc<Self> {
         let fresh = || {
-            let flights = Arc::new(Flights::new());
+            let flights = Arc::new(SingleFlight::new());
             Arc::new(ExchangeState {
                 refused: Cache::new(MAX_REFUSED),
                 exchanged: BoundedCache::new(MAX_BYTES),
                 flights,
             })
         };
-        let issuer = |authority: &Option<Arc<Authority>>| authority.as_ref().map(|known| known.issuer().to_owned());
+        let issuer =
+            |authority: &Option<Arc<TokenServiceClient>>| authority.as_ref().map(|known| known.issuer().to_owned());
         let same = |held: &&Arc<Self>| {
             held.rule == *rule && issuer(&held.own) == issuer(&own) && issuer(&held.partner) == issuer(&partner)
         };
@@ -113,10 +114,10 @@ impl Exchanger {
         presentation: &Presentation<'_>,
         seen: &SeenToken<'_>,
         context: &CredentialContext,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<AcceptedCredential, AuthenticationError> {
         let CredentialContext { memory, digester, clock } = context;
         let (digest, now) = (seen.digest, clock.now());
-        let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
+        let missing = AuthenticationError::Unavailable(VerificationError::Lookup(LookupFault::Unavailable));
         let own = self.own.as_ref().ok_or(missing)?;
         let endpoint = own.exchange().ok_or(missing)?;
         let expires_at = self.check_subject(presentation, seen, now)?;
@@ -129,14 +130,15 @@ impl Exchanger {
             }
         };
         let (fact, cache) = found.map_err(|fault| match fault {
-            ExchangeFault::Refused => Unproven::Token(TokenFault::Exchange),
-            ExchangeFault::Fact(fault) => unproven(fault),
+            ExchangeFault::Refused => AuthenticationError::Token(TokenFault::Exchange),
+            ExchangeFault::Verification(fault) => unproven(fault),
         })?;
-        jwt::check_times(fact.claims(), now).map_err(|fault| Unproven::Token(TokenFault::Fact(fault.into())))?;
+        jwt::check_times(fact.claims(), now)
+            .map_err(|fault| AuthenticationError::Token(TokenFault::Verification(fault.into())))?;
         if !fact.claims().audiences().any(|audience| audience == self.rule.audience) {
-            return Err(Unproven::Token(TokenFault::Audience));
+            return Err(AuthenticationError::Token(TokenFault::Audience));
         }
-        Ok(Proven { fact, digest, cache: Some(cache), issuer: Some(own.issuer_shared()) })
+        Ok(AcceptedCredential { fact, digest, cache: Some(cache), issuer: Some(own.issuer_shared()) })
     }
 
     /// Everything that can be checked before anybody is asked: nobody can make us ask with a token that the partner did
@@ -146,22 +148,22 @@ impl Exchanger {
         presentation: &Presentation<'_>,
         seen: &SeenToken<'_>,
         now: UnixMillis,
-    ) -> Result<Option<UnixMillis>, Unproven> {
+    ) -> Result<Option<UnixMillis>, AuthenticationError> {
         // A binding would end at the gateway without ever having been proven.
-        let bound = Unproven::Token(TokenFault::Proof(super::ProofFault::Scheme));
+        let bound = AuthenticationError::Token(TokenFault::Proof(super::ProofFault::Scheme));
         if !matches!(presentation.authorization(), AuthorizationField::Bearer(_)) {
             return Err(bound);
         }
         match &self.rule.subject {
             ExchangeSubject::Jwt { audiences, token_type, .. } => {
-                let missing = Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable));
+                let missing = AuthenticationError::Unavailable(VerificationError::Lookup(LookupFault::Unavailable));
                 let partner = self.partner.as_ref().ok_or(missing)?;
                 let (subject, _) = partner.verify(seen.text, seen.digest).map_err(unproven)?;
                 if !subject.is_of(*token_type) {
-                    return Err(Unproven::Token(TokenFault::Fact(JwtFault::Type.into())));
+                    return Err(AuthenticationError::Token(TokenFault::Verification(JwtFault::Type.into())));
                 }
                 if !audiences.accept(subject.claims().audiences()) {
-                    return Err(Unproven::Token(TokenFault::Audience));
+                    return Err(AuthenticationError::Token(TokenFault::Audience));
                 }
                 let binding = subject.claims().binding();
                 if binding.certificate().is_some() || binding.dpop().is_some() {
@@ -170,9 +172,9 @@ impl Exchanger {
                 Ok(subject.claims().expires_at())
             }
             ExchangeSubject::Saml { audiences, .. } => {
-                let malformed = Unproven::Token(TokenFault::Fact(JwtFault::Malformed.into()));
+                let malformed = AuthenticationError::Token(TokenFault::Verification(JwtFault::Malformed.into()));
                 let assertion = seen.assertion().ok_or(malformed)?;
-                assertion.check(audiences, now).map_err(Unproven::Token)?;
+                assertion.check(audiences, now).map_err(AuthenticationError::Token)?;
                 Ok(Some(assertion.expires_at()))
             }
         }
@@ -181,11 +183,11 @@ impl Exchanger {
     async fn exchange(
         &self,
         endpoint: &Arc<ClientEndpoint>,
-        own: &Arc<Authority>,
+        own: &Arc<TokenServiceClient>,
         expires_at: Option<UnixMillis>,
         seen: &SeenToken<'_>,
         (digester, clock, asker): (&TokenDigester, &SharedClock, &Asker),
-    ) -> Result<(Arc<Fact>, CacheState), ExchangeFault> {
+    ) -> Result<(Arc<VerifiedCredential>, CacheState), ExchangeFault> {
         let (form, digest) = (self.form(seen.text), seen.digest);
         let (endpoint, own, state) = (Arc::clone(endpoint), Arc::clone(own), Arc::clone(&self.state));
         let (digester, clock, asker) = (digester.clone(), Arc::clone(clock), asker.clone());
@@ -193,7 +195,7 @@ impl Exchanger {
         let question = |place: Place| async move {
             let asked_at = clock.now();
             let answer = endpoint.post(place, &form, "application/json", asked_at).await;
-            let answer = answer.map_err(|fault| ExchangeFault::Fact(fault.into()))?;
+            let answer = answer.map_err(|fault| ExchangeFault::Verification(fault.into()))?;
             let issued = read(&answer).inspect_err(|fault| {
                 if *fault == ExchangeFault::Refused {
                     state.refused.insert(digest, asked_at.plus(REFUSED));
@@ -204,8 +206,9 @@ impl Exchanger {
                 TokenShape::Structured { .. } => own.verify(&issued.token, inner),
                 TokenShape::Opaque => own.introspect(&issued.token, inner, &asker).await,
             };
-            let (fact, _) = verified.map_err(ExchangeFault::Fact)?;
-            let malformed = ExchangeFault::Fact(FactFault::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
+            let (fact, _) = verified.map_err(ExchangeFault::Verification)?;
+            let malformed =
+                ExchangeFault::Verification(VerificationError::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
             let until = issued.until(expires_at, &fact, asked_at);
             let fact = Arc::new(fact.exchanged(&issued.token, (asked_at, until)).ok_or(malformed)?);
             state.exchanged.insert(digest, Arc::clone(&fact));
@@ -213,10 +216,10 @@ impl Exchanger {
         };
         let ask = move || {
             let place = entrance.enter(peer);
-            place.map(question).ok_or(Err(ExchangeFault::Fact(LookupFault::Overloaded.into())))
+            place.map(question).ok_or(Err(ExchangeFault::Verification(LookupFault::Overloaded.into())))
         };
         let found = Arc::clone(&self.state.flights).join(digest, ask).await;
-        let interrupted = ExchangeFault::Fact(LookupFault::Interrupted.into());
+        let interrupted = ExchangeFault::Verification(LookupFault::Interrupted.into());
         found.unwrap_or(Err(interrupted)).map(|fact| (fact, CacheState::Miss))
     }
 

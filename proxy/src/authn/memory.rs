@@ -14,8 +14,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::attempts::Attempts;
 use super::budget::Budget;
-use super::provider::Asker;
 use super::shares::{SHARD_ENTRIES, SHARDS, Shares, Short, Use, UsedOnce, lock, shard};
+use super::token_service_client::Asker;
 use crate::{bulkhead::Bulkhead, clock::UnixMillis, peer::Peer};
 
 /// State of credentials that are more than a look-up.

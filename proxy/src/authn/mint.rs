@@ -9,14 +9,14 @@ use portreeve_policy::{ClaimSource, KeySet, MintRule, Secret};
 use serde_json::{Map, Value};
 
 use super::{
-    Fact, TokenDigest,
+    TokenDigest, VerifiedCredential,
     answer::bearer_value,
     signer::{InvalidSigningKey, Signer, fresh_id},
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
     clock::UnixMillis,
-    footprint::Footprint,
+    heap_size::HeapSize,
 };
 
 /// Mints by one rule. Outlives a snapshot while the rule and its key stay the same.
@@ -39,7 +39,7 @@ const MAX_LIFETIME: Duration = Duration::from_hours(1);
 /// Bytes of minted tokens that one rule holds at the most.
 const MAX_BYTES: u64 = 16 << 20;
 
-impl Footprint for Minted {
+impl HeapSize for Minted {
     fn heap_bytes(&self) -> usize {
         self.value.heap_bytes()
     }
@@ -66,14 +66,14 @@ impl Minter {
     }
 
     /// Value for Authorization. `None` when nothing can be signed.
-    pub fn token_for(&self, digest: TokenDigest, fact: &Fact, now: UnixMillis) -> Option<HeaderValue> {
+    pub fn token_for(&self, digest: TokenDigest, fact: &VerifiedCredential, now: UnixMillis) -> Option<HeaderValue> {
         let key = key(digest, fact);
         if let Some(held) = self.minted.get(&key)
             && now < held.renew_at
         {
             return Some(held.value.clone());
         }
-        let end = now.plus(self.rule.lifetime.duration().min(MAX_LIFETIME));
+        let end = end_of(now, self.rule.lifetime.duration().min(MAX_LIFETIME));
         // Never beyond the caller's own credential.
         let end = fact.claims().expires_at().map_or(end, |expiry| expiry.min(end));
         let text = self.signer.sign("JWT", &self.rule.key_id, &self.claims(fact, now, end)?)?;
@@ -85,7 +85,7 @@ impl Minter {
         Some(value)
     }
 
-    fn claims(&self, fact: &Fact, now: UnixMillis, end: UnixMillis) -> Option<Value> {
+    fn claims(&self, fact: &VerifiedCredential, now: UnixMillis, end: UnixMillis) -> Option<Value> {
         let mut claims = Map::new();
         for (name, source) in &self.rule.claims {
             let value = match source {
@@ -98,7 +98,7 @@ impl Minter {
             ("iss", self.rule.issuer.as_str().into()),
             ("aud", self.rule.audience.as_str().into()),
             ("iat", (now.0 / 1000).into()),
-            // Rounded up, so that a token of less than a second is not born dead.
+            // Of a caller's credential that ends within a second.
             ("exp", end.0.div_ceil(1000).into()),
             ("jti", fresh_id()?.into()),
         ];
@@ -107,9 +107,18 @@ impl Minter {
     }
 }
 
+/// Whole seconds from `iat`, which is rounded down: the life of a token is the one that is stated. Only where less than
+/// a second would be left it gets another one.
+fn end_of(now: UnixMillis, lifetime: Duration) -> UnixMillis {
+    let second = Duration::from_secs(1);
+    let end = UnixMillis(now.0 / 1000 * 1000).plus(lifetime);
+    let end = UnixMillis(end.0.div_ceil(1000).saturating_mul(1000));
+    if end < now.plus(second) { end.plus(second) } else { end }
+}
+
 /// Everything that a minted token follows from beside the rule, which has a table of its own: who vouches for the caller
 /// and how that was found out, the credential, and every claim (H1).
-fn key(credential: TokenDigest, fact: &Fact) -> [u8; 32] {
+fn key(credential: TokenDigest, fact: &VerifiedCredential) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     let source = fact.origin().source().as_bytes();
     context.update(&source.len().to_le_bytes());
@@ -150,7 +159,7 @@ mod tests {
         let fact = |issuer: &str, sub: &str, roles: &[&str]| {
             let claims = json!({"sub": sub, "roles": roles});
             let origin = Origin::token_service(issuer, issuer);
-            Fact::of_claims(claims.as_object().unwrap(), &origin, NOW).unwrap()
+            VerifiedCredential::of_claims(claims.as_object().unwrap(), &origin, NOW).unwrap()
         };
         let mut seen = Vec::new();
         for fact in [
@@ -169,6 +178,20 @@ mod tests {
             assert_eq!(claims["exp"], 1_000_000 + 3600, "never longer than an hour");
             assert!(!seen.contains(&value), "{claims}");
             seen.push(value);
+        }
+    }
+
+    #[test]
+    fn a_minted_token_lives_as_long_as_is_stated_and_is_never_born_dead() {
+        for (now, lifetime, end) in [
+            (1_000_000, 60_000, 1_060_000),
+            (1_000_999, 60_000, 1_060_000),
+            (1_000_999, 1_000, 1_002_000),
+            (1_000_000, 500, 1_001_000),
+            (1_000_001, 500, 1_002_000),
+        ] {
+            let found = end_of(UnixMillis(now), Duration::from_millis(lifetime));
+            assert_eq!(found, UnixMillis(end), "{now} {lifetime}");
         }
     }
 }

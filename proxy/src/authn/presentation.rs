@@ -8,7 +8,7 @@ use portreeve_policy::{CanonicalPath, Hostname};
 use rustls_pki_types::CertificateDer;
 
 use super::{
-    FactFault, TokenDigest,
+    TokenDigest, VerificationError,
     authorization::{AuthorizationField, CredentialFault, authorization},
     binding::ProofFault,
 };
@@ -48,7 +48,7 @@ pub struct PeerCertificates {
 
 /// Why a presented credential does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unproven {
+pub enum AuthenticationError {
     /// Too many others wait to have theirs looked at: 503.
     Busy,
     /// Not of its form, or there are two of them: 400.
@@ -62,7 +62,7 @@ pub enum Unproven {
     /// Too many wrong passwords: 429 with this many seconds.
     TooManyAttempts(u64),
     /// Who could tell cannot be asked: 503.
-    Unavailable(FactFault),
+    Unavailable(VerificationError),
 }
 
 /// Why a token does not count here.
@@ -71,13 +71,15 @@ pub enum TokenFault {
     /// None of its audiences is one of the rule's.
     Audience,
     /// There are no facts.
-    Fact(FactFault),
+    Verification(VerificationError),
     /// The answer carried no JWT, and the rule demands one for the upstream.
     NoUpstreamJwt,
     /// The sender did not prove possession of the token's key.
     Proof(ProofFault),
     /// The token service did not exchange the token.
     Exchange,
+    /// It lives longer than the rule allows, or does not say how long.
+    TooLongLived,
 }
 
 /// Why a credential that is no token does not count.
@@ -149,9 +151,9 @@ impl PeerCertificates {
 
 /// A proven credential.
 #[derive(Clone)]
-pub struct Proven {
+pub struct AcceptedCredential {
     /// What is known of its owner.
-    pub fact: std::sync::Arc<super::Fact>,
+    pub fact: std::sync::Arc<super::VerifiedCredential>,
     /// Recognises the credential.
     pub digest: TokenDigest,
     /// Where the fact came from, for tokens.

@@ -81,7 +81,7 @@ impl Assertion {
         if !self.restrictions.iter().all(meets) {
             return Err(TokenFault::Audience);
         }
-        let fault = |fault: JwtFault| Err(TokenFault::Fact(fault.into()));
+        let fault = |fault: JwtFault| Err(TokenFault::Verification(fault.into()));
         if now >= self.not_on_or_after {
             return fault(JwtFault::Expired);
         }

@@ -2,18 +2,20 @@
 
 use std::sync::{Arc, OnceLock};
 
-use portreeve_policy::{Audiences, JwtType, NamespacedName, ProofRule, UpstreamToken};
+use portreeve_policy::{
+    Audiences, IntrospectionRule, JwtRule, JwtType, MaxTokenAge, NamespacedName, ProofRule, UpstreamToken,
+};
 
 use super::{
-    Authority, FactFault, LookupFault, TokenDigest, TokenDigester, TokenShape,
+    LookupFault, TokenDigest, TokenDigester, TokenServiceClient, TokenShape, VerificationError,
     authorization::AuthorizationField,
     binding::ProofFault,
     dpop,
-    fact::{Fact, Found},
     memory::CredentialMemory,
-    presentation::{Presentation, Proven, TokenFault, Unproven},
+    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
     saml::Assertion,
     shape,
+    verified_credential::{Found, VerifiedCredential},
 };
 use crate::clock::UnixMillis;
 
@@ -54,15 +56,42 @@ impl<'a> SeenToken<'a> {
 pub(super) struct TokenVerifier {
     pub(super) source: TokenSource,
     /// For a token service that could not be built: refused with 503.
-    pub(super) authority: Option<Arc<Authority>>,
+    pub(super) authority: Option<Arc<TokenServiceClient>>,
     pub(super) name: NamespacedName,
     pub(super) audiences: Audiences,
+    pub(super) max_age: MaxTokenAge,
     pub(super) proof: ProofRule,
     pub(super) needs_jwt: bool,
 }
 
 impl TokenVerifier {
-    pub(super) fn needs_jwt(upstream: &UpstreamToken) -> bool {
+    pub(super) fn of_introspection(rule: &IntrospectionRule, authority: Option<Arc<TokenServiceClient>>) -> Self {
+        let IntrospectionRule { token_service, audiences, max_token_age, proof, upstream_token } = rule;
+        Self {
+            source: TokenSource::Introspection,
+            authority,
+            name: token_service.clone(),
+            audiences: audiences.clone(),
+            max_age: *max_token_age,
+            proof: proof.clone(),
+            needs_jwt: Self::needs_jwt(upstream_token),
+        }
+    }
+
+    pub(super) fn of_signature(rule: &JwtRule, authority: Option<Arc<TokenServiceClient>>) -> Self {
+        let JwtRule { token_service, audiences, token_type, max_token_age, proof, upstream_token } = rule;
+        Self {
+            source: TokenSource::Signature(*token_type),
+            authority,
+            name: token_service.clone(),
+            audiences: audiences.clone(),
+            max_age: *max_token_age,
+            proof: proof.clone(),
+            needs_jwt: Self::needs_jwt(upstream_token),
+        }
+    }
+
+    fn needs_jwt(upstream: &UpstreamToken) -> bool {
         match upstream {
             UpstreamToken::Jwt => true,
             UpstreamToken::JwtOrMinted(_)
@@ -85,7 +114,7 @@ impl TokenVerifier {
     }
 
     /// Facts that are held of a token: it was found to be for this rule before, and is not taken apart again.
-    pub(super) fn recall(&self, token: &SeenToken<'_>, now: UnixMillis) -> Option<Arc<Fact>> {
+    pub(super) fn recall(&self, token: &SeenToken<'_>, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         let authority = self.authority.as_ref()?;
         match self.source {
             TokenSource::Introspection => authority.recall_answer(&token.digest, now),
@@ -97,17 +126,17 @@ impl TokenVerifier {
         &self,
         presentation: &Presentation<'_>,
         token: &SeenToken<'_>,
-        recalled: Option<Arc<Fact>>,
+        recalled: Option<Arc<VerifiedCredential>>,
         memory: &CredentialMemory,
         now: UnixMillis,
-    ) -> Result<Proven, Unproven> {
+    ) -> Result<AcceptedCredential, AuthenticationError> {
         let (token, digest) = (token.text, token.digest);
         let Some(authority) = &self.authority else {
-            return Err(Unproven::Unavailable(FactFault::Lookup(LookupFault::Unavailable)));
+            return Err(AuthenticationError::Unavailable(VerificationError::Lookup(LookupFault::Unavailable)));
         };
         let found: Found = match (recalled, self.source) {
-            (Some(fact), TokenSource::Introspection) => Authority::reuse_answer(fact, now),
-            (Some(fact), TokenSource::Signature(_)) => Authority::reuse_signature(fact, now),
+            (Some(fact), TokenSource::Introspection) => TokenServiceClient::reuse_answer(fact, now),
+            (Some(fact), TokenSource::Signature(_)) => TokenServiceClient::reuse_signature(fact, now),
             // Boxed: only a question needs the room.
             (None, TokenSource::Introspection) => {
                 let client = memory.asker(presentation.client);
@@ -119,44 +148,52 @@ impl TokenVerifier {
         // The verdict is made anew on every use of a fact (I1).
         self.check(&fact, now)?;
         check_possession(&fact, presentation, token, &self.proof, memory, now)?;
-        Ok(Proven { fact, digest, cache: Some(cache), issuer: Some(authority.issuer_shared()) })
+        Ok(AcceptedCredential { fact, digest, cache: Some(cache), issuer: Some(authority.issuer_shared()) })
     }
 
-    fn check(&self, fact: &Fact, now: UnixMillis) -> Result<(), Unproven> {
+    fn check(&self, fact: &VerifiedCredential, now: UnixMillis) -> Result<(), AuthenticationError> {
         if let TokenSource::Signature(wanted) = self.source
             && !fact.is_of(wanted)
         {
-            return Err(Unproven::Token(TokenFault::Fact(FactFault::Jwt(super::JwtFault::Type))));
+            return Err(AuthenticationError::Token(TokenFault::Verification(VerificationError::Jwt(
+                super::JwtFault::Type,
+            ))));
         }
         if !self.audiences.accept(fact.claims().audiences()) {
-            return Err(Unproven::Token(TokenFault::Audience));
+            return Err(AuthenticationError::Token(TokenFault::Audience));
+        }
+        let claims = fact.claims();
+        if !self.max_age.allows(claims.issued_at().map(|at| at.0), claims.expires_at().map(|at| at.0)) {
+            return Err(AuthenticationError::Token(TokenFault::TooLongLived));
         }
         if self.needs_jwt && fact.upstream_jwt(now).is_none() {
-            return Err(Unproven::Token(TokenFault::NoUpstreamJwt));
+            return Err(AuthenticationError::Token(TokenFault::NoUpstreamJwt));
         }
         Ok(())
     }
 }
 
 /// A fault of the token service is told apart from one of the token.
-pub(super) fn unproven(fault: FactFault) -> Unproven {
+pub(super) fn unproven(fault: VerificationError) -> AuthenticationError {
     match fault {
-        FactFault::Inactive | FactFault::Jwt(_) => Unproven::Token(TokenFault::Fact(fault)),
-        FactFault::Lookup(LookupFault::Braked) => Unproven::TooManyAttempts(1),
-        FactFault::KeysUnavailable | FactFault::Lookup(_) => Unproven::Unavailable(fault),
+        VerificationError::Inactive | VerificationError::Jwt(_) => {
+            AuthenticationError::Token(TokenFault::Verification(fault))
+        }
+        VerificationError::Lookup(LookupFault::Braked) => AuthenticationError::TooManyAttempts(1),
+        VerificationError::KeysUnavailable | VerificationError::Lookup(_) => AuthenticationError::Unavailable(fault),
     }
 }
 
 /// Whether the sender is the one to whom the token is bound (RFC 8705 section 3, RFC 9449 section 7.1).
 fn check_possession(
-    fact: &Fact,
+    fact: &VerifiedCredential,
     presentation: &Presentation<'_>,
     token: &str,
     rule: &ProofRule,
     memory: &CredentialMemory,
     now: UnixMillis,
-) -> Result<(), Unproven> {
-    let fault = |fault| Err(Unproven::Token(TokenFault::Proof(fault)));
+) -> Result<(), AuthenticationError> {
+    let fault = |fault| Err(AuthenticationError::Token(TokenFault::Proof(fault)));
     let binding = fact.claims().binding();
     if !binding.satisfies(rule) {
         return fault(ProofFault::Unbound);

@@ -9,18 +9,18 @@ use std::{
 use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 
-use super::Fact;
+use super::VerifiedCredential;
 use crate::{
     bounded_cache::{BoundedCache, Held},
     clock::UnixMillis,
-    footprint::Footprint,
+    heap_size::HeapSize,
 };
 
 /// Keyed SHA-256 of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
-impl Footprint for TokenDigest {
+impl HeapSize for TokenDigest {
     fn heap_bytes(&self) -> usize {
         0
     }
@@ -38,7 +38,7 @@ pub struct TokenDigester(Sha256);
 /// Facts of one token service, client and dialect. Each such triple has tables of its own, so that an answer that was
 /// given to one can never be used for another (I2).
 pub(super) struct TokenCache {
-    active: BoundedCache<TokenDigest, Arc<Fact>>,
+    active: BoundedCache<TokenDigest, Arc<VerifiedCredential>>,
     inactive: Cache<TokenDigest, UnixMillis>,
 }
 
@@ -47,7 +47,7 @@ const MAX_INACTIVE: usize = 4096;
 
 /// What is known of a token right now.
 pub(super) enum Remembered {
-    Active(Arc<Fact>),
+    Active(Arc<VerifiedCredential>),
     Inactive,
     Nothing,
 }
@@ -127,16 +127,16 @@ impl TokenCache {
     }
 
     /// An active answer that may be used at this moment.
-    pub(super) fn recall(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+    pub(super) fn recall(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         self.active.get(token).filter(|fact| fact.is_usable(now))
     }
 
     /// An active answer, also one whose time has run out.
-    pub(super) fn get_active(&self, token: &TokenDigest) -> Option<Arc<Fact>> {
+    pub(super) fn get_active(&self, token: &TokenDigest) -> Option<Arc<VerifiedCredential>> {
         self.active.get(token)
     }
 
-    pub(super) fn put_active(&self, token: TokenDigest, fact: Arc<Fact>) {
+    pub(super) fn put_active(&self, token: TokenDigest, fact: Arc<VerifiedCredential>) {
         self.active.insert(token, fact);
     }
 
@@ -169,7 +169,7 @@ mod tests {
         let digest = TokenDigester::new(&[1; 64]).digest("token");
         let hour = std::time::Duration::from_hours(1);
         let (found_at, bound) = (UnixMillis(100_000_000), std::time::Duration::from_mins(1));
-        let claims = Fact::of_claims_for_tests(&serde_json::json!({"sub": "ada"}));
+        let claims = VerifiedCredential::of_claims_for_tests(&serde_json::json!({"sub": "ada"}));
         cache.put_active(digest, Arc::new(claims.exchanged("jwt", (found_at, found_at.plus(bound))).unwrap()));
         for (now, used) in [
             (found_at, true),
@@ -189,8 +189,9 @@ mod tests {
     fn i10_floods_leave_entries_in_use_alone() {
         let (cache, now) = (TokenCache::new(1 << 20), UnixMillis(1_000));
         let digester = TokenDigester::new(&[1; 64]);
-        let fact =
-            |number: usize| Arc::new(Fact::of_claims_for_tests(&serde_json::json!({ "sub": number.to_string() })));
+        let fact = |number: usize| {
+            Arc::new(VerifiedCredential::of_claims_for_tests(&serde_json::json!({ "sub": number.to_string() })))
+        };
         let used: Vec<_> = (0..50).map(|number| digester.digest(&format!("used {number}"))).collect();
         for (number, digest) in used.iter().enumerate() {
             cache.put_active(*digest, fact(number));

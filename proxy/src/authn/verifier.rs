@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use portreeve_policy::{
-    ApiKeyLocation, Audiences, Authentication, Authenticator, Credential, IntrospectionRule, JwtRule, NamespacedName,
-    ProofRule, SecretName, UpstreamToken,
+    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, SecretName, UpstreamToken,
 };
 
 use super::{
-    AnswerFault, Fact, FactFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape,
+    AnswerFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape, VerificationError,
+    VerifiedCredential,
     api_key::ApiKeys,
     authorization::AuthorizationField,
     basic::BasicUsers,
+    build_inputs::{BuildInputs, CarriedState, keep},
     certificate::CertificateVerifier,
     digest::DigestUsers,
     exchange::Exchanger,
-    materials::{Kept, Materials, keep},
     memory::CredentialMemory,
-    onward::{Onward, UpstreamCredential},
-    presentation::{Presentation, Proven, TokenFault, Unproven},
-    token::{SeenToken, TokenSource, TokenVerifier},
+    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
+    token::{SeenToken, TokenVerifier},
+    upstream_token::{UpstreamCredential, UpstreamTokenMode},
 };
 use crate::clock::{SharedClock, UnixMillis};
 
@@ -45,7 +45,7 @@ pub struct Authenticators {
 
 struct Verifier {
     kind: Kind,
-    upstream: Onward,
+    upstream: UpstreamTokenMode,
 }
 
 enum Kind {
@@ -58,18 +58,18 @@ enum Kind {
 }
 
 /// Whether a request brings the credential that a verifier looks at.
-enum Shown {
+enum Presented {
     No,
     Yes,
     /// A token of which facts are held.
-    Recalled(Arc<Fact>),
+    Recalled(Arc<VerifiedCredential>),
 }
 
 /// The caller, as far as known.
 #[derive(Clone, Default)]
 pub struct Caller {
     /// Every credential that was proven; the first names the caller. None: nobody.
-    pub proven: Vec<Proven>,
+    pub proven: Vec<AcceptedCredential>,
     /// What the upstream gets.
     pub upstream: UpstreamCredential,
     /// Whether the upstream gets the client's certificate.
@@ -82,9 +82,9 @@ pub enum Unauthenticated {
     /// Nothing that any alternative asks for.
     NoCredentials,
     /// Something that does not count.
-    Unproven {
+    AuthenticationError {
         /// Why.
-        fault: Unproven,
+        fault: AuthenticationError,
         /// Recognises the credential.
         fingerprint: Option<Fingerprint>,
         /// The token service whose key set lacks the token's key.
@@ -92,15 +92,19 @@ pub enum Unauthenticated {
     },
 }
 
-impl From<Unproven> for Unauthenticated {
-    fn from(fault: Unproven) -> Self {
-        Self::Unproven { fault, fingerprint: None, unknown_key_at: None }
+impl From<AuthenticationError> for Unauthenticated {
+    fn from(fault: AuthenticationError) -> Self {
+        Self::AuthenticationError { fault, fingerprint: None, unknown_key_at: None }
     }
 }
 
 impl Authenticators {
     /// Makes everything that can fail. The fault names what is wrong and no secret.
-    pub fn new(authentication: &Authentication, materials: &Materials<'_>, kept: &mut Kept) -> Result<Self, String> {
+    pub fn new(
+        authentication: &Authentication,
+        materials: &BuildInputs<'_>,
+        kept: &mut CarriedState,
+    ) -> Result<Self, String> {
         let list = match authentication {
             Authentication::Anonymous => return Ok(Self { anonymous: true, ..Self::default() }),
             Authentication::AnyOf(list) => list,
@@ -140,9 +144,9 @@ impl Authenticators {
             let (mut all, mut recalled) = (true, None);
             for verifier in alternative {
                 let shown = match verifier.is_shown(presentation, token.as_ref(), now)? {
-                    Shown::No => false,
-                    Shown::Yes => true,
-                    Shown::Recalled(fact) => {
+                    Presented::No => false,
+                    Presented::Yes => true,
+                    Presented::Recalled(fact) => {
                         recalled = Some((verifier, fact));
                         true
                     }
@@ -160,8 +164,8 @@ impl Authenticators {
                     TokenShape::Opaque => JwtFault::Malformed,
                     TokenShape::Structured { .. } => JwtFault::Issuer,
                 };
-                Err(Unauthenticated::Unproven {
-                    fault: Unproven::Token(TokenFault::Fact(fault.into())),
+                Err(Unauthenticated::AuthenticationError {
+                    fault: AuthenticationError::Token(TokenFault::Verification(fault.into())),
                     fingerprint: Some(token.digest.fingerprint()),
                     unknown_key_at: None,
                 })
@@ -184,7 +188,7 @@ async fn decide(
     alternative: &[Verifier],
     presentation: &Presentation<'_>,
     token: Option<&SeenToken<'_>>,
-    mut recalled: Option<(&Verifier, Arc<Fact>)>,
+    mut recalled: Option<(&Verifier, Arc<VerifiedCredential>)>,
     context: &CredentialContext,
     now: UnixMillis,
 ) -> Result<Caller, Unauthenticated> {
@@ -202,23 +206,12 @@ async fn decide(
 }
 
 impl Verifier {
-    fn new(credential: &Credential, materials: &Materials<'_>, kept: &mut Kept) -> Result<Self, String> {
+    fn new(credential: &Credential, materials: &BuildInputs<'_>, kept: &mut CarriedState) -> Result<Self, String> {
         let secret = |name: &SecretName| {
             materials.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
         };
         let authority = |name: &NamespacedName| materials.authorities.get(name).map(Arc::clone);
         let text = |fault: &dyn std::fmt::Display, what: &str| format!("{what}: {fault}");
-        let token =
-            |source, name: &NamespacedName, audiences: &Audiences, proof: &ProofRule, upstream: &UpstreamToken| {
-                Kind::Token(Box::new(TokenVerifier {
-                    source,
-                    authority: authority(name),
-                    name: name.clone(),
-                    audiences: audiences.clone(),
-                    proof: proof.clone(),
-                    needs_jwt: TokenVerifier::needs_jwt(upstream),
-                }))
-            };
         let kind = match credential {
             Credential::ApiKey(rule) => {
                 let secrets = match &rule.source {
@@ -253,12 +246,11 @@ impl Verifier {
                 keep(&mut kept.exchangers, &exchanger);
                 Kind::Exchange(exchanger)
             }
-            Credential::Introspection(IntrospectionRule { token_service, audiences, proof, upstream_token }) => {
-                let source = TokenSource::Introspection;
-                token(source, token_service, audiences, proof, upstream_token)
+            Credential::Introspection(rule) => {
+                Kind::Token(Box::new(TokenVerifier::of_introspection(rule, authority(&rule.token_service))))
             }
-            Credential::Jwt(JwtRule { token_service, audiences, token_type, proof, upstream_token }) => {
-                token(TokenSource::Signature(*token_type), token_service, audiences, proof, upstream_token)
+            Credential::Jwt(rule) => {
+                Kind::Token(Box::new(TokenVerifier::of_signature(rule, authority(&rule.token_service))))
             }
         };
         let mut minter = |rule: &portreeve_policy::MintRule| {
@@ -268,13 +260,13 @@ impl Verifier {
             Ok::<_, String>(minter)
         };
         let upstream = match credential.upstream_token() {
-            UpstreamToken::Jwt => Onward::Jwt,
-            UpstreamToken::JwtOrMinted(rule) => Onward::JwtOrMinted(minter(rule)?),
-            UpstreamToken::Minted(rule) => Onward::Minted(minter(rule)?),
-            UpstreamToken::None => Onward::None,
+            UpstreamToken::Jwt => UpstreamTokenMode::Jwt,
+            UpstreamToken::JwtOrMinted(rule) => UpstreamTokenMode::JwtOrMinted(minter(rule)?),
+            UpstreamToken::Minted(rule) => UpstreamTokenMode::Minted(minter(rule)?),
+            UpstreamToken::None => UpstreamTokenMode::None,
             // The caller's own token is the partner's; what goes on is the one that it was exchanged for.
-            UpstreamToken::Original if matches!(kind, Kind::Exchange(_)) => Onward::Jwt,
-            UpstreamToken::Original => Onward::Original,
+            UpstreamToken::Original if matches!(kind, Kind::Exchange(_)) => UpstreamTokenMode::Jwt,
+            UpstreamToken::Original => UpstreamTokenMode::Original,
         };
         Ok(Self { kind, upstream })
     }
@@ -292,20 +284,20 @@ impl Verifier {
         presentation: &Presentation<'_>,
         token: Option<&SeenToken<'_>>,
         now: UnixMillis,
-    ) -> Result<Shown, Unproven> {
+    ) -> Result<Presented, AuthenticationError> {
         if let (Kind::Token(verifier), Some(token)) = (&self.kind, token)
             && let Some(fact) = verifier.recall(token, now)
         {
-            return Ok(Shown::Recalled(fact));
+            return Ok(Presented::Recalled(fact));
         }
         let shown = match &self.kind {
-            Kind::ApiKey(keys) => keys.find(presentation).map_err(Unproven::Broken)?.is_some(),
+            Kind::ApiKey(keys) => keys.find(presentation).map_err(AuthenticationError::Broken)?.is_some(),
             Kind::Basic(_) => matches!(presentation.authorization, AuthorizationField::Basic(_)),
             Kind::Certificate(_) => presentation.certificates.is_some(),
             Kind::Digest(_) => matches!(presentation.authorization, AuthorizationField::Digest(_)),
             Kind::Exchange(_) | Kind::Token(_) => token.is_some_and(|token| self.is_for_token(token)),
         };
-        Ok(if shown { Shown::Yes } else { Shown::No })
+        Ok(if shown { Presented::Yes } else { Presented::No })
     }
 
     /// Whether a token is one that this verifier looks at.
@@ -321,13 +313,13 @@ impl Verifier {
         &self,
         presentation: &Presentation<'_>,
         token: Option<&SeenToken<'_>>,
-        recalled: Option<Arc<Fact>>,
+        recalled: Option<Arc<VerifiedCredential>>,
         context: &CredentialContext,
         now: UnixMillis,
-    ) -> Result<Proven, Unauthenticated> {
+    ) -> Result<AcceptedCredential, Unauthenticated> {
         let CredentialContext { memory, digester, clock: _ } = context;
         let absent = Unauthenticated::NoCredentials;
-        let unproven = |fault, seen: &SeenToken<'_>, name: &NamespacedName| Unauthenticated::Unproven {
+        let unproven = |fault, seen: &SeenToken<'_>, name: &NamespacedName| Unauthenticated::AuthenticationError {
             fault,
             fingerprint: Some(seen.digest.fingerprint()),
             unknown_key_at: is_unknown_key(fault).then(|| name.clone()),
@@ -351,8 +343,8 @@ impl Verifier {
                 Ok(users.prove(presentation, text, digester, memory, now)?)
             }
             (Kind::ApiKey(keys), _) => {
-                let key = keys.find(presentation).map_err(Unproven::Broken)?.ok_or(absent)?;
-                keys.prove(key, digester, now).map_err(|fault| Unauthenticated::Unproven {
+                let key = keys.find(presentation).map_err(AuthenticationError::Broken)?.ok_or(absent)?;
+                keys.prove(key, digester, now).map_err(|fault| Unauthenticated::AuthenticationError {
                     fault,
                     fingerprint: Some(digester.digest(key).fingerprint()),
                     unknown_key_at: None,
@@ -367,18 +359,21 @@ impl Verifier {
     }
 }
 
-fn is_unknown_key(fault: Unproven) -> bool {
-    let (Unproven::Token(TokenFault::Fact(fault)) | Unproven::Unavailable(fault)) = fault else { return false };
+fn is_unknown_key(fault: AuthenticationError) -> bool {
+    let (AuthenticationError::Token(TokenFault::Verification(fault)) | AuthenticationError::Unavailable(fault)) = fault
+    else {
+        return false;
+    };
     matches!(
         fault,
-        FactFault::Jwt(JwtFault::UnknownKey)
-            | FactFault::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
+        VerificationError::Jwt(JwtFault::UnknownKey)
+            | VerificationError::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
     )
 }
 
 impl Caller {
     /// What is known of the one who calls; nothing of nobody.
-    pub fn fact(&self) -> Option<&Arc<Fact>> {
+    pub fn fact(&self) -> Option<&Arc<VerifiedCredential>> {
         self.proven.first().map(|proven| &proven.fact)
     }
 }

@@ -5,7 +5,9 @@ use portreeve_policy::{
     AddressRule, Authorization, ClaimRule, Condition, Hours, InvalidHours, Judgement, RequestRule, ScopeRule,
 };
 
-use super::{Asked, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, external::DecisionPoint, request};
+use super::{
+    AuthorizationInput, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, external::DecisionPoint, request,
+};
 use crate::{authn::InvalidEndpoint, bounded_cache::Held};
 
 /// Conditions of one rule, with everything that can fail done.
@@ -79,7 +81,7 @@ impl Authorizer {
     }
 
     /// Decides: the first condition that does not hold refuses.
-    pub async fn authorize(&self, asked: &Asked<'_>) -> Result<Permit, Refusal> {
+    pub async fn authorize(&self, asked: &AuthorizationInput<'_>) -> Result<Permit, Refusal> {
         self.checks.iter().try_for_each(|check| check.judge(asked))?;
         match &self.external {
             None => Ok(Permit::new(Vec::new(), false)),
@@ -89,7 +91,7 @@ impl Authorizer {
 }
 
 impl Check {
-    fn judge(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+    fn judge(&self, asked: &AuthorizationInput<'_>) -> Result<(), Refusal> {
         let (judgement, fails, fault) = match self {
             Self::Request(rule) => {
                 (request::judge(rule, asked), Forbidden::RequestNotAllowed, Forbidden::RequestUndecidable)
@@ -119,7 +121,7 @@ impl Check {
 }
 
 /// Nobody carries no scope, and is asked for a token rather than told that it lacks a scope.
-fn scopes(rule: &ScopeRule, asked: &Asked<'_>) -> Result<(), Refusal> {
+fn scopes(rule: &ScopeRule, asked: &AuthorizationInput<'_>) -> Result<(), Refusal> {
     let fact = asked.caller.ok_or(Refusal::NoCaller)?;
     let holds = rule.satisfied_by(|scope| fact.claims().has_scope(scope));
     if holds { Ok(()) } else { Err(Refusal::InsufficientScope) }

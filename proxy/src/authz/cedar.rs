@@ -19,14 +19,14 @@ use cedar_policy::{
 use portreeve_policy::{CEDAR_ACTIONS, CedarRead, CedarRule, gate};
 
 use super::{
-    Asked, Forbidden, Refusal,
+    AuthorizationInput, Forbidden, Refusal,
     principal::{Principal, uid},
     values::{self, Constructors},
 };
 use crate::{
     authn::Derived,
     bounded_cache::{BoundedCache, Held},
-    footprint::{Footprint, allocation},
+    heap_size::{HeapSize, allocation},
 };
 
 /// Policies of one rule, ready.
@@ -74,13 +74,13 @@ pub struct InvalidCedar(String);
 /// Bytes of decisions that one rule remembers at the most.
 const MAX_BYTES: u64 = 1 << 20;
 
-impl Footprint for Seen {
+impl HeapSize for Seen {
     fn heap_bytes(&self) -> usize {
         allocation(self.texts.len())
     }
 }
 
-impl Footprint for Decision {
+impl HeapSize for Decision {
     fn heap_bytes(&self) -> usize {
         0
     }
@@ -122,12 +122,12 @@ impl CedarCheck {
     }
 
     /// Decides.
-    pub(super) fn judge(&self, asked: &Asked<'_>) -> Result<(), Refusal> {
+    pub(super) fn judge(&self, asked: &AuthorizationInput<'_>) -> Result<(), Refusal> {
         let fact = asked.caller.ok_or(Refusal::NoCaller)?;
         let claims = fact.claims();
         let make = || Principal::new(&self.rule, &self.names, fact);
         let principal = claims.derived(&self.recipe, make);
-        let is_kept = matches!(principal, Derived::Kept(_));
+        let is_kept = matches!(principal, Derived::Memoized(_));
         let undecidable = Refusal::Forbidden(Forbidden::CedarUndecidable);
         let principal = principal.as_ref().ok();
         let action = self.actions.get(asked.method);
@@ -147,7 +147,7 @@ impl CedarCheck {
     }
 
     /// `None` when any policy failed: Cedar would leave it out, and a `forbid` left out would permit.
-    fn decide(&self, principal: &Principal, action: &EntityUid, asked: &Asked<'_>) -> Option<Decision> {
+    fn decide(&self, principal: &Principal, action: &EntityUid, asked: &AuthorizationInput<'_>) -> Option<Decision> {
         let context = self.context(asked)?;
         let request = Request::new(principal.uid.clone(), action.clone(), self.resource.clone(), context, None).ok()?;
         let response = if self.rule.reads.contains(&CedarRead::Resource) {
@@ -162,7 +162,7 @@ impl CedarCheck {
     }
 
     /// What the text reads of the request; `None` when that cannot be told.
-    fn context(&self, asked: &Asked<'_>) -> Option<Context> {
+    fn context(&self, asked: &AuthorizationInput<'_>) -> Option<Context> {
         let mut pairs = Vec::with_capacity(self.rule.reads.len());
         for read in &self.rule.reads {
             let value = match read {
@@ -180,7 +180,7 @@ impl CedarCheck {
     }
 
     /// Lines by name; a line that is no text cannot be judged.
-    fn headers<'a>(&'a self, asked: &Asked<'a>) -> Option<Vec<(&'a str, Vec<&'a str>)>> {
+    fn headers<'a>(&'a self, asked: &AuthorizationInput<'a>) -> Option<Vec<(&'a str, Vec<&'a str>)>> {
         let mut found = Vec::new();
         for name in &self.rule.headers {
             let lines: Vec<_> =
@@ -192,7 +192,7 @@ impl CedarCheck {
         Some(found)
     }
 
-    fn resource(&self, asked: &Asked<'_>) -> Option<Entity> {
+    fn resource(&self, asked: &AuthorizationInput<'_>) -> Option<Entity> {
         let known = asked.parameters.iter().filter(|(name, _)| self.rule.path_parameters.contains(*name));
         let values = known.map(|(name, value)| (name.to_owned(), RestrictedExpression::new_string(value.into_owned())));
         let parameters = RestrictedExpression::new_record(values).ok()?;
@@ -200,7 +200,7 @@ impl CedarCheck {
         Entity::new(self.resource.clone(), attributes, HashSet::from([self.route.clone()])).ok()
     }
 
-    fn seen(&self, principal: &Principal, action: u8, asked: &Asked<'_>) -> Seen {
+    fn seen(&self, principal: &Principal, action: u8, asked: &AuthorizationInput<'_>) -> Seen {
         let mut texts = Vec::new();
         let mut note = |text: &[u8]| {
             texts.extend_from_slice(&text.len().to_le_bytes());

@@ -20,7 +20,7 @@ use portreeve_policy::{DecisionProtocol, ExternalRule, FailureMode};
 use quick_cache::sync::Cache;
 
 use super::{
-    Asked, Forbidden, Refusal,
+    AuthorizationInput, Forbidden, Refusal,
     protocol::{self, Answer},
 };
 use crate::{
@@ -73,7 +73,7 @@ impl DecisionPoint {
         self.rule.upstream_headers.iter().map(String::as_str)
     }
 
-    pub(super) async fn consult(&self, asked: &Asked<'_>) -> Result<Consulted, Refusal> {
+    pub(super) async fn consult(&self, asked: &AuthorizationInput<'_>) -> Result<Consulted, Refusal> {
         asked.caller.ok_or(Refusal::NoCaller)?;
         let Some(question) = protocol::question(&self.rule, &self.resource, asked) else {
             return Err(Refusal::Forbidden(Forbidden::DecisionUndecidable));

@@ -10,7 +10,7 @@ use portreeve_policy::{CedarRule, ClaimAttribute, ClaimPath, ClaimType};
 use serde_json::Value;
 
 use super::cedar::{Names, entity_id};
-use crate::{authn::Fact, footprint::Footprint};
+use crate::{authn::VerifiedCredential, heap_size::HeapSize};
 
 /// A principal, built.
 pub(super) struct Principal {
@@ -27,7 +27,7 @@ pub(super) struct Principal {
 const ENTITY: usize = 2560;
 const VALUE: usize = 192;
 
-impl Footprint for Principal {
+impl HeapSize for Principal {
     fn heap_bytes(&self) -> usize {
         self.bytes
     }
@@ -39,7 +39,7 @@ pub(super) struct Unfit;
 
 /// `authority#subject`. The authority is the verified one, never a claim: an issuer has no fragment (RFC 8414 section 2),
 /// and places of other credentials have none, so that no two callers share a name.
-fn name(fact: &Fact) -> String {
+fn name(fact: &VerifiedCredential) -> String {
     format!("{}#{}", fact.origin().authority(), fact.claims().subject().unwrap_or_default())
 }
 
@@ -48,7 +48,7 @@ pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
 }
 
 impl Principal {
-    pub(super) fn new(rule: &CedarRule, names: &Names, fact: &Fact) -> Result<Self, Unfit> {
+    pub(super) fn new(rule: &CedarRule, names: &Names, fact: &VerifiedCredential) -> Result<Self, Unfit> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let claims = fact.claims();
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
@@ -128,7 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{authz::cedar::Names, footprint::tests::taken};
+    use crate::{authz::cedar::Names, heap_size::tests::taken};
 
     #[test]
     fn m4_principals_are_named_by_who_vouches_for_them_and_never_by_a_claim() {
@@ -138,7 +138,7 @@ mod tests {
         let login = Origin::token_service("https://login", "x");
         let held = |kind: &str, place: &str| Origin::held(kind, place);
         let name_of = |claims: Value, origin: &Arc<Origin>| {
-            name(&Fact::of_claims(claims.as_object().unwrap(), origin, UnixMillis(0)).unwrap())
+            name(&VerifiedCredential::of_claims(claims.as_object().unwrap(), origin, UnixMillis(0)).unwrap())
         };
         let claims = json!({"sub": "admin", "iss": "https://login"});
         let names = [
@@ -176,7 +176,7 @@ mod tests {
                 "roles": many("role"), "groups": many("group"),
             });
             claims.as_object_mut().unwrap().extend(many("claim").into_iter().map(|name| (name, json!("value"))));
-            let fact = Fact::of_claims_for_tests(&claims);
+            let fact = VerifiedCredential::of_claims_for_tests(&claims);
             drop(Principal::new(&rule, &names, &fact).unwrap());
             let (bytes, principal) = taken(|| Principal::new(&rule, &names, &fact).unwrap());
             println!("{size}: takes {bytes}, weighed {}", principal.heap_bytes());

@@ -4,7 +4,7 @@
 use portreeve_policy::{DecisionProtocol, ExternalRule};
 use serde_json::{Map, Value, json};
 
-use super::Asked;
+use super::AuthorizationInput;
 use crate::strict_json::parse_object;
 
 /// What a decision point says.
@@ -25,7 +25,7 @@ pub(super) struct Field {
 }
 
 /// The question as a text, the same for the same attributes; `None` when an attribute cannot be told.
-pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Asked<'_>) -> Option<String> {
+pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &AuthorizationInput<'_>) -> Option<String> {
     let fact = asked.caller?;
     let claims = fact.claims();
     let (host, address, tls) = (asked.host?, asked.address?, asked.tls?);

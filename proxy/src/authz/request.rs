@@ -2,17 +2,17 @@
 
 use portreeve_policy::{HeaderRule, HeaderTest, Judgement, ParameterRule, ParameterTest, RequestRule};
 
-use super::Asked;
+use super::AuthorizationInput;
 
 /// Judges method, path parameters and headers.
-pub(super) fn judge(rule: &RequestRule, asked: &Asked<'_>) -> Judgement {
+pub(super) fn judge(rule: &RequestRule, asked: &AuthorizationInput<'_>) -> Judgement {
     let method = rule.methods.is_empty() || rule.methods.iter().any(|method| method.as_str() == asked.method);
     let parameters = rule.path_parameters.iter().map(|rule| parameter(rule, asked));
     let headers = rule.headers.iter().map(|rule| Judgement::of(header(rule, asked)));
     Judgement::all([Judgement::of(method)].into_iter().chain(parameters).chain(headers))
 }
 
-fn parameter(rule: &ParameterRule, asked: &Asked<'_>) -> Judgement {
+fn parameter(rule: &ParameterRule, asked: &AuthorizationInput<'_>) -> Judgement {
     let Some(value) = asked.parameters.get(&rule.name) else { return Judgement::Fault };
     match &rule.test {
         ParameterTest::In(list) => Judgement::of(list.contains(value.as_ref())),
@@ -24,7 +24,7 @@ fn parameter(rule: &ParameterRule, asked: &Asked<'_>) -> Judgement {
 }
 
 /// Line by line: a second line is looked at like the first (P9).
-fn header(rule: &HeaderRule, asked: &Asked<'_>) -> bool {
+fn header(rule: &HeaderRule, asked: &AuthorizationInput<'_>) -> bool {
     let mut lines = asked.headers.get_all(&rule.name).iter().peekable();
     let some = lines.peek().is_some();
     match &rule.test {

@@ -17,10 +17,10 @@ use super::{
     preflight::{PreflightBudget, PreflightPolicy},
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
-    runtime::{RuleGate, RuleRuntime, ShadowRuntime, Target, wants_bound_tokens},
+    runtime::{RuleAuthenticator, RuleRuntime, ShadowRuntime, Target, wants_bound_tokens},
 };
 use crate::{
-    authn::{Authenticators, Authority, Kept, Materials},
+    authn::{Authenticators, BuildInputs, CarriedState, TokenServiceClient},
     authz::Authorizer,
     clock::SharedClock,
 };
@@ -74,15 +74,15 @@ pub fn build(
     }
     let metrics = &context.metrics;
     let api_key_use = |consumer: &str, key: &str| metrics.api_key_use(consumer, key);
-    let materials = Materials {
+    let materials = BuildInputs {
         secrets: &snapshot.secrets,
         authorities: &authorities,
         previous: &previous.kept,
         api_key_use: &api_key_use,
     };
     let trial_key_use = |consumer: &str, key: &str| metrics.api_key_use_on_trial(consumer, key);
-    let on_trial = Materials { previous: &previous.kept_on_trial, api_key_use: &trial_key_use, ..materials };
-    let (kept, kept_on_trial) = (Kept::default(), Kept::default());
+    let on_trial = BuildInputs { previous: &previous.kept_on_trial, api_key_use: &trial_key_use, ..materials };
+    let (kept, kept_on_trial) = (CarriedState::default(), CarriedState::default());
     let mut made = Routes { materials, on_trial, previous, context, kept, kept_on_trial, rejections };
     let (router, rules) = made.build(&snapshot.routes);
     let Routes { kept, kept_on_trial, rejections, .. } = made;
@@ -120,9 +120,9 @@ fn authority(
     name: &NamespacedName,
     service: &TokenService,
     snapshot: &Snapshot,
-    held: Option<&Arc<Authority>>,
+    held: Option<&Arc<TokenServiceClient>>,
     context: &BuildContext,
-) -> Result<Authority, String> {
+) -> Result<TokenServiceClient, String> {
     let access = match (&service.introspection, &service.exchange) {
         (Introspection::Enabled { access, .. }, _) | (_, TokenExchange::Enabled(access)) => Some(access),
         (
@@ -135,17 +135,17 @@ fn authority(
         None => None,
     };
     let clock = Arc::clone(&context.clock);
-    Authority::new(name, service, secret, held.map(Arc::as_ref), clock).map_err(|fault| fault.to_string())
+    TokenServiceClient::new(name, service, secret, held.map(Arc::as_ref), clock).map_err(|fault| fault.to_string())
 }
 
 /// Makes the rules of every route.
 struct Routes<'a> {
-    materials: Materials<'a>,
-    on_trial: Materials<'a>,
+    materials: BuildInputs<'a>,
+    on_trial: BuildInputs<'a>,
     previous: &'a Runtime,
     context: &'a BuildContext,
-    kept: Kept,
-    kept_on_trial: Kept,
+    kept: CarriedState,
+    kept_on_trial: CarriedState,
     rejections: Vec<Rejection>,
 }
 
@@ -185,12 +185,12 @@ impl Routes<'_> {
     }
 
     /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
-    fn gate(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleGate {
+    fn gate(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleAuthenticator {
         if let Some(reason) = unfit(route, rule, &self.context.own_ports) {
             let told =
                 Rejection { resource: ResourceName::route(name), reason: format!("rule {}: {reason}", rule.name) };
             self.rejections.push(told);
-            return RuleGate::Broken(reason);
+            return RuleAuthenticator::Broken(reason);
         }
         make_gate(&rule.access, &self.materials, &mut self.kept).unwrap_or_else(|reason| {
             let resource = ResourceName::route(name);
@@ -199,7 +199,7 @@ impl Routes<'_> {
                 held.name == *name && held.rule().is_some_and(|old| old.name == rule.name && old.access == rule.access)
             };
             let held = self.previous.rules.iter().find(same).map(|held| held.gate.clone());
-            held.unwrap_or(RuleGate::Broken(reason))
+            held.unwrap_or(RuleAuthenticator::Broken(reason))
         })
     }
 
@@ -210,7 +210,8 @@ impl Routes<'_> {
         let mut ready = Vec::with_capacity(rule.shadows.len());
         for Shadow { policy, access, .. } in &rule.shadows {
             let policy = policy.name.to_string();
-            let gate = make_gate(access, &self.on_trial, &mut self.kept_on_trial).unwrap_or_else(RuleGate::Broken);
+            let gate =
+                make_gate(access, &self.on_trial, &mut self.kept_on_trial).unwrap_or_else(RuleAuthenticator::Broken);
             let count = |outcome| self.context.metrics.shadow(&label, &rule.name, &policy, outcome);
             ready.push(ShadowRuntime {
                 access: access.clone(),
@@ -272,13 +273,17 @@ fn unfit(route: &Route, rule: &Rule, own_ports: &BTreeSet<u16>) -> Option<String
 }
 
 /// How an access establishes its caller, in force or on trial; the fault says why it cannot.
-fn make_gate(access: &Access, materials: &Materials<'_>, kept: &mut Kept) -> Result<RuleGate, String> {
+fn make_gate(
+    access: &Access,
+    materials: &BuildInputs<'_>,
+    kept: &mut CarriedState,
+) -> Result<RuleAuthenticator, String> {
     match access {
-        Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleGate::Anonymous),
-        Access::Refused(refusal) => Ok(RuleGate::Broken(refusal.message.clone())),
+        Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleAuthenticator::Anonymous),
+        Access::Refused(refusal) => Ok(RuleAuthenticator::Broken(refusal.message.clone())),
         Access::Guarded { authentication, .. } => {
             let made = Authenticators::new(authentication, materials, kept)?;
-            Ok(RuleGate::Authenticators(Arc::new(made)))
+            Ok(RuleAuthenticator::Authenticators(Arc::new(made)))
         }
     }
 }

@@ -51,7 +51,7 @@ pub enum ChallengeScheme {
 
 /// What the failed credential adds to the challenge of its own scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ChallengeError {
     /// None was shown: no error code (RFC 6750 section 3.1).
     None,
     /// `error` of Bearer and DPoP.
@@ -85,7 +85,7 @@ impl Challenge {
     }
 
     /// Values of WWW-Authenticate. A rule that takes no scheme at all answers as one for bearer tokens.
-    pub(super) fn lines(&self, trouble: Trouble, memory: &CredentialMemory, now: UnixMillis) -> Vec<String> {
+    pub(super) fn lines(&self, trouble: ChallengeError, memory: &CredentialMemory, now: UnixMillis) -> Vec<String> {
         let bearer = [ChallengeScheme::Bearer];
         let schemes = if self.schemes.is_empty() { &bearer } else { self.schemes.as_slice() };
         let mut lines = Vec::new();
@@ -97,7 +97,7 @@ impl Challenge {
                 }
                 ChallengeScheme::Basic { realm } => lines.push(format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")),
                 ChallengeScheme::Digest { realm, algorithms } => {
-                    let stale = if trouble == Trouble::StaleNonce { ", stale=true" } else { "" };
+                    let stale = if trouble == ChallengeError::StaleNonce { ", stale=true" } else { "" };
                     for algorithm in algorithms {
                         let nonce = memory.nonce(NonceUse::Digest, now);
                         let name = algorithm.as_str();
@@ -121,14 +121,14 @@ impl Challenge {
     }
 
     /// RFC 6750 section 3: each parameter at most once. Scope tokens hold neither quote nor backslash.
-    fn token_line(&self, scheme: &str, trouble: Trouble) -> String {
+    fn token_line(&self, scheme: &str, trouble: ChallengeError) -> String {
         let mut text = format!("{scheme} realm=\"portreeve\"");
         // `invalid_dpop_proof` and `use_dpop_nonce` are words of DPoP only.
         match trouble {
-            Trouble::Token(error) if scheme == "DPoP" || !error.contains("dpop") => {
+            ChallengeError::Token(error) if scheme == "DPoP" || !error.contains("dpop") => {
                 text.push_str(&format!(", error=\"{error}\""));
             }
-            Trouble::Token(_) | Trouble::None | Trouble::StaleNonce | Trouble::Other => {}
+            ChallengeError::Token(_) | ChallengeError::None | ChallengeError::StaleNonce | ChallengeError::Other => {}
         }
         if !self.scopes.is_empty() {
             text.push_str(&format!(", scope=\"{}\"", self.scope_text()));

@@ -5,7 +5,7 @@ use portreeve_policy::{InvalidPath, RefusalReason};
 use super::{Challenge, InvalidRequest, PreflightFault, UpstreamFault};
 pub use crate::authn::TokenFault;
 use crate::{
-    authn::{CredentialFault, CredentialRefusal, FactFault},
+    authn::{CredentialFault, CredentialRefusal, VerificationError},
     authz::Forbidden,
     transport::{HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS},
 };
@@ -46,7 +46,7 @@ pub enum Denial {
     /// The rule refuses everything, since its policy cannot be run.
     RuleRefuses(RefusalReason),
     /// The token service cannot be asked, or its keys are unknown.
-    TokenServiceUnavailable(FactFault),
+    TokenServiceUnavailable(VerificationError),
     /// Too many wrong passwords; the next try is taken after this many seconds.
     TooManyAttempts(u64),
     /// The rule's timeout passed before there was a decision.
@@ -97,8 +97,9 @@ impl Denial {
             },
             Self::InvalidToken(fault, _) => match fault {
                 TokenFault::Audience => "wrong_audience",
-                TokenFault::Fact(_) | TokenFault::Exchange => "invalid_token",
+                TokenFault::Verification(_) | TokenFault::Exchange => "invalid_token",
                 TokenFault::Proof(_) => "invalid_proof",
+                TokenFault::TooLongLived => "token_too_long_lived",
                 TokenFault::NoUpstreamJwt => "no_upstream_token",
             },
             Self::Loop => "loop_detected",
@@ -140,10 +141,13 @@ impl Denial {
             }
             Self::Forbidden(why) => Some(why.detail().to_owned()),
             Self::InvalidRequest(fault) => Some(fault.to_string()),
-            Self::InvalidToken(TokenFault::Fact(fault), _) | Self::TokenServiceUnavailable(fault) => {
+            Self::InvalidToken(TokenFault::Verification(fault), _) | Self::TokenServiceUnavailable(fault) => {
                 Some(fault.to_string())
             }
             Self::InvalidToken(TokenFault::Audience, _) => Some("aud holds none of the rule's audiences".to_owned()),
+            Self::InvalidToken(TokenFault::TooLongLived, _) => {
+                Some("exp less iat is more than maxTokenAge of the rule, or one of them is missing".to_owned())
+            }
             Self::InvalidToken(TokenFault::NoUpstreamJwt, _) => Some("there is no JWT for the upstream".to_owned()),
             Self::Preflight(fault) => Some(fault.to_string()),
             Self::Upstream(fault) => Some(fault.to_string()),

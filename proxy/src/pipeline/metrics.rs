@@ -5,7 +5,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use crate::{bounded_cache::Held, footprint::Room};
+use crate::{bounded_cache::Held, heap_size::MemoryBudget};
 
 /// Every metric of the process.
 #[derive(Clone)]
@@ -173,7 +173,7 @@ impl Metrics {
             self.cache_entries.with_label_values(&[table]).set(number(held.entries));
             self.cache_bytes.with_label_values(&[table]).set(number(held.bytes));
         }
-        let derived = i64::try_from(Room::taken()).unwrap_or(i64::MAX);
+        let derived = i64::try_from(MemoryBudget::taken()).unwrap_or(i64::MAX);
         self.cache_bytes.with_label_values(&["derived"]).set(derived);
     }
 

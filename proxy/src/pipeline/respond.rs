@@ -9,7 +9,7 @@ use http::{
 use portreeve_policy::{InvalidPath, RefusalReason};
 
 use super::{
-    AnswerBody, Challenge, Denial, InvalidRequest, PreflightFault, TokenFault, UpstreamFault, challenge::Trouble,
+    AnswerBody, Challenge, Denial, InvalidRequest, PreflightFault, TokenFault, UpstreamFault, challenge::ChallengeError,
 };
 use crate::{
     authn::{CredentialMemory, CredentialRefusal, NonceUse, ProofFault},
@@ -25,7 +25,7 @@ const DPOP_NONCE: &str = "dpop-nonce";
 struct Answer<'a> {
     status: StatusCode,
     title: &'static str,
-    challenge: Option<(&'a Challenge, Trouble)>,
+    challenge: Option<(&'a Challenge, ChallengeError)>,
 }
 
 /// The answer to a refused request.
@@ -101,14 +101,18 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::BrokenCredentials(_, challenge) => Answer {
             status: StatusCode::BAD_REQUEST,
             title: "The credentials are malformed",
-            challenge: Some((challenge, Trouble::Token("invalid_request"))),
+            challenge: Some((challenge, ChallengeError::Token("invalid_request"))),
         },
         Denial::CredentialsRefused(refusal, challenge) => Answer {
             status: StatusCode::UNAUTHORIZED,
             title: "The credentials are not valid here",
             challenge: Some((
                 challenge,
-                if *refusal == CredentialRefusal::StaleNonce { Trouble::StaleNonce } else { Trouble::Other },
+                if *refusal == CredentialRefusal::StaleNonce {
+                    ChallengeError::StaleNonce
+                } else {
+                    ChallengeError::Other
+                },
             )),
         },
         Denial::DecisionPointUnavailable => {
@@ -118,7 +122,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::InsufficientScope(challenge) => Answer {
             status: StatusCode::FORBIDDEN,
             title: "The token lacks a scope that this request needs",
-            challenge: Some((challenge, Trouble::Token("insufficient_scope"))),
+            challenge: Some((challenge, ChallengeError::Token("insufficient_scope"))),
         },
         Denial::InvalidRequest(InvalidRequest::ForbiddenMethod) => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not supported")
@@ -137,12 +141,16 @@ fn answer(denial: &Denial) -> Answer<'_> {
             plain(StatusCode::BAD_GATEWAY, "The token service gave no token for the application")
         }
         Denial::InvalidToken(
-            fault @ (TokenFault::Audience | TokenFault::Exchange | TokenFault::Fact(_) | TokenFault::Proof(_)),
+            fault @ (TokenFault::Audience
+            | TokenFault::Exchange
+            | TokenFault::TooLongLived
+            | TokenFault::Verification(_)
+            | TokenFault::Proof(_)),
             challenge,
         ) => Answer {
             status: StatusCode::UNAUTHORIZED,
             title: "The token is not valid here",
-            challenge: Some((challenge, Trouble::Token(token_error(*fault)))),
+            challenge: Some((challenge, ChallengeError::Token(token_error(*fault)))),
         },
         Denial::Loop => plain(StatusCode::LOOP_DETECTED, "The request has come back to the proxy that sent it on"),
         Denial::MethodNotAllowed(_) => plain(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed here"),
@@ -150,7 +158,7 @@ fn answer(denial: &Denial) -> Answer<'_> {
         Denial::NoCredentials(challenge) => Answer {
             status: StatusCode::UNAUTHORIZED,
             title: "Credentials are needed",
-            challenge: Some((challenge, Trouble::None)),
+            challenge: Some((challenge, ChallengeError::None)),
         },
         Denial::NotReady => plain(StatusCode::SERVICE_UNAVAILABLE, "The proxy has no policy yet"),
         Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable) => {
@@ -201,9 +209,11 @@ fn token_error(fault: TokenFault) -> &'static str {
             | ProofFault::Replayed => "invalid_dpop_proof",
             ProofFault::Certificate | ProofFault::Key | ProofFault::Scheme | ProofFault::Unbound => "invalid_token",
         },
-        TokenFault::Audience | TokenFault::Exchange | TokenFault::Fact(_) | TokenFault::NoUpstreamJwt => {
-            "invalid_token"
-        }
+        TokenFault::Audience
+        | TokenFault::Exchange
+        | TokenFault::TooLongLived
+        | TokenFault::Verification(_)
+        | TokenFault::NoUpstreamJwt => "invalid_token",
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) enum Routed<T> {
 }
 
 /// The request, as far as rules look at it.
-pub(super) struct Wanted<'a> {
+pub(super) struct RouteQuery<'a> {
     pub(super) host: &'a Hostname,
     pub(super) path: &'a CanonicalPath,
     pub(super) method: &'a str,
@@ -106,7 +106,7 @@ impl<T: Copy> Router<T> {
     }
 
     /// Finds the rule for a request.
-    pub(super) fn route(&self, wanted: &Wanted<'_>) -> Routed<T> {
+    pub(super) fn route(&self, wanted: &RouteQuery<'_>) -> Routed<T> {
         let mut methods = BTreeSet::new();
         for (place, paths) in self.tables(wanted.host) {
             if let Some(Hit { target, exact }) = paths.find(wanted, &mut methods) {
@@ -148,7 +148,7 @@ impl<T: Copy> Paths<T> {
         }
     }
 
-    fn find(&self, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<Hit<T>> {
+    fn find(&self, wanted: &RouteQuery<'_>, methods: &mut BTreeSet<String>) -> Option<Hit<T>> {
         let found = self.claims.find(wanted.path.as_str().get(1..), wanted, methods).map(|candidate| {
             let exact = matches!(candidate.clause.path, PathMatch::Exact(_));
             Hit { target: candidate.target, exact }
@@ -195,14 +195,19 @@ impl<T: Copy> Node<T> {
     }
 
     /// The barrier that a request meets; it looks at the path alone.
-    fn covering(&self, wanted: &Wanted<'_>) -> Option<T> {
+    fn covering(&self, wanted: &RouteQuery<'_>) -> Option<T> {
         let found = self.find(wanted.path.as_str().get(1..), wanted, &mut BTreeSet::new());
         found.map(|candidate| candidate.target)
     }
 
     /// `rest` is what is left of the path after the slash; `None` when it is used up. The depth is bounded by the
     /// depth of the table, not by the request.
-    fn find(&self, rest: Option<&str>, wanted: &Wanted<'_>, methods: &mut BTreeSet<String>) -> Option<&Candidate<T>> {
+    fn find(
+        &self,
+        rest: Option<&str>,
+        wanted: &RouteQuery<'_>,
+        methods: &mut BTreeSet<String>,
+    ) -> Option<&Candidate<T>> {
         let deeper = match rest {
             None => first(&self.whole, wanted, methods),
             Some(rest) => {
@@ -221,7 +226,7 @@ impl<T: Copy> Node<T> {
 
 fn first<'a, T>(
     list: &'a [Candidate<T>],
-    wanted: &Wanted<'_>,
+    wanted: &RouteQuery<'_>,
     methods: &mut BTreeSet<String>,
 ) -> Option<&'a Candidate<T>> {
     for candidate in list {

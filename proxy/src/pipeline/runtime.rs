@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 use super::{metrics::RuleMetrics, preflight::PreflightPolicy, protected_resource::ProtectedResources, router::Router};
 use crate::{
-    authn::{Authenticators, Authority, Kept},
+    authn::{Authenticators, CarriedState, TokenServiceClient},
     authz::Authorizer,
     bounded_cache::Held,
     pipeline::Challenge,
@@ -27,10 +27,10 @@ pub struct Runtime {
     pub(super) router: Router<Target>,
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
-    pub(super) authorities: BTreeMap<NamespacedName, Arc<Authority>>,
-    pub(super) kept: Kept,
+    pub(super) authorities: BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
+    pub(super) kept: CarriedState,
     /// The same for policies on trial: what is in force shares nothing with them.
-    pub(super) kept_on_trial: Kept,
+    pub(super) kept_on_trial: CarriedState,
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
     /// Header fields that any rule looks at, in force or on trial.
@@ -47,7 +47,7 @@ pub(super) struct RuleRuntime {
     pub(super) route: Arc<Route>,
     pub(super) index: usize,
     pub(super) challenge: Challenge,
-    pub(super) gate: RuleGate,
+    pub(super) gate: RuleAuthenticator,
     /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) metrics: RuleMetrics,
@@ -62,7 +62,7 @@ pub(super) struct ShadowRuntime {
     pub(super) policy: String,
     pub(super) access: Access,
     pub(super) challenge: Challenge,
-    pub(super) gate: RuleGate,
+    pub(super) gate: RuleAuthenticator,
     pub(super) authorizer: Result<Authorizer, String>,
     pub(super) would_permit: IntCounter,
     pub(super) would_deny: IntCounter,
@@ -72,7 +72,7 @@ pub(super) struct ShadowRuntime {
 
 /// How a rule establishes its caller.
 #[derive(Clone)]
-pub(super) enum RuleGate {
+pub(super) enum RuleAuthenticator {
     /// Nobody is asked.
     Anonymous,
     /// One of these is asked for.
@@ -91,8 +91,8 @@ impl Runtime {
             rules: Vec::new(),
             routes: BTreeMap::new(),
             authorities: BTreeMap::new(),
-            kept: Kept::default(),
-            kept_on_trial: Kept::default(),
+            kept: CarriedState::default(),
+            kept_on_trial: CarriedState::default(),
             resources: ProtectedResources::default(),
             wants_certificates: false,
             watched: BTreeSet::new(),

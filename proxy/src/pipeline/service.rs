@@ -17,20 +17,20 @@ use tokio::{sync::mpsc::Sender, time::Instant};
 use super::{
     AccessLog, AnswerBody, CanonicalRequest, ClientSide, Connection, DecisionIds, Denial, Dispatch, InvalidRequest,
     Lane, Metrics, PreflightFault, Pseudonym, Records, RequestBody, Runtime, SharedRuntime, UpstreamFault,
-    account::Account,
     answer::finish,
     canonical::check_authority,
     options::{about_the_server, forwards, is_of_the_server},
     preflight::{Preflight, PreflightPolicy},
     request_body::Unread,
+    request_context::RequestContext,
     respond,
-    runtime::{RuleGate, RuleRuntime, Target},
+    runtime::{RuleAuthenticator, RuleRuntime, Target},
     stages::{
-        authenticate::{Refused, Shown, authenticate},
+        authenticate::{PresentedCredentials, Refused, authenticate},
         authorize::{asked, authorize},
-        credentials::{Passport, credentials},
+        credentials::{UpstreamRequestContext, credentials},
         route::route,
-        shadow::{OnTrial, Trials},
+        shadow::{ShadowEvaluation, Trials},
         upgrade::upgrade,
     },
 };
@@ -45,7 +45,7 @@ use crate::{
 pub(crate) const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the gate is made of.
-pub struct GateParts<D> {
+pub struct RequestHandlerConfig<D> {
     /// Policy in force.
     pub runtime: SharedRuntime,
     /// Way to the application.
@@ -73,11 +73,11 @@ pub struct GateParts<D> {
 }
 
 /// Decides requests of one worker.
-pub struct Gate<D>(pub(super) GateParts<D>, Trials);
+pub struct RequestHandler<D>(pub(super) RequestHandlerConfig<D>, Trials);
 
-impl<D: Dispatch> Gate<D> {
+impl<D: Dispatch> RequestHandler<D> {
     /// A gate.
-    pub fn new(parts: GateParts<D>) -> Self {
+    pub fn new(parts: RequestHandlerConfig<D>) -> Self {
         Self(parts, Trials::default())
     }
 
@@ -94,7 +94,7 @@ impl<D: Dispatch> Gate<D> {
     ) -> Response<AnswerBody> {
         // Held to the end of the request: a swap in between changes nothing for it.
         let runtime = self.0.runtime.load_full();
-        let mut account = Account::open(Rc::clone(&self), Arc::clone(&runtime), &connection);
+        let mut account = RequestContext::open(Rc::clone(&self), Arc::clone(&runtime), &connection);
         let (parts, body) = request.into_parts();
         let mut unread = Unread::new(body, &parts, &connection);
         let outcome = self.decide(&runtime, (parts, &mut unread), &connection, &mut account).await;
@@ -124,7 +124,7 @@ impl<D: Dispatch> Gate<D> {
         runtime: &Arc<Runtime>,
         (mut parts, unread): (Parts, &mut Unread),
         connection: &Rc<Connection>,
-        account: &mut Account<D>,
+        account: &mut RequestContext<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
         let mut request = match self.understand(runtime, &mut parts, connection, account)? {
             ControlFlow::Continue(request) => request,
@@ -150,13 +150,13 @@ impl<D: Dispatch> Gate<D> {
         let (caller, permit) =
             self.judge(runtime, (position, clause), (&request, &side), connection, (account, deadline)).await?;
         let key_locations = match &target.gate {
-            RuleGate::Authenticators(authenticators) => authenticators.key_locations(),
-            RuleGate::Anonymous | RuleGate::Broken(_) => &[],
+            RuleAuthenticator::Authenticators(authenticators) => authenticators.key_locations(),
+            RuleAuthenticator::Anonymous | RuleAuthenticator::Broken(_) => &[],
         };
         let switch = upgrade(&request, &rule.upgrades)?;
         account.permitted();
         let upstream = &target.route.upstream;
-        let passport = Passport {
+        let passport = UpstreamRequestContext {
             caller: &caller,
             key_locations,
             certificates,
@@ -182,7 +182,7 @@ impl<D: Dispatch> Gate<D> {
         runtime: &Runtime,
         parts: &mut Parts,
         connection: &Connection,
-        account: &mut Account<D>,
+        account: &mut RequestContext<D>,
     ) -> Result<ControlFlow<Response<AnswerBody>, CanonicalRequest>, Denial> {
         if let Some(fault) = connection.framing.of_next_request() {
             return Err(Denial::of_framing(fault));
@@ -218,11 +218,11 @@ impl<D: Dispatch> Gate<D> {
         (position, clause): Target,
         (request, side): (&CanonicalRequest, &ClientSide),
         connection: &Rc<Connection>,
-        (account, deadline): (&mut Account<D>, Instant),
+        (account, deadline): (&mut RequestContext<D>, Instant),
     ) -> Result<(Caller, Permit), Denial> {
         let target = runtime.rules.get(position).ok_or(Denial::RouteNotFound)?;
         let certificates = connection.certificates.as_ref();
-        let shown = Shown { request, side, now: account.taken_in, certificates };
+        let shown = PresentedCredentials { request, side, now: account.taken_in, certificates };
         // Whatever is asked of others, and however long it waits for its turn.
         let (caller, permit) = {
             let deciding = async {
@@ -239,7 +239,7 @@ impl<D: Dispatch> Gate<D> {
             }
         };
         if !target.shadows.is_empty() {
-            let trial = OnTrial {
+            let trial = ShadowEvaluation {
                 runtime: Arc::clone(runtime),
                 target: (position, clause),
                 request: request.clone(),
@@ -262,7 +262,7 @@ impl<D: Dispatch> Gate<D> {
         mut request: CanonicalRequest,
         side: &ClientSide,
         (target, clause): (&RuleRuntime, usize),
-        account: &mut Account<D>,
+        account: &mut RequestContext<D>,
     ) -> Result<Response<AnswerBody>, Denial> {
         if let Some(denial) = refusal_of(target, account) {
             return Err(denial);
@@ -282,7 +282,7 @@ impl<D: Dispatch> Gate<D> {
         account.permitted();
         Preflight::strip(&mut request.headers);
         request.query = None;
-        let passport = Passport {
+        let passport = UpstreamRequestContext {
             caller: &nobody,
             key_locations: &[],
             certificates: None,
@@ -310,8 +310,8 @@ impl<D: Dispatch> Gate<D> {
     async fn identify(
         &self,
         target: &RuleRuntime,
-        shown: &Shown<'_>,
-        account: &mut Account<D>,
+        shown: &PresentedCredentials<'_>,
+        account: &mut RequestContext<D>,
     ) -> Result<Caller, Denial> {
         if let Some(denial) = refusal_of(target, account) {
             return Err(denial);
@@ -321,7 +321,7 @@ impl<D: Dispatch> Gate<D> {
     }
 
     /// A key that is not in the set may be new: the operator is asked to look, and the token is refused for now.
-    fn refused(&self, refused: Refused, account: &mut Account<D>) -> Denial {
+    fn refused(&self, refused: Refused, account: &mut RequestContext<D>) -> Denial {
         account.fingerprint = refused.fingerprint;
         if let Some(name) = refused.unknown_key_at {
             // With the queue full, enough reports are under way.
@@ -332,11 +332,13 @@ impl<D: Dispatch> Gate<D> {
 }
 
 /// Why a rule refuses everything, if it does.
-fn refusal_of<D: Dispatch>(target: &RuleRuntime, account: &mut Account<D>) -> Option<Denial> {
+fn refusal_of<D: Dispatch>(target: &RuleRuntime, account: &mut RequestContext<D>) -> Option<Denial> {
     let (message, reason) = match (target.rule().map(|rule| &rule.access), &target.gate) {
         (Some(Access::Refused(refusal)), _) => (&refusal.message, refusal.reason),
-        (_, RuleGate::Broken(fault)) => (fault, RefusalReason::InvalidPolicy),
-        (Some(Access::Guarded { .. }), RuleGate::Anonymous | RuleGate::Authenticators(_)) => return None,
+        (_, RuleAuthenticator::Broken(fault)) => (fault, RefusalReason::InvalidPolicy),
+        (Some(Access::Guarded { .. }), RuleAuthenticator::Anonymous | RuleAuthenticator::Authenticators(_)) => {
+            return None;
+        }
         (None, _) => return Some(Denial::RouteNotFound),
     };
     account.detail = Some(message.clone());
@@ -349,7 +351,7 @@ async fn decision<D: Dispatch>(
     side: &ClientSide,
     rule: (&RuleRuntime, usize),
     caller: &Result<Caller, Denial>,
-    account: &mut Account<D>,
+    account: &mut RequestContext<D>,
 ) -> Result<Permit, Denial> {
     let caller = caller.as_ref().map_err(Clone::clone)?;
     account.caller(caller);

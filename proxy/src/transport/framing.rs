@@ -51,7 +51,7 @@ pub const NO_ROOM: &str = "heads that are not whole take all the room there is f
 const TURN: usize = 2 * 1024;
 
 /// Bytes of a socket, guarded.
-pub(super) struct Guarded<S> {
+pub(super) struct FramingGuard<S> {
     inner: S,
     verdict: Arc<FramingVerdict>,
     scan: Scan,
@@ -69,7 +69,7 @@ pub(super) struct Guarded<S> {
     outgoing: Outgoing,
 }
 
-impl<S> Guarded<S> {
+impl<S> FramingGuard<S> {
     pub(super) fn new(
         inner: S,
         verdict: Arc<FramingVerdict>,
@@ -137,7 +137,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Guarded<S> {
+impl<S: AsyncRead + Unpin> FramingGuard<S> {
     /// The usual case: what arrives is whole, and stays where the parser wants it. True when something was handed on, or
     /// nothing will come any more.
     fn poll_through(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
@@ -168,7 +168,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FramingGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.was_switched() {
@@ -216,7 +216,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let wrote = Pin::new(&mut this.inner).poll_write(cx, bytes);
@@ -250,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 }
 
-impl<S> Guarded<S> {
+impl<S> FramingGuard<S> {
     fn wrote(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &wrote {
             self.outgoing.wrote(*bytes);

@@ -26,13 +26,13 @@ use super::{
     Acceptors, FramingVerdict, Limits, Listener,
     connections::{Admission, Connections, Place},
     executor::StreamExecutor,
-    framing::{Agreed, Guarded},
+    framing::{Agreed, FramingGuard},
     pulse::{Over, Pulse},
 };
 use crate::{
     authn::PeerCertificates,
     peer::Peer,
-    pipeline::{AnswerBody, Connection, Dispatch, Gate, MAX_FIELDS, MAX_HEAD_H2, Metrics, Upload},
+    pipeline::{AnswerBody, Connection, Dispatch, MAX_FIELDS, MAX_HEAD_H2, Metrics, RequestHandler, Upload},
     pressure::Pressure,
 };
 
@@ -52,7 +52,12 @@ pub struct Entrance {
 }
 
 /// Serves one listener of one worker until drain is over.
-pub async fn serve<D: Dispatch + 'static>(listener: Listener, entrance: Entrance, gate: Rc<Gate<D>>, metrics: Metrics) {
+pub async fn serve<D: Dispatch + 'static>(
+    listener: Listener,
+    entrance: Entrance,
+    gate: Rc<RequestHandler<D>>,
+    metrics: Metrics,
+) {
     let Entrance { tls, limits, pressure, mut drain } = entrance;
     let connections = Connections::new(limits.connections);
     let mut changes = pressure.changes();
@@ -121,7 +126,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 struct Worker<D> {
     tls: Option<Acceptors>,
-    gate: Rc<Gate<D>>,
+    gate: Rc<RequestHandler<D>>,
     limits: Limits,
     drain: Drain,
 }
@@ -160,7 +165,7 @@ impl<D: Dispatch + 'static> Worker<D> {
     {
         let framing = Arc::new(FramingVerdict::default());
         let pulse = Pulse::new(&self.limits, place);
-        let io = TokioIo::new(Guarded::new(stream, Arc::clone(&framing), pulse.backlog(), agreed, &self.limits));
+        let io = TokioIo::new(FramingGuard::new(stream, Arc::clone(&framing), pulse.backlog(), agreed, &self.limits));
         let connection =
             Rc::new(Connection { peer, scheme: agreed.scheme(), certificates, framing, upload: Upload::default() });
         let gate = Rc::clone(&self.gate);

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::bed::Bed;
+use crate::fixture::Fixture;
 
 /// Reads one head; `None` at the end of the connection.
 fn head(stream: &mut TcpStream) -> Option<String> {
@@ -45,8 +45,8 @@ fn fault_14_an_application_on_the_ipv6_loopback_alone_is_reached() {
             });
         }
     });
-    let bed = Bed::start_before(port, "Http1", &[]);
-    let reply = bed.get("/orders");
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    let reply = fixture.get("/orders");
     assert_eq!((reply.status, reply.body.as_str()), (200, "hello"));
 }
 
@@ -74,10 +74,10 @@ fn once_and_gone(last_words: &'static [u8]) -> (u16, Arc<AtomicUsize>) {
     (port, asked)
 }
 
-fn ask(bed: &Bed, method: &str, more: &str) -> u16 {
+fn ask(fixture: &Fixture, method: &str, more: &str) -> u16 {
     // Time for the connection to be put away.
     std::thread::park_timeout(Duration::from_millis(5));
-    bed.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\n{more}")).status
+    fixture.send(&format!("{method} /x HTTP/1.1\r\nHost: a\r\n{more}")).status
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn b4_an_application_of_http_1_0_is_answered_for_in_http_1_1() {
             drop(stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
         }
     });
-    let bed = Bed::start_before(port, "Http1", &[]);
-    let mut client = bed.connect();
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    let mut client = fixture.connect();
     // The connection to the client goes on.
     for _ in 0..2 {
         client.write("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -104,8 +104,8 @@ fn b4_an_application_of_http_1_0_is_answered_for_in_http_1_1() {
 fn fault_03_a_kept_connection_that_ends_costs_no_idempotent_request() {
     for method in ["GET", "OPTIONS", "PUT", "DELETE"] {
         let (port, asked) = once_and_gone(b"");
-        let bed = Bed::start_before(port, "Http1", &[]);
-        let statuses: Vec<_> = (0..4).map(|_| ask(&bed, method, "\r\n")).collect();
+        let fixture = Fixture::start_before(port, "Http1", &[]);
+        let statuses: Vec<_> = (0..4).map(|_| ask(&fixture, method, "\r\n")).collect();
         assert_eq!(statuses, [200; 4], "{method}");
         assert_eq!(asked.load(Ordering::SeqCst), 7, "{method}: each but the first was sent twice, and no more");
     }
@@ -122,8 +122,8 @@ fn fault_03_what_may_not_be_repeated_and_what_was_answered_is_not() {
         ("GET", "\r\n", b"HTTP/1.1 200 OK\r\n"),
     ] {
         let (port, asked) = once_and_gone(last_words);
-        let bed = Bed::start_before(port, "Http1", &[]);
-        assert_eq!((ask(&bed, "GET", "\r\n"), ask(&bed, method, more)), (200, 502), "{method} {more:?}");
+        let fixture = Fixture::start_before(port, "Http1", &[]);
+        assert_eq!((ask(&fixture, "GET", "\r\n"), ask(&fixture, method, more)), (200, 502), "{method} {more:?}");
         assert_eq!(asked.load(Ordering::SeqCst), 2, "{method} {more:?}");
     }
 }
@@ -144,8 +144,8 @@ fn fault_03_an_application_that_closes_idle_connections_costs_no_get() {
             });
         }
     });
-    let bed = Bed::start_before(port, "Http1", &[]);
-    let mut client = bed.connect();
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    let mut client = fixture.connect();
     for number in 0..200 {
         client.write("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
         let answer = client.read_until("\r\n\r\n");
@@ -178,48 +178,48 @@ fn fault_03_an_application_that_never_answers_is_asked_twice() {
             });
         }
     });
-    let bed = Bed::start_before(port, "Http1", &[]);
-    assert_eq!((ask(&bed, "GET", "\r\n"), ask(&bed, "GET", "\r\n")), (200, 502));
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    assert_eq!((ask(&fixture, "GET", "\r\n"), ask(&fixture, "GET", "\r\n")), (200, 502));
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
 #[test]
 fn p10_targets_that_are_too_long_are_414() {
     let (port, asked) = once_and_gone(b"");
-    let bed = Bed::start_before(port, "Http1", &[]);
+    let fixture = Fixture::start_before(port, "Http1", &[]);
     for (path, query) in [(8_193, 0), (70_000, 0), (10, 70_000)] {
         let target = format!("/{}?{}", "a".repeat(path), "b".repeat(query));
-        let reply = bed.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let reply = fixture.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!((reply.status, reply.json()["reason"].as_str()), (414, Some("target_too_long")), "{path} {query}");
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0);
-    assert_eq!(bed.get(&format!("/{}", "a".repeat(8_191))).status, 200);
+    assert_eq!(fixture.get(&format!("/{}", "a".repeat(8_191))).status, 200);
 }
 
 #[test]
 fn p12_a_permitted_request_whose_client_left_is_recorded_as_permitted() {
-    let bed = Bed::start(&serde_json::json!([crate::bed::open_rule("all", "/")]));
-    let mut client = bed.connect();
+    let fixture = Fixture::start(&serde_json::json!([crate::fixture::open_rule("all", "/")]));
+    let mut client = fixture.connect();
     client.write("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
-    bed.wait_for_app(1);
+    fixture.wait_for_app(1);
     drop(client);
-    let record = bed.record("client_left");
+    let record = fixture.record("client_left");
     assert_eq!((record["outcome"].as_str(), record["status"].is_null()), (Some("permit"), true), "{record}");
 }
 
 #[test]
 fn p11_a_slow_body_is_408_and_a_slow_application_504() {
-    let mut rule = crate::bed::open_rule("all", "/");
+    let mut rule = crate::fixture::open_rule("all", "/");
     rule.as_object_mut().unwrap().insert("timeout".to_owned(), serde_json::json!(400));
-    let bed = Bed::start(&serde_json::json!([rule]));
-    let mut client = bed.connect();
+    let fixture = Fixture::start(&serde_json::json!([rule]));
+    let mut client = fixture.connect();
     // The application of the bed answers without reading bodies, but for this path, which takes its time.
     client.write("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel");
     let answer = client.read_until("slow_request_body");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
-    assert_eq!(bed.record("slow_request_body")["status"], 408);
+    assert_eq!(fixture.record("slow_request_body")["status"], 408);
     let whole = "POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     for request in [whole, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"] {
-        assert_eq!(bed.send(request).status, 504, "{request}");
+        assert_eq!(fixture.send(request).status, 504, "{request}");
     }
 }

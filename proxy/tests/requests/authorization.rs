@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::bed::{Bed, Reply, Signer, jwt_access, open_rule};
+use super::fixture::{Fixture, Reply, Signer, jwt_access, open_rule};
 
 /// A rule below a template that asks for a token and these conditions.
 fn guarded(name: &str, template: &str, conditions: &Value) -> Value {
@@ -33,9 +33,9 @@ fn conditional(prefix: &str, conditions: &Value) -> Value {
     rule
 }
 
-fn ask(bed: &Bed, path: &str, token: &str, more: &str) -> (u16, String) {
+fn ask(fixture: &Fixture, path: &str, token: &str, more: &str) -> (u16, String) {
     let reply: Reply =
-        bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{more}\r\n"));
+        fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n{more}\r\n"));
     let reason = if reply.status == 200 { String::new() } else { reply.json()["reason"].as_str().unwrap().to_owned() };
     (reply.status, reason)
 }
@@ -55,15 +55,17 @@ fn claims_and_path_parameters_decide_and_no_type_is_bent() {
         {"path": "$.realm.roles", "test": {"containsAnyOf": ["clerk"]}},
         {"path": "$.level", "test": {"range": {"atLeast": 3}}},
     ]});
-    let bed =
-        Bed::start_with(&json!([guarded("read", "/tenants/{tenant}/orders", &json!([tenant, clerk]))]), Some(&keys));
+    let fixture = Fixture::start_with(
+        &json!([guarded("read", "/tenants/{tenant}/orders", &json!([tenant, clerk]))]),
+        Some(&keys),
+    );
     let token = |tenant: Value, roles: Value, level: Value| {
         keys.token_with(&json!({"tenant": tenant, "realm": {"roles": roles}, "level": level}))
     };
     let good = token(json!("acme"), json!(["clerk"]), json!(3));
-    assert_eq!(ask(&bed, "/tenants/acme/orders", &good, ""), told(200, ""));
-    assert_eq!(ask(&bed, "/tenants/other/orders", &good, ""), told(403, "request_not_allowed"));
-    assert_eq!(ask(&bed, "/tenants/%61cme/orders", &good, ""), told(200, ""));
+    assert_eq!(ask(&fixture, "/tenants/acme/orders", &good, ""), told(200, ""));
+    assert_eq!(ask(&fixture, "/tenants/other/orders", &good, ""), told(403, "request_not_allowed"));
+    assert_eq!(ask(&fixture, "/tenants/%61cme/orders", &good, ""), told(200, ""));
     for (tenant, roles, level, reason) in [
         (json!("acme"), json!(["auditor"]), json!(3), "claim_not_satisfied"),
         (json!("acme"), json!([{"clerk": true}]), json!(3), "claim_undecidable"),
@@ -74,11 +76,11 @@ fn claims_and_path_parameters_decide_and_no_type_is_bent() {
         (json!(null), json!(["clerk"]), json!(3), "request_undecidable"),
     ] {
         let bad = token(tenant, roles, level);
-        assert_eq!(ask(&bed, "/tenants/acme/orders", &bad, ""), told(403, reason));
+        assert_eq!(ask(&fixture, "/tenants/acme/orders", &bad, ""), told(403, reason));
     }
-    assert_eq!(bed.get("/tenants/acme/orders").status, 401);
-    assert_eq!(bed.app_log().len(), 2);
-    assert!(bed.record("claim_undecidable")["detail"].as_str().unwrap().contains("another type"));
+    assert_eq!(fixture.get("/tenants/acme/orders").status, 401);
+    assert_eq!(fixture.app_log().len(), 2);
+    assert!(fixture.record("claim_undecidable")["detail"].as_str().unwrap().contains("another type"));
 }
 
 #[test]
@@ -87,8 +89,8 @@ fn a_repeated_header_hides_nothing_p9() {
         "methods": [], "pathParameters": [],
         "headers": [{"name": "x-channel", "test": {"in": ["shop"]}}, {"name": "x-debug", "test": {"exists": false}}],
     }});
-    let bed = Bed::start(&json!([conditional("/", &json!([shop]))]));
-    let status = |headers: &str| bed.send(&format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")).status;
+    let fixture = Fixture::start(&json!([conditional("/", &json!([shop]))]));
+    let status = |headers: &str| fixture.send(&format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")).status;
     for (headers, expected) in [
         ("X-Channel: shop\r\n", 200),
         ("X-Channel: shop\r\nx-channel: shop\r\n", 200),
@@ -106,17 +108,17 @@ fn a_repeated_header_hides_nothing_p9() {
 fn forged_forwarding_headers_change_no_address_decision_h4() {
     let office = json!({"addresses": {"allow": ["192.0.2.0/24"], "deny": ["192.0.2.66"]}});
     let rules = json!([conditional("/", &json!([office]))]);
-    let status = |bed: &Bed, header: &str| {
-        let reply = bed.send(&format!("GET / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n"));
+    let status = |fixture: &Fixture, header: &str| {
+        let reply = fixture.send(&format!("GET / HTTP/1.1\r\nHost: a\r\n{header}\r\n\r\n"));
         reply.status
     };
-    let bed = Bed::start(&rules);
+    let fixture = Fixture::start(&rules);
     for header in ["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1"] {
-        assert_eq!(status(&bed, header), 403, "no hop is trusted by default: {header}");
+        assert_eq!(status(&fixture, header), 403, "no hop is trusted by default: {header}");
     }
-    assert_eq!(bed.record("address_not_allowed")["client_address"], "127.0.0.1");
+    assert_eq!(fixture.record("address_not_allowed")["client_address"], "127.0.0.1");
     let trust = json!({"clientAddress": {"forwarded": {"header": "Forwarded", "trustedProxies": ["127.0.0.1"]}}});
-    let bed = Bed::start_route(&rules, None, &trust);
+    let fixture = Fixture::start_route(&rules, None, &trust);
     for (header, expected) in [
         ("Forwarded: for=192.0.2.1", 200),
         ("Forwarded: for=\"[::ffff:192.0.2.1]\"", 200),
@@ -126,16 +128,16 @@ fn forged_forwarding_headers_change_no_address_decision_h4() {
         ("Forwarded: for=192.0.2.1;for=192.0.2.1", 403),
         ("X-Forwarded-For: 192.0.2.1", 403),
     ] {
-        assert_eq!(status(&bed, header), expected, "{header}");
+        assert_eq!(status(&fixture, header), expected, "{header}");
     }
-    let record = bed.record("permitted");
+    let record = fixture.record("permitted");
     assert_eq!((&record["client_address"], &record["peer_address"]), (&json!("192.0.2.1"), &json!("127.0.0.1")));
-    assert!(bed.app_log().pop().unwrap().contains("forwarded: for=192.0.2.1;"));
+    assert!(fixture.app_log().pop().unwrap().contains("forwarded: for=192.0.2.1;"));
 }
 
 /// What the record of a decision says of policies on trial.
-fn trial(bed: &Bed, reply: &Reply) -> Value {
-    bed.record_where("decision_id", reply.header("portreeve-decision-id"))["shadow"].clone()
+fn trial(fixture: &Fixture, reply: &Reply) -> Value {
+    fixture.record_where("decision_id", reply.header("portreeve-decision-id"))["shadow"].clone()
 }
 
 #[test]
@@ -150,31 +152,31 @@ fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
         json!([shadow("open", &open), shadow("strict", &jwt_access("orders:all")), shadow("bad", &broken)]);
     let mut public = open_rule("public", "/public");
     public["shadows"] = json!([shadow("strict", &jwt_access("orders:all"))]);
-    let bed = Bed::start_with(&json!([read, public]), Some(&keys));
+    let fixture = Fixture::start_with(&json!([read, public]), Some(&keys));
     let get = |path: &str, token: &str| {
-        bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
+        fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
     };
     let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
 
-    let nobody = bed.get("/read");
+    let nobody = fixture.get("/read");
     assert_eq!(nobody.status, 401, "a laxer policy on trial loosens nothing");
     let open_permits = told("open", "permit", "permitted");
     let bad = told("bad", "deny", "invalid_policy");
     let refused = told("strict", "deny", "no_credentials");
-    assert_eq!(trial(&bed, &nobody), json!([open_permits, refused, bad]));
+    assert_eq!(trial(&fixture, &nobody), json!([open_permits, refused, bad]));
 
     let caller = get("/read", &keys.token("orders:read", "orders"));
     assert_eq!(caller.status, 200, "a stricter or broken policy on trial refuses nothing");
     let lacking = told("strict", "deny", "insufficient_scope");
-    assert_eq!(trial(&bed, &caller), json!([open_permits, lacking, bad]));
+    assert_eq!(trial(&fixture, &caller), json!([open_permits, lacking, bad]));
 
-    let anybody = bed.get("/public");
-    assert_eq!((anybody.status, trial(&bed, &anybody)), (200, json!([refused])));
+    let anybody = fixture.get("/public");
+    assert_eq!((anybody.status, trial(&fixture, &anybody)), (200, json!([refused])));
     let full = get("/public", &keys.token("orders:all", "orders"));
-    assert_eq!((full.status, trial(&bed, &full)), (200, json!([told("strict", "permit", "permitted")])));
-    assert_eq!(bed.app_log().len(), 3);
+    assert_eq!((full.status, trial(&fixture, &full)), (200, json!([told("strict", "permit", "permitted")])));
+    assert_eq!(fixture.app_log().len(), 3);
 
-    let metrics = bed.admin("/metrics").body;
+    let metrics = fixture.admin("/metrics").body;
     for line in [
         r#"outcome="permit",policy="default/open",route="default/orders",rule="read"} 2"#,
         r#"outcome="deny",policy="default/strict",route="default/orders",rule="read"} 2"#,
@@ -197,37 +199,37 @@ fn m2_a_policy_on_trial_is_never_waited_for() {
     let mut rule = open_rule("all", "/");
     rule["timeout"] = json!(2000);
     rule["shadows"] = json!([shadow("strict", &jwt_access("orders:all")), shadow("slow", &access)]);
-    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
     let request =
         format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\r\n", keys.token("orders:read", "orders"));
     let start = std::time::Instant::now();
-    let reply = bed.send(&request);
+    let reply = fixture.send(&request);
     assert_eq!(reply.status, 200);
     assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
     for _ in 0..80 {
-        let mut client = bed.connect();
+        let mut client = fixture.connect();
         client.write(&request);
         client.read_until("hello");
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
     let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
     let first = json!([told("strict", "deny", "insufficient_scope"), told("slow", "unknown", "trial_timeout")]);
-    assert_eq!(trial(&bed, &reply), first, "one record, with what became of the trials");
-    let metrics = bed.admin("/metrics").body;
+    assert_eq!(trial(&fixture, &reply), first, "one record, with what became of the trials");
+    let metrics = fixture.admin("/metrics").body;
     assert!(metrics.contains(r#"outcome="unknown",policy="default/slow""#), "{metrics}");
-    assert_eq!(bed.app_log().len(), 81);
+    assert_eq!(fixture.app_log().len(), 81);
 }
 
 #[test]
 fn a_closed_route_answers_503_and_says_nothing_of_why() {
     let mut rule = open_rule("all", "/");
     rule["access"] = json!({"refused": {"reason": "Closed", "message": "closed by annotation: INC-7"}});
-    let bed = Bed::start(&json!([rule]));
-    let reply = bed.get("/");
+    let fixture = Fixture::start(&json!([rule]));
+    let reply = fixture.get("/");
     assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("closed")));
     assert!(!reply.body.contains("INC-7"), "internals stay inside");
-    assert!(bed.record("closed")["detail"].as_str().unwrap().contains("INC-7"));
-    assert!(bed.app_log().is_empty());
+    assert!(fixture.record("closed")["detail"].as_str().unwrap().contains("INC-7"));
+    assert!(fixture.app_log().is_empty());
 }
 
 #[test]
@@ -244,18 +246,18 @@ fn cedar_policies_decide_and_a_text_that_cannot_be_read_closes_only_its_own_rout
         context.address.isLoopback() && resource.parameters has tenant &&
         resource.parameters.tenant == principal.tenant };"#;
     let rules = json!([guarded("good", "/tenants/{tenant}", &rule(good)), guarded("bad", "/bad", &rule("permit("))]);
-    let bed = Bed::start_with(&rules, Some(&keys));
+    let fixture = Fixture::start_with(&rules, Some(&keys));
     let token = |tenant: Value, roles: Value| keys.token_with(&json!({"sub": "ada", "tenant": tenant, "roles": roles}));
     let clerk = token(json!("acme"), json!(["clerk"]));
     for _ in 0..3 {
-        assert_eq!(ask(&bed, "/tenants/acme", &clerk, ""), told(200, ""));
-        assert_eq!(ask(&bed, "/tenants/other", &clerk, ""), told(403, "cedar_denied"));
+        assert_eq!(ask(&fixture, "/tenants/acme", &clerk, ""), told(200, ""));
+        assert_eq!(ask(&fixture, "/tenants/other", &clerk, ""), told(403, "cedar_denied"));
     }
-    assert_eq!(ask(&bed, "/tenants/acme", &token(json!("acme"), json!([])), ""), told(403, "cedar_denied"));
-    assert_eq!(ask(&bed, "/tenants/acme", &token(json!(7), json!(["clerk"])), ""), told(403, "cedar_undecidable"));
-    assert_eq!(bed.get("/tenants/acme").status, 401);
-    assert_eq!(ask(&bed, "/bad", &clerk, ""), told(503, "invalid_policy"));
-    assert_eq!(bed.app_log().len(), 3);
+    assert_eq!(ask(&fixture, "/tenants/acme", &token(json!("acme"), json!([])), ""), told(403, "cedar_denied"));
+    assert_eq!(ask(&fixture, "/tenants/acme", &token(json!(7), json!(["clerk"])), ""), told(403, "cedar_undecidable"));
+    assert_eq!(fixture.get("/tenants/acme").status, 401);
+    assert_eq!(ask(&fixture, "/bad", &clerk, ""), told(503, "invalid_policy"));
+    assert_eq!(fixture.app_log().len(), 3);
 }
 
 /// A decision point whose answer to each question is made by `answer` from the question and its number. A test's own
@@ -322,15 +324,15 @@ fn a_decision_point_is_told_what_the_policy_names_and_its_answer_counts_as_long_
     });
     let keys = Signer::new();
     let rule = guarded("read", "/tenants/{tenant}", &external("AuthZen", port, "Deny"));
-    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
     let token = |tenant: &str| keys.token_with(&json!({"sub": "ada", "client_id": "shop", "tenant": tenant, "x": 1}));
-    assert_eq!(bed.get("/tenants/acme").status, 401);
+    assert_eq!(fixture.get("/tenants/acme").status, 401);
     let acme = token("acme");
     for _ in 0..3 {
-        assert_eq!(ask(&bed, "/tenants/acme", &acme, ""), told(200, ""));
+        assert_eq!(ask(&fixture, "/tenants/acme", &acme, ""), told(200, ""));
     }
-    assert_eq!(ask(&bed, "/tenants/acme", &token("other"), ""), told(403, "decision_point_denied"));
-    assert_eq!(ask(&bed, "/tenants/acme", &acme, "X-Channel: shop\r\n"), told(200, ""));
+    assert_eq!(ask(&fixture, "/tenants/acme", &token("other"), ""), told(403, "decision_point_denied"));
+    assert_eq!(ask(&fixture, "/tenants/acme", &acme, "X-Channel: shop\r\n"), told(200, ""));
     let asked = asked.lock().unwrap().clone();
     assert_eq!(asked.len(), 3, "one question for each set of attributes");
     assert_eq!(
@@ -347,7 +349,7 @@ fn a_decision_point_is_told_what_the_policy_names_and_its_answer_counts_as_long_
         })
     );
     assert_eq!(asked[2]["context"]["headers"], json!({"x-channel": ["shop"]}));
-    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    let seen = fixture.app_log().pop().unwrap().to_ascii_lowercase();
     assert!(seen.contains("x-row-filter: own") && !seen.contains("stolen") && !seen.contains("x-other"), "{seen}");
 }
 
@@ -371,22 +373,22 @@ fn no_usable_answer_refuses_unless_the_policy_says_otherwise_h3() {
     for (mode, reply) in [("Deny", told(503, "decision_point_unavailable")), ("Permit", told(200, ""))] {
         let (port, asked) = answers();
         let rule = guarded("read", "/orders", &external("Opa", port, mode));
-        let bed = Bed::start_with(&json!([rule]), Some(&keys));
+        let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
         for number in 0..5 {
-            assert_eq!(ask(&bed, "/orders", &token, ""), reply, "{mode} {number}");
+            assert_eq!(ask(&fixture, "/orders", &token, ""), reply, "{mode} {number}");
         }
-        assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""), "{mode}: faults are not remembered");
+        assert_eq!(ask(&fixture, "/orders", &token, ""), told(200, ""), "{mode}: faults are not remembered");
         let forged = "X-Row-Filter: forged\r\n";
-        assert_eq!(ask(&bed, "/orders", &token, forged), told(200, ""));
-        assert!(!bed.app_log().pop().unwrap().contains("forged"), "H3: nobody but the decision point sets it");
+        assert_eq!(ask(&fixture, "/orders", &token, forged), told(200, ""));
+        assert!(!fixture.app_log().pop().unwrap().contains("forged"), "H3: nobody but the decision point sets it");
         assert_eq!(asked.lock().unwrap()[0]["input"]["subject"]["id"], "ada");
         if mode == "Permit" {
-            assert!(bed.record("permitted")["detail"].as_str().unwrap().contains("failureMode"));
+            assert!(fixture.record("permitted")["detail"].as_str().unwrap().contains("failureMode"));
         }
     }
     let gone = guarded("read", "/orders", &external("AuthZen", 9, "Deny"));
-    let bed = Bed::start_with(&json!([gone]), Some(&keys));
-    assert_eq!(ask(&bed, "/orders", &token, ""), told(503, "decision_point_unavailable"));
+    let fixture = Fixture::start_with(&json!([gone]), Some(&keys));
+    assert_eq!(ask(&fixture, "/orders", &token, ""), told(503, "decision_point_unavailable"));
 }
 
 #[test]
@@ -398,11 +400,11 @@ fn an_obligation_that_nobody_discharges_refuses() {
     });
     let keys = Signer::new();
     let rule = guarded("read", "/orders", &external("Xacml", port, "Deny"));
-    let bed = Bed::start_with(&json!([rule]), Some(&keys));
+    let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
     let token = keys.token_with(&json!({"sub": "ada", "tenant": "acme"}));
-    assert_eq!(ask(&bed, "/orders", &token, ""), told(200, ""));
-    assert!(bed.app_log().pop().unwrap().contains("x-row-filter: own"));
-    assert_eq!(ask(&bed, "/orders", &token, ""), told(403, "obligation_unknown"));
+    assert_eq!(ask(&fixture, "/orders", &token, ""), told(200, ""));
+    assert!(fixture.app_log().pop().unwrap().contains("x-row-filter: own"));
+    assert_eq!(ask(&fixture, "/orders", &token, ""), told(403, "obligation_unknown"));
     let first = asked.lock().unwrap()[0]["Request"].clone();
     assert_eq!(first["AccessSubject"][0]["Attribute"][0]["Value"], "ada");
     assert_eq!(first["Action"][0]["Attribute"][0]["Value"], "GET");
@@ -418,8 +420,8 @@ fn hours_close_a_rule_by_the_clock() {
     let mut never = window("00:00", "24:00");
     never["hours"]["windows"] = json!([]);
     let rules = [conditional("/always", &json!([window("00:00", "24:00")])), conditional("/never", &json!([never]))];
-    let bed = Bed::start(&json!(rules));
-    assert_eq!(bed.get("/always").status, 200);
-    let closed = bed.get("/never");
+    let fixture = Fixture::start(&json!(rules));
+    assert_eq!(fixture.get("/always").status, 200);
+    let closed = fixture.get("/never");
     assert_eq!((closed.status, closed.json()["reason"].clone()), (403, json!("outside_hours")));
 }

@@ -17,13 +17,13 @@ use std::{
 use portreeve_policy::Snapshot;
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, open_rule};
+use crate::fixture::{Fixture, open_rule};
 
 const BIG: usize = 16 << 20;
 
 /// A proxy whose rule has time, before an application that answers at `/big` with many bytes, at `/hold` never, and
 /// elsewhere at once.
-fn bed(more: &Value, settings: &[(&str, &str)]) -> Bed {
+fn fixture(more: &Value, settings: &[(&str, &str)]) -> Fixture {
     let mut rule = open_rule("all", "/");
     rule["timeout"] = json!(60_000);
     let mut route = json!({
@@ -33,7 +33,7 @@ fn bed(more: &Value, settings: &[(&str, &str)]) -> Bed {
     route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let mut snapshot = Snapshot::default();
     snapshot.routes.insert("default/orders".parse().unwrap(), Arc::new(serde_json::from_value(route).unwrap()));
-    Bed::start_snapshot(|_| snapshot, settings)
+    Fixture::start_snapshot(|_| snapshot, settings)
 }
 
 fn application() -> u16 {
@@ -61,8 +61,8 @@ fn answer(mut stream: TcpStream) {
     }
 }
 
-fn connect(bed: &Bed) -> TcpStream {
-    let stream = TcpStream::connect(bed.listen()).unwrap();
+fn connect(fixture: &Fixture) -> TcpStream {
+    let stream = TcpStream::connect(fixture.listen()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
@@ -81,9 +81,9 @@ fn get(stream: &mut TcpStream) -> String {
 }
 
 /// Clients that ask for much and read nothing.
-fn who_do_not_read(bed: &Bed, count: usize) -> Vec<TcpStream> {
+fn who_do_not_read(fixture: &Fixture, count: usize) -> Vec<TcpStream> {
     let ask = || {
-        let mut stream = connect(bed);
+        let mut stream = connect(fixture);
         stream.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         stream
     };
@@ -92,50 +92,50 @@ fn who_do_not_read(bed: &Bed, count: usize) -> Vec<TcpStream> {
 
 #[test]
 fn h3_near_its_limit_of_memory_the_proxy_refuses_in_words_and_recovers() {
-    let base = bed(&json!({}), &[]).resident();
+    let base = fixture(&json!({}), &[]).resident();
     let limit = (base + (20 << 20)).to_string();
-    let bed = bed(&json!({}), &[("PORTREEVE_MEMORY_LIMIT", limit.as_str())]);
-    let (mut known, mut silent) = (connect(&bed), connect(&bed));
+    let fixture = fixture(&json!({}), &[("PORTREEVE_MEMORY_LIMIT", limit.as_str())]);
+    let (mut known, mut silent) = (connect(&fixture), connect(&fixture));
     assert!(get(&mut known).starts_with("HTTP/1.1 200 "));
-    let hostile = who_do_not_read(&bed, 185);
+    let hostile = who_do_not_read(&fixture, 185);
     let start = Instant::now();
-    while !bed.admin("/metrics").body.contains("portreeve_proxy_shedding 1") {
-        assert!(start.elapsed() < Duration::from_secs(20), "{} held of {limit}", bed.resident());
+    while !fixture.admin("/metrics").body.contains("portreeve_proxy_shedding 1") {
+        assert!(start.elapsed() < Duration::from_secs(20), "{} held of {limit}", fixture.resident());
     }
     // One that asked nothing yet has given way, a new one is not taken, and who was there before is told.
     assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0);
-    assert_eq!(get(&mut connect(&bed)), "");
+    assert_eq!(get(&mut connect(&fixture)), "");
     let told = get(&mut known);
     assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("\"overloaded\""), "{told}");
     assert!(told.contains("retry-after: 1"), "{told}");
-    assert_eq!(bed.record("overloaded")["outcome"], "deny");
-    assert_eq!(bed.admin("/livez").status, 200);
+    assert_eq!(fixture.record("overloaded")["outcome"], "deny");
+    assert_eq!(fixture.admin("/livez").status, 200);
     drop(hostile);
     let start = Instant::now();
-    while !get(&mut connect(&bed)).starts_with("HTTP/1.1 200 ") {
-        assert!(start.elapsed() < Duration::from_secs(40), "no recovery: {} held of {limit}", bed.resident());
+    while !get(&mut connect(&fixture)).starts_with("HTTP/1.1 200 ") {
+        assert!(start.elapsed() < Duration::from_secs(40), "no recovery: {} held of {limit}", fixture.resident());
         std::thread::park_timeout(Duration::from_millis(100));
     }
 }
 
 #[test]
 fn m5_the_admin_port_answers_beside_connections_that_say_nothing() {
-    let bed = bed(&json!({}), &[]);
-    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(bed.admin_address()).unwrap()).collect();
-    assert_eq!(bed.admin("/livez").status, 200);
-    assert_eq!(bed.admin("/readyz").status, 200);
+    let fixture = fixture(&json!({}), &[]);
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(fixture.admin_address()).unwrap()).collect();
+    assert_eq!(fixture.admin("/livez").status, 200);
+    assert_eq!(fixture.admin("/readyz").status, 200);
     drop(silent);
 }
 
 #[test]
 fn p3_an_answer_that_nobody_reads_holds_a_bounded_piece() {
     const READERS: usize = 100;
-    let bed = bed(&json!({}), &[]);
-    let before = bed.resident();
-    let mut readers = who_do_not_read(&bed, READERS);
+    let fixture = fixture(&json!({}), &[]);
+    let before = fixture.resident();
+    let mut readers = who_do_not_read(&fixture, READERS);
     // What can be buffered is.
     std::thread::park_timeout(Duration::from_secs(2));
-    let each = bed.resident().saturating_sub(before) / u64::try_from(READERS).unwrap();
+    let each = fixture.resident().saturating_sub(before) / u64::try_from(READERS).unwrap();
     assert!(each < 256 * 1024, "{each} bytes for each");
     // Who reads gets all of it.
     let (mut seen, mut buffer) = (0, vec![0; 64 * 1024]);
@@ -151,16 +151,16 @@ fn h2_one_client_leaves_connections_to_the_others() {
     let trusted = json!({"forwarded": {
         "trustedProxies": ["127.0.0.0/8"], "header": "XForwardedFor", "additionalHeaders": [],
     }});
-    let bed = bed(&json!({"clientAddress": trusted}), &[]);
+    let fixture = fixture(&json!({"clientAddress": trusted}), &[]);
     let ask = |client: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n\r\n");
-    let mut held: Vec<_> = (0..192).map(|_| bed.connect()).collect();
+    let mut held: Vec<_> = (0..192).map(|_| fixture.connect()).collect();
     for client in &mut held {
         client.write(&ask("192.0.2.1", "/hold"));
     }
     let start = Instant::now();
-    while bed.send(&ask("192.0.2.1", "/x")).status != 503 {
+    while fixture.send(&ask("192.0.2.1", "/x")).status != 503 {
         assert!(start.elapsed() < Duration::from_secs(20), "three quarters of 256 are held");
     }
-    assert_eq!(bed.record("upstream_overloaded")["client_address"], "192.0.2.1");
-    assert_eq!(bed.send(&ask("192.0.2.2", "/x")).status, 200, "another client has its share");
+    assert_eq!(fixture.record("upstream_overloaded")["client_address"], "192.0.2.1");
+    assert_eq!(fixture.send(&ask("192.0.2.2", "/x")).status, 200, "another client has its share");
 }

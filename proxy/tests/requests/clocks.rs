@@ -21,7 +21,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::json;
 
 use crate::{
-    bed::{Bed, open_rule},
+    fixture::{Fixture, open_rule},
     frames::{END_HEADERS, END_STREAM, Frames, GET, HEADERS},
 };
 
@@ -77,7 +77,7 @@ fn tls(
 const HEAD: (&str, &str) = ("PORTREEVE_HEAD_SECONDS", "1");
 
 /// A proxy that speaks TLS, and its certificate.
-fn sealed(back: &Bed, name: &str) -> (Bed, CertificateDer<'static>) {
+fn sealed(back: &Fixture, name: &str) -> (Fixture, CertificateDer<'static>) {
     let folder = std::env::temp_dir().join(format!("portreeve-{name}-test-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let (cert_file, key_file) = (folder.join("tls.crt"), folder.join("tls.key"));
@@ -86,7 +86,7 @@ fn sealed(back: &Bed, name: &str) -> (Bed, CertificateDer<'static>) {
     fs::write(&key_file, made.signing_key.serialize_pem()).unwrap();
     let settings =
         [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap()), HEAD];
-    let sealed = Bed::start_before(back.app_port(), "Http1", &settings);
+    let sealed = Fixture::start_before(back.app_port(), "Http1", &settings);
     // Read at the start.
     drop(fs::remove_dir_all(&folder));
     (sealed, CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap())
@@ -94,15 +94,15 @@ fn sealed(back: &Bed, name: &str) -> (Bed, CertificateDer<'static>) {
 
 #[test]
 fn p16_what_alpn_agreed_on_is_spoken_and_nothing_else() {
-    let back = Bed::start_empty();
-    let (bed, certificate) = sealed(&back, "alpn");
+    let back = Fixture::start_empty();
+    let (fixture, certificate) = sealed(&back, "alpn");
     let get = b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     for (protocol, said, answered) in [
         (b"http/1.1".as_slice(), get.as_slice(), true),
         (b"h2", get, false),
         (b"http/1.1", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", false),
     ] {
-        let mut stream = tls(bed.listen(), &certificate, protocol);
+        let mut stream = tls(fixture.listen(), &certificate, protocol);
         while let Err(error) = stream.write_all(said).and_then(|()| stream.flush()) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
         }
@@ -125,8 +125,8 @@ fn p16_what_alpn_agreed_on_is_spoken_and_nothing_else() {
 
 #[test]
 fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
-    let back = Bed::start_empty();
-    let clear = Bed::start_before(back.app_port(), "Http1", &[HEAD]);
+    let back = Fixture::start_empty();
+    let clear = Fixture::start_before(back.app_port(), "Http1", &[HEAD]);
     let (sealed, certificate) = sealed(&back, "clocks");
     let mut waiting = Vec::new();
     for said in UNFINISHED {
@@ -146,10 +146,11 @@ fn p1_a_connection_without_a_whole_request_is_closed_in_clear_and_in_tls() {
 
 #[test]
 fn p1_any_time_for_heads_is_a_time() {
-    let back = Bed::start_empty();
-    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "18446744073709551615")]);
-    assert_eq!(bed.get("/x").status, 200);
-    let mut frames = Frames::open(bed.listen());
+    let back = Fixture::start_empty();
+    let fixture =
+        Fixture::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "18446744073709551615")]);
+    assert_eq!(fixture.get("/x").status, 200);
+    let mut frames = Frames::open(fixture.listen());
     frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &Frames::block(&GET));
     let answered = frames.read();
     assert!(answered.windows(5).any(|five| five == b"hello"), "{}", String::from_utf8_lossy(&answered));
@@ -157,9 +158,9 @@ fn p1_any_time_for_heads_is_a_time() {
 
 #[test]
 fn p1_pings_do_not_keep_an_idle_http2_connection() {
-    let back = Bed::start_empty();
-    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
-    let mut frames = Frames::open(bed.listen());
+    let back = Fixture::start_empty();
+    let fixture = Fixture::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
+    let mut frames = Frames::open(fixture.listen());
     frames.send(HEADERS, END_STREAM | END_HEADERS, 1, &Frames::block(&GET));
     let answered = frames.read();
     assert!(answered.windows(5).any(|five| five == b"hello"), "{}", String::from_utf8_lossy(&answered));
@@ -205,7 +206,7 @@ fn serve_large(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// A proxy before it with two connections to it and a second for each exchange.
-fn large_bed() -> Bed {
+fn large_bed() -> Fixture {
     let port = large_app();
     let mut rule = open_rule("all", "/");
     rule["timeout"] = json!(1000);
@@ -216,16 +217,16 @@ fn large_bed() -> Bed {
     let mut snapshot = Snapshot::default();
     let name: NamespacedName = "default/orders".parse().unwrap();
     snapshot.routes.insert(name, Arc::new(serde_json::from_value(route).unwrap()));
-    Bed::start_snapshot(|_| snapshot, &[])
+    Fixture::start_snapshot(|_| snapshot, &[])
 }
 
 /// Full while the clients hold it, and free again when the rule's time is over.
-fn assert_freed_by_the_deadline(bed: &Bed) {
+fn assert_freed_by_the_deadline(fixture: &Fixture) {
     std::thread::park_timeout(Duration::from_millis(400));
-    assert_eq!(bed.get("/x").status, 503, "both connections are in use");
+    assert_eq!(fixture.get("/x").status, 503, "both connections are in use");
     std::thread::park_timeout(Duration::from_millis(1100));
     for _ in 0..3 {
-        assert_eq!(bed.get("/x").status, 200, "the deadline has passed");
+        assert_eq!(fixture.get("/x").status, 200, "the deadline has passed");
     }
 }
 
@@ -234,14 +235,14 @@ const LARGE: [(&[u8], &[u8]); 4] =
 
 #[test]
 fn h2_the_rules_time_ends_answers_that_an_http2_client_does_not_read() {
-    let bed = large_bed();
-    let mut frames = Frames::open(bed.listen());
+    let fixture = large_bed();
+    let mut frames = Frames::open(fixture.listen());
     // SETTINGS_INITIAL_WINDOW_SIZE is 0: no byte of an answer may be sent.
     frames.send(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
     for stream in [1, 3] {
         frames.send(HEADERS, END_STREAM | END_HEADERS, stream, &Frames::block(&LARGE));
     }
-    assert_freed_by_the_deadline(&bed);
+    assert_freed_by_the_deadline(&fixture);
     let seen = frames.read();
     for stream in [1_u8, 3] {
         let reset = [0, 0, 4, 3, 0, 0, 0, 0, stream];
@@ -256,12 +257,12 @@ fn h2_the_rules_time_ends_answers_that_an_http2_client_does_not_read() {
 
 #[test]
 fn h2_the_rules_time_ends_answers_that_an_http1_client_does_not_read() {
-    let bed = large_bed();
-    let mut clients: Vec<_> = (0..2).map(|_| connect(bed.listen())).collect();
+    let fixture = large_bed();
+    let mut clients: Vec<_> = (0..2).map(|_| connect(fixture.listen())).collect();
     for client in &mut clients {
         client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     }
-    assert_freed_by_the_deadline(&bed);
+    assert_freed_by_the_deadline(&fixture);
     for client in &mut clients {
         assert!(ends(client, Duration::from_secs(5)), "still open");
     }
@@ -270,9 +271,9 @@ fn h2_the_rules_time_ends_answers_that_an_http1_client_does_not_read() {
 /// Refusals need no credentials: they do not keep a connection either.
 #[test]
 fn h2_refusals_that_nobody_reads_end() {
-    let back = Bed::start_empty();
-    let bed = Bed::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
-    let mut client = connect(bed.listen());
+    let back = Fixture::start_empty();
+    let fixture = Fixture::start_before(back.app_port(), "Http1", &[("PORTREEVE_HEAD_SECONDS", "1")]);
+    let mut client = connect(fixture.listen());
     client.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let many = "GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
     let start = Instant::now();

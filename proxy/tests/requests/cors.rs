@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Signer, guarded, jwt_rule, open_rule};
+use crate::fixture::{Fixture, Signer, guarded, jwt_rule, open_rule};
 
 const PREFLIGHT: &str = "Origin: https://app.example.com\r\nAccess-Control-Request-Method: GET\r\n";
 
@@ -18,12 +18,12 @@ fn closed(more: &Value) -> Value {
     rule
 }
 
-fn start(rules: &Value, cors: &Value) -> Bed {
-    Bed::start_route(rules, Some(&Signer::new()), &json!({ "cors": cors }))
+fn start(rules: &Value, cors: &Value) -> Fixture {
+    Fixture::start_route(rules, Some(&Signer::new()), &json!({ "cors": cors }))
 }
 
-fn options(bed: &Bed, target: &str, lines: &str) -> (u16, String) {
-    let reply = bed.send(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+fn options(fixture: &Fixture, target: &str, lines: &str) -> (u16, String) {
+    let reply = fixture.send(&format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
     let reason = if reply.status < 300 { String::new() } else { reply.json()["reason"].as_str().unwrap().to_owned() };
     (reply.status, reason)
 }
@@ -32,7 +32,7 @@ fn options(bed: &Bed, target: &str, lines: &str) -> (u16, String) {
 fn c4_preflight_without_cors_settings_is_403_and_reaches_nobody() {
     let mut refusing = open_rule("closed", "/closed");
     refusing["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
-    let bed = start(&json!([closed(&json!([])), open_rule("open", "/open"), refusing]), &json!("refuse"));
+    let fixture = start(&json!([closed(&json!([])), open_rule("open", "/open"), refusing]), &json!("refuse"));
     for (target, lines, status, reason) in [
         ("/r", PREFLIGHT.to_owned(), 403, "cors_not_configured"),
         ("/open", PREFLIGHT.to_owned(), 403, "cors_not_configured"),
@@ -41,11 +41,11 @@ fn c4_preflight_without_cors_settings_is_403_and_reaches_nobody() {
         ("/r", PREFLIGHT.replace("GET", "DELETE"), 405, "method_not_allowed"),
         ("/r", format!("{PREFLIGHT}Authorization: Bearer abc\r\n"), 403, "cors_not_configured"),
     ] {
-        assert_eq!(options(&bed, target, &lines), (status, reason.to_owned()), "{target} {lines}");
+        assert_eq!(options(&fixture, target, &lines), (status, reason.to_owned()), "{target} {lines}");
     }
-    let record = bed.record("cors_not_configured");
+    let record = fixture.record("cors_not_configured");
     assert_eq!((record["outcome"].as_str(), record["rule"].as_str()), (Some("deny"), Some("r")));
-    assert_eq!(bed.app_log(), Vec::<String>::new());
+    assert_eq!(fixture.app_log(), Vec::<String>::new());
 }
 
 /// What is no preflight is decided like any other request.
@@ -54,7 +54,7 @@ fn c4_only_a_true_preflight_goes_without_a_token() {
     for cors in ["refuse", "passthrough"] {
         let mut any = closed(&json!([]));
         any["matches"] = json!([{"path": {"prefix": "/r"}, "methods": [], "headers": []}]);
-        let bed = start(&json!([any]), &json!(cors));
+        let fixture = start(&json!([any]), &json!(cors));
         for lines in [
             "Origin: https://app.example.com\r\n".to_owned(),
             "Access-Control-Request-Method: GET\r\n".to_owned(),
@@ -67,28 +67,28 @@ fn c4_only_a_true_preflight_goes_without_a_token() {
             format!("{PREFLIGHT}Content-Length: 2\r\n\r\n{{}}"),
             format!("{PREFLIGHT}Transfer-Encoding: chunked\r\n\r\n0\r\n"),
         ] {
-            let (status, _) = options(&bed, "/r", &lines);
+            let (status, _) = options(&fixture, "/r", &lines);
             assert!(matches!(status, 400 | 401), "{cors} {lines}: {status}");
         }
-        let get = bed.send(&format!("GET /r HTTP/1.1\r\nHost: a\r\n{PREFLIGHT}\r\n"));
+        let get = fixture.send(&format!("GET /r HTTP/1.1\r\nHost: a\r\n{PREFLIGHT}\r\n"));
         assert_eq!(get.status, 401);
-        assert_eq!(bed.app_log(), Vec::<String>::new());
+        assert_eq!(fixture.app_log(), Vec::<String>::new());
     }
 }
 
 #[test]
 fn c4_passthrough_carries_no_credentials_no_query_and_brings_back_nothing_but_cors_fields() {
-    let bed = start(&json!([closed(&json!([]))]), &json!("passthrough"));
+    let fixture = start(&json!([closed(&json!([]))]), &json!("passthrough"));
     let more = "Authorization: Bearer abc\r\nDPoP: x\r\nCookie: a=1\r\nX-Api-Key: k\r\nX-Tenant: acme\r\n\
                 Access-Control-Request-Headers: authorization\r\nForwarded: for=6.6.6.6\r\nUpgrade: websocket\r\n";
-    let reply = bed.send(&format!("OPTIONS /r/cors?admin=1 HTTP/1.1\r\nHost: a\r\n{PREFLIGHT}{more}\r\n"));
+    let reply = fixture.send(&format!("OPTIONS /r/cors?admin=1 HTTP/1.1\r\nHost: a\r\n{PREFLIGHT}{more}\r\n"));
     assert_eq!((reply.status, reply.body.as_str(), reply.rest.as_str()), (200, "", ""));
     assert_eq!(reply.header("access-control-allow-origin"), "https://app.example.com");
     assert_eq!(reply.header("vary"), "Origin");
     for gone in ["set-cookie", "x-secret", "content-type", "location"] {
         assert_eq!(reply.header(gone), "", "{gone}");
     }
-    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    let seen = fixture.app_log().pop().unwrap().to_ascii_lowercase();
     assert!(seen.starts_with("options /r/cors http/1.1\r\n"), "{seen}");
     for kept in ["origin: https://app.example.com", "access-control-request-headers: authorization", "host: a\r\n"] {
         assert!(seen.contains(kept), "{kept}: {seen}");
@@ -96,7 +96,7 @@ fn c4_passthrough_carries_no_credentials_no_query_and_brings_back_nothing_but_co
     for gone in ["bearer", "dpop", "cookie", "x-api-key", "x-tenant", "6.6.6.6", "upgrade", "admin", "content-length"] {
         assert!(!seen.contains(gone), "{gone}: {seen}");
     }
-    assert_eq!(bed.record("cors_preflight")["outcome"], "permit");
+    assert_eq!(fixture.record("cors_preflight")["outcome"], "permit");
 }
 
 #[test]
@@ -122,9 +122,9 @@ fn c4_conditions_that_need_no_caller_hold_for_a_preflight_too() {
         (json!([{"claims": [{"path": "$.level", "test": {"exists": true}}]}]), 200, ""),
         (cedar, 403, "cors_undecidable"),
     ] {
-        let bed = start(&json!([closed(&more)]), &json!("passthrough"));
-        assert_eq!(options(&bed, "/r/cors", PREFLIGHT), (status, reason.to_owned()), "{more}");
-        assert_eq!(bed.app_log().len(), usize::from(status == 200), "{more}");
+        let fixture = start(&json!([closed(&more)]), &json!("passthrough"));
+        assert_eq!(options(&fixture, "/r/cors", PREFLIGHT), (status, reason.to_owned()), "{more}");
+        assert_eq!(fixture.app_log().len(), usize::from(status == 200), "{more}");
     }
 }
 
@@ -133,13 +133,13 @@ fn c4_conditions_that_need_no_caller_hold_for_a_preflight_too() {
 fn c4_a_flood_of_preflights_takes_no_connection_from_the_api() {
     let slow = open_rule("slow", "/slow");
     let more = json!({"cors": "passthrough"});
-    let bed = Bed::start_route(&json!([slow, open_rule("all", "/")]), None, &more);
-    let mut held: Vec<_> = (0..40).map(|_| bed.connect()).collect();
+    let fixture = Fixture::start_route(&json!([slow, open_rule("all", "/")]), None, &more);
+    let mut held: Vec<_> = (0..40).map(|_| fixture.connect()).collect();
     for client in &mut held {
         client.write(&format!("OPTIONS /slow HTTP/1.1\r\nHost: a\r\n{PREFLIGHT}\r\n"));
     }
-    bed.record("cors_overloaded");
-    assert_eq!(bed.get("/x").status, 200);
-    let reached = bed.app_log().iter().filter(|head| head.starts_with("OPTIONS")).count();
+    fixture.record("cors_overloaded");
+    assert_eq!(fixture.get("/x").status, 200);
+    let reached = fixture.app_log().iter().filter(|head| head.starts_with("OPTIONS")).count();
     assert!((1..=8).contains(&reached), "{reached}");
 }

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::bed::{Bed, open_rule};
+use crate::fixture::{Fixture, open_rule};
 
 pub(crate) const HEADERS: u8 = 1;
 const DATA: u8 = 0;
@@ -85,7 +85,7 @@ pub(crate) const GET: [(&[u8], &[u8]); 4] =
 /// What cannot be said in HTTP/1 is never translated to it (RFC 9113 sections 8.1.1, 8.2.1, 8.2.2, 8.3, 10.3).
 #[test]
 fn f6_malformed_http2_requests_never_become_http1_requests() {
-    let bed = Bed::start(&json!([open_rule("all", "/")]));
+    let fixture = Fixture::start(&json!([open_rule("all", "/")]));
     let with = |name: &'static [u8], value: &'static [u8]| {
         let mut fields = GET.to_vec();
         fields.push((name, value));
@@ -127,17 +127,17 @@ fn f6_malformed_http2_requests_never_become_http1_requests() {
         GET[..3].to_vec(),
         vec![GET[0], GET[1], GET[3]],
     ] {
-        let mut frames = Frames::open(bed.listen());
+        let mut frames = Frames::open(fixture.listen());
         frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &Frames::block(&fields));
         frames.read();
         let told: Vec<_> =
             fields.iter().map(|(n, v)| (String::from_utf8_lossy(n), String::from_utf8_lossy(v))).collect();
-        assert_eq!(bed.app_log(), Vec::<String>::new(), "{told:?}");
+        assert_eq!(fixture.app_log(), Vec::<String>::new(), "{told:?}");
     }
-    let mut frames = Frames::open(bed.listen());
+    let mut frames = Frames::open(fixture.listen());
     frames.send(HEADERS, END_HEADERS | END_STREAM, 1, &Frames::block(&GET));
     frames.read();
-    assert_eq!(bed.app_log().len(), 1, "the request itself is good");
+    assert_eq!(fixture.app_log().len(), 1, "the request itself is good");
 }
 
 /// An application that speaks HTTP/2 and notes the trailers that it gets.
@@ -170,7 +170,7 @@ async fn trailers_app(seen: Arc<Mutex<Vec<String>>>) -> SocketAddr {
 async fn h6_p6_trailers_of_a_request_pass_from_a_list_on_both_versions() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let app = trailers_app(Arc::clone(&seen)).await;
-    let bed = Bed::start_before(app.port(), "Http2", &[]);
+    let fixture = Fixture::start_before(app.port(), "Http2", &[]);
     let hostile: [&str; 11] = [
         "authorization",
         "host",
@@ -186,7 +186,7 @@ async fn h6_p6_trailers_of_a_request_pass_from_a_list_on_both_versions() {
     ];
     for trailer in hostile {
         seen.lock().unwrap().clear();
-        let mut frames = Frames::open(bed.listen());
+        let mut frames = Frames::open(fixture.listen());
         let post: Vec<_> = GET.iter().map(|(n, v)| (*n, if *n == b":method" { &b"POST"[..] } else { *v })).collect();
         frames.send(HEADERS, END_HEADERS, 1, &Frames::block(&post));
         frames.send(DATA, 0, 1, b"hi");
@@ -199,7 +199,7 @@ async fn h6_p6_trailers_of_a_request_pass_from_a_list_on_both_versions() {
 
         seen.lock().unwrap().clear();
         let chunks = format!("2\r\nhi\r\n0\r\n{trailer}: 1\r\ngrpc-status: 0\r\n\r\n");
-        let mut client = bed.connect();
+        let mut client = fixture.connect();
         client.write(&format!(
             "POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
         ));

@@ -23,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use serde_json::json;
 
 use crate::{
-    bed::{Bed, Signer, jwt_access, open_rule},
+    fixture::{Fixture, Signer, jwt_access, open_rule},
     frames::Frames,
 };
 
@@ -66,9 +66,9 @@ async fn h2_app() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_with_prior_knowledge_reaches_an_http1_application() {
-    let back = Bed::start_empty();
-    let bed = Bed::start_before(back.app_port(), "Http1", &[]);
-    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let back = Fixture::start_empty();
+    let fixture = Fixture::start_before(back.app_port(), "Http1", &[]);
+    let mut sender = speak(TcpStream::connect(fixture.listen()).await.unwrap()).await;
     let crumbs = [("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers")];
     assert_eq!(ask(&mut sender, "http://orders.example.com/x", &crumbs).await, (200, "hello".to_owned()));
     let seen = back.app_log().pop().unwrap();
@@ -83,9 +83,9 @@ async fn http2_with_prior_knowledge_reaches_an_http1_application() {
 /// A request over HTTP/2 may hold no more than one over HTTP/1, and a connection not many at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn h3_http2_requests_have_the_bounds_of_http1() {
-    let back = Bed::start_empty();
-    let bed = Bed::start_before(back.app_port(), "Http1", &[]);
-    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let back = Fixture::start_empty();
+    let fixture = Fixture::start_before(back.app_port(), "Http1", &[]);
+    let mut sender = speak(TcpStream::connect(fixture.listen()).await.unwrap()).await;
     let target = "http://orders.example.com/x";
     let names: Vec<String> = (0..120).map(|number| format!("x-{number}")).collect();
     let fields = |count: usize| names.iter().take(count).map(|name| (name.as_str(), "")).collect::<Vec<_>>();
@@ -103,11 +103,11 @@ async fn h3_http2_requests_have_the_bounds_of_http1() {
     let answer = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
     assert_eq!(answer.status().as_u16(), 431, "more than 32 KiB");
     assert_eq!(back.app_log().len(), 3);
-    assert_eq!(bed.record("head_too_large")["status"], 431);
+    assert_eq!(fixture.record("head_too_large")["status"], 431);
 
     // SETTINGS_MAX_CONCURRENT_STREAMS and SETTINGS_MAX_HEADER_LIST_SIZE, as they are said to every client. The parser takes
     // twice what a request may bring, so that the refusal is told and recorded.
-    let said = Frames::open(bed.listen()).read();
+    let said = Frames::open(fixture.listen()).read();
     for setting in [[0, 3, 0, 0, 0, 32], [0, 6, 0, 1, 0, 0]] {
         assert!(said.windows(6).any(|six| six == setting), "{setting:?} in {said:?}");
     }
@@ -115,8 +115,8 @@ async fn h3_http2_requests_have_the_bounds_of_http1() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_a_bomb_of_fields_ends_the_connection() {
-    let bed = Bed::start_empty();
-    let mut frames = Frames::open(bed.listen());
+    let fixture = Fixture::start_empty();
+    let mut frames = Frames::open(fixture.listen());
     // Each byte is a field of the static table, `accept-encoding: gzip, deflate`.
     let block = [&[0x82, 0x87, 0x84, 0x41, 1, b'a'], vec![0x90; 16_000].as_slice()].concat();
     frames.send(1, 0x5, 1, &block);
@@ -136,8 +136,8 @@ async fn a_browser_brings_its_bearer_token_over_http2_after_a_preflight_c1() {
     let signer = Signer::new();
     let mut rule = open_rule("r", "/r");
     rule["access"] = jwt_access("orders:read");
-    let bed = Bed::start_route(&json!([rule]), Some(&signer), &json!({"cors": "passthrough"}));
-    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let fixture = Fixture::start_route(&json!([rule]), Some(&signer), &json!({"cors": "passthrough"}));
+    let mut sender = speak(TcpStream::connect(fixture.listen()).await.unwrap()).await;
     let preflight = Request::options("http://orders.example.com/r/7")
         .header("origin", "https://app.example.com")
         .header("access-control-request-method", "GET")
@@ -155,19 +155,19 @@ async fn a_browser_brings_its_bearer_token_over_http2_after_a_preflight_c1() {
     let target = "http://orders.example.com/r/7";
     let both = tokio::join!(ask(first, target, &bearer), ask(second, target, &bearer));
     assert_eq!((both.0.0, both.1.0), (200, 200));
-    assert_eq!(bed.app_log().len(), 3, "the preflight and both requests, not the refused one");
+    assert_eq!(fixture.app_log().len(), 3, "the preflight and both requests, not the refused one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http2_application_gets_http2() {
     let app = h2_app().await;
-    let bed = Bed::start_before(app.port(), "Http2", &[]);
-    let mut sender = speak(TcpStream::connect(bed.listen()).await.unwrap()).await;
+    let fixture = Fixture::start_before(app.port(), "Http2", &[]);
+    let mut sender = speak(TcpStream::connect(fixture.listen()).await.unwrap()).await;
     let (status, seen) = ask(&mut sender, "http://orders.example.com:8080/x?y=1", &[]).await;
     assert_eq!(status, 200);
     assert!(seen.starts_with(&format!("{:?} http://orders.example.com:8080/x?y=1", Version::HTTP_2)), "{seen}");
     assert!(seen.contains("x-forwarded-host") && seen.contains("x-forwarded-port"), "{seen}");
-    let reply = bed.get("/from-http1");
+    let reply = fixture.get("/from-http1");
     assert!(reply.status == 200 && reply.body.starts_with("HTTP/2.0 http://a/from-http1"), "{}", reply.body);
 }
 
@@ -202,24 +202,24 @@ async fn tls_agrees_on_http2_and_takes_up_a_new_certificate() {
     let (first, key) = certificate("orders.example.com");
     fs::write(&cert_file, &first).unwrap();
     fs::write(&key_file, key).unwrap();
-    let back = Bed::start_empty();
+    let back = Fixture::start_empty();
     let settings =
         [("PORTREEVE_TLS_CERT", cert_file.to_str().unwrap()), ("PORTREEVE_TLS_KEY", key_file.to_str().unwrap())];
-    let bed = Bed::start_before(back.app_port(), "Http1", &settings);
-    assert_eq!(shake(bed.listen(), &first, "orders.example.com").await.as_deref(), Some(&b"h2"[..]));
+    let fixture = Fixture::start_before(back.app_port(), "Http1", &settings);
+    assert_eq!(shake(fixture.listen(), &first, "orders.example.com").await.as_deref(), Some(&b"h2"[..]));
     assert!(back.app_log().pop().unwrap().contains("forwarded: for=127.0.0.1;host=orders.example.com;proto=https"));
 
     // A broken new certificate changes nothing (M3).
     fs::write(&cert_file, "rubbish").unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert!(shake(bed.listen(), &first, "orders.example.com").await.is_some());
+    assert!(shake(fixture.listen(), &first, "orders.example.com").await.is_some());
 
     let (second, key) = certificate("orders.example.com");
     fs::write(&key_file, key).unwrap();
     fs::write(&cert_file, &second).unwrap();
     let mut taken_up = false;
     for _ in 0..50 {
-        taken_up = shake(bed.listen(), &second, "orders.example.com").await.is_some();
+        taken_up = shake(fixture.listen(), &second, "orders.example.com").await.is_some();
         if taken_up {
             break;
         }

@@ -19,7 +19,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Reply, Signer, jwt_access, jwt_rule, open_rule};
+use crate::fixture::{Fixture, Reply, Signer, jwt_access, jwt_rule, open_rule};
 
 /// An endpoint that answers as it is told to, and remembers what it was asked.
 struct Endpoint {
@@ -114,44 +114,58 @@ fn current(mode: &Mutex<&'static str>) -> &'static str {
 #[test]
 fn stale_answers_are_used_in_an_outage_only_and_the_record_says_so_i9() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking_with(&rules(), &endpoint.url(), 200, &json!({"for": 1500}));
-    assert_eq!(ask(&bed, "/read", "t").status, 200);
+    let fixture = Fixture::start_asking_with(&rules(), &endpoint.url(), 200, &json!({"for": 1500}));
+    assert_eq!(ask(&fixture, "/read", "t").status, 200);
     std::thread::park_timeout(Duration::from_millis(300));
     endpoint.set("error");
-    assert_eq!(ask(&bed, "/read", "t").status, 200, "beyond its time, in an outage");
-    assert_eq!(bed.record_where("token_cache", "stale")["subject"], "alice");
-    assert_eq!(ask(&bed, "/read", "never-seen").status, 503);
+    assert_eq!(ask(&fixture, "/read", "t").status, 200, "beyond its time, in an outage");
+    assert_eq!(fixture.record_where("token_cache", "stale")["subject"], "alice");
+    assert_eq!(ask(&fixture, "/read", "never-seen").status, 503);
     for wrong in ["credentials", "html", "truncated"] {
         endpoint.set(wrong);
-        assert_eq!(ask(&bed, "/read", "t").status, 503, "{wrong} is no outage");
+        assert_eq!(ask(&fixture, "/read", "t").status, 503, "{wrong} is no outage");
     }
     endpoint.set("inactive");
-    assert_eq!(ask(&bed, "/read", "t").status, 401);
+    assert_eq!(ask(&fixture, "/read", "t").status, 401);
     endpoint.set("error");
     std::thread::park_timeout(Duration::from_millis(400));
-    assert_eq!(ask(&bed, "/read", "t").status, 503, "known to be inactive: nothing stale is left");
+    assert_eq!(ask(&fixture, "/read", "t").status, 503, "known to be inactive: nothing stale is left");
     endpoint.set("active");
-    assert_eq!(ask(&bed, "/read", "u").status, 200);
+    assert_eq!(ask(&fixture, "/read", "u").status, 200);
     endpoint.set("error");
     std::thread::park_timeout(Duration::from_millis(1900));
-    assert_eq!(ask(&bed, "/read", "u").status, 503, "the window has an end");
+    assert_eq!(ask(&fixture, "/read", "u").status, 503, "the window has an end");
 }
 
 /// A refresh or ID token is active too, and no fault of the token service.
 #[test]
 fn j16_an_active_token_of_another_kind_is_refused_as_invalid() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
     for (mode, token) in [("refresh", "r"), ("id", "i")] {
         endpoint.set(mode);
         for _ in 0..2 {
-            let reply = ask(&bed, "/read", token);
+            let reply = ask(&fixture, "/read", token);
             assert_eq!((reply.status, reply.json()["reason"].clone()), (401, json!("invalid_token")), "{mode}");
         }
     }
     assert_eq!(endpoint.asked().len(), 2, "and it is remembered");
-    assert!(bed.record("invalid_token")["detail"].as_str().unwrap().contains("no access token"));
-    assert_eq!(bed.app_log(), Vec::<String>::new());
+    assert!(fixture.record("invalid_token")["detail"].as_str().unwrap().contains("no access token"));
+    assert_eq!(fixture.app_log(), Vec::<String>::new());
+}
+
+/// The rule's ceiling holds for what the token service says of a token, and an answer without times has no end.
+#[test]
+fn an_answer_of_a_token_that_lives_too_long_is_refused() {
+    let endpoint = Endpoint::start();
+    let mut rules = rules();
+    let rule = "/0/access/guarded/authentication/anyOf/0/allOf/0/introspection";
+    rules.pointer_mut(rule).unwrap()["maxTokenAge"] = json!({"atMost": 1_800_000});
+    let fixture = Fixture::start_asking(&rules, &endpoint.url(), 60_000);
+    endpoint.set("active");
+    let reply = ask(&fixture, "/read", "t");
+    assert_eq!((reply.status, reply.json()["reason"].clone()), (401, json!("token_too_long_lived")));
+    assert_eq!(fixture.app_log(), Vec::<String>::new());
 }
 
 fn rules() -> Value {
@@ -170,84 +184,84 @@ fn rules() -> Value {
     json!([guarded("read", "/read", "orders:read"), guarded("write", "/write", "orders:write")])
 }
 
-fn ask(bed: &Bed, path: &str, token: &str) -> Reply {
-    bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
+fn ask(fixture: &Fixture, path: &str, token: &str) -> Reply {
+    fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"))
 }
 
 #[test]
 fn an_outage_closes_says_why_and_leaves_nothing_behind_i7_i8() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
     for (number, mode) in
         ["error", "credentials", "html", "huge", "truncated", "redirect", "hang"].into_iter().enumerate()
     {
         endpoint.set(mode);
         let token = format!("token-{number}");
         let began = Instant::now();
-        let reply = ask(&bed, "/read", &token);
+        let reply = ask(&fixture, "/read", &token);
         assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("token_service_unavailable")), "{mode}");
         assert!(began.elapsed() < Duration::from_secs(2), "{mode} took {:?}", began.elapsed());
         assert!(!reply.body.contains("invalid_client"), "the server's words stay inside");
         // Nothing of the fault is remembered.
         endpoint.set("active");
-        assert_eq!(ask(&bed, "/read", &token).status, 200, "after {mode}");
+        assert_eq!(ask(&fixture, "/read", &token).status, 200, "after {mode}");
     }
     // What is remembered is served through the outage; what is not is refused.
     endpoint.set("error");
-    assert_eq!((ask(&bed, "/read", "token-0").status, ask(&bed, "/read", "another").status), (200, 503));
+    assert_eq!((ask(&fixture, "/read", "token-0").status, ask(&fixture, "/read", "another").status), (200, 503));
 }
 
 #[test]
 fn facts_are_shared_between_rules_and_verdicts_are_not_i1() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
-    assert_eq!((ask(&bed, "/read", "t").status, ask(&bed, "/write", "t").status), (200, 403));
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!((ask(&fixture, "/read", "t").status, ask(&fixture, "/write", "t").status), (200, 403));
     assert_eq!(endpoint.asked().len(), 1);
-    let record = bed.record("insufficient_scope");
+    let record = fixture.record("insufficient_scope");
     assert_eq!((record["token_cache"].as_str(), record["subject"].as_str()), (Some("hit"), Some("alice")));
 }
 
 #[test]
 fn the_question_is_encoded_and_authenticated() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
-    assert_eq!(ask(&bed, "/read", "a+b/c==").status, 200);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!(ask(&fixture, "/read", "a+b/c==").status, 200);
     let asked = endpoint.asked().pop().unwrap().to_ascii_lowercase();
     // "gate+way:c4n4ry%26%3D" in base64: both parts are form-encoded first (RFC 6749 section 2.3.1).
     assert!(asked.contains("authorization: basic z2f0zst3yxk6yzrunhj5jti2jtne\r\n"), "{asked}");
     assert!(asked.contains("token=a%2bb%2fc%3d%3d&token_type_hint=access_token"), "{asked}");
-    let seen = bed.app_log().pop().unwrap().to_ascii_lowercase();
+    let seen = fixture.app_log().pop().unwrap().to_ascii_lowercase();
     assert!(!seen.contains("authorization"), "{seen}");
 }
 
 #[test]
 fn b7_a_revocation_takes_effect_within_the_bound_and_inactive_is_remembered_shortly() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 400);
-    assert_eq!(ask(&bed, "/read", "t").status, 200);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 400);
+    assert_eq!(ask(&fixture, "/read", "t").status, 200);
     endpoint.set("inactive");
     let revoked = Instant::now();
-    while ask(&bed, "/read", "t").status == 200 {
+    while ask(&fixture, "/read", "t").status == 200 {
         assert!(revoked.elapsed() < Duration::from_secs(1), "still served after {:?}", revoked.elapsed());
     }
     let asked = endpoint.asked().len();
     assert_eq!(
-        (ask(&bed, "/read", "t").status, endpoint.asked().len()),
+        (ask(&fixture, "/read", "t").status, endpoint.asked().len()),
         (401, asked),
         "an inactive answer is remembered"
     );
     endpoint.set("active");
     std::thread::park_timeout(Duration::from_millis(400));
-    assert_eq!(ask(&bed, "/read", "t").status, 200, "but shortly");
+    assert_eq!(ask(&fixture, "/read", "t").status, 200, "but shortly");
 }
 
 #[test]
 fn sixty_four_callers_of_a_new_token_make_one_question() {
     let endpoint = Endpoint::start();
     endpoint.set("slow");
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
     let statuses: Vec<_> = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| ask(&bed, "/read", "new").status)).collect();
+        let callers: Vec<_> = (0..64).map(|_| scope.spawn(|| ask(&fixture, "/read", "new").status)).collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     assert_eq!((statuses, endpoint.asked().len()), (vec![200; 64], 1));
@@ -287,25 +301,25 @@ fn silent_endpoint() -> (String, Arc<AtomicUsize>) {
 #[test]
 fn h4_hundreds_of_unknown_tokens_make_sixty_four_questions_at_once_and_hold_up_no_known_one() {
     let (url, most) = silent_endpoint();
-    let bed = Bed::start_asking(&rules(), &url, 60_000);
-    assert_eq!(ask(&bed, "/read", "good").status, 200);
-    let mut flood: Vec<_> = (0..400).map(|_| bed.connect()).collect();
+    let fixture = Fixture::start_asking(&rules(), &url, 60_000);
+    assert_eq!(ask(&fixture, "/read", "good").status, 200);
+    let mut flood: Vec<_> = (0..400).map(|_| fixture.connect()).collect();
     for (number, client) in flood.iter_mut().enumerate() {
         client.write(&format!("GET /read HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer t{number}\r\n\r\n"));
     }
     let start = Instant::now();
     while most.load(Ordering::SeqCst) < 64 {
         assert!(start.elapsed() < Duration::from_secs(10), "{}", most.load(Ordering::SeqCst));
-        assert_eq!(ask(&bed, "/read", "good").status, 200, "what is known needs no question");
+        assert_eq!(ask(&fixture, "/read", "good").status, 200, "what is known needs no question");
     }
     // One address has half of what may run and wait; the rest is refused at once, those that wait when their time is over.
     for client in &mut flood {
         assert!(client.read_until("\r\n\r\n").starts_with("HTTP/1.1 503 "));
     }
     assert_eq!(most.load(Ordering::SeqCst), 64);
-    let refused = bed.record("token_service_unavailable");
+    let refused = fixture.record("token_service_unavailable");
     assert_eq!(refused["status"], 503);
-    assert_eq!(ask(&bed, "/read", "good").status, 200);
+    assert_eq!(ask(&fixture, "/read", "good").status, 200);
 }
 
 #[test]
@@ -313,17 +327,17 @@ fn h5_d_the_rules_time_is_over_authentication_too() {
     let (url, _) = silent_endpoint();
     let mut rules = rules();
     rules[0]["timeout"] = json!(200);
-    let bed = Bed::start_asking(&rules, &url, 60_000);
-    let reply = ask(&bed, "/read", "unknown");
+    let fixture = Fixture::start_asking(&rules, &url, 60_000);
+    let reply = ask(&fixture, "/read", "unknown");
     assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("decision_timeout")));
-    assert_eq!(bed.record("decision_timeout")["outcome"], "deny");
+    assert_eq!(fixture.record("decision_timeout")["outcome"], "deny");
 }
 
 #[test]
 fn a_structured_token_of_a_stranger_is_never_shown_to_the_token_service() {
     let endpoint = Endpoint::start();
-    let bed = Bed::start_asking(&rules(), &endpoint.url(), 60_000);
-    assert_eq!(ask(&bed, "/read", &Signer::new().token_of("https://other.example.com")).status, 401);
+    let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
+    assert_eq!(ask(&fixture, "/read", &Signer::new().token_of("https://other.example.com")).status, 401);
     assert_eq!(endpoint.asked(), Vec::<String>::new());
 }
 
@@ -337,10 +351,10 @@ fn fault_05_a_token_whose_scope_is_a_list_has_these_scopes() {
     any["access"] = json!({"guarded": {
         "authentication": {"anyOf": [{"allOf": [{"jwt": jwt_rule()}]}]}, "authorization": "anyone",
     }});
-    let bed = Bed::start_with(&json!([read, any]), Some(&keys));
+    let fixture = Fixture::start_with(&json!([read, any]), Some(&keys));
     let ask = |path: &str, scope: &Value| {
         let token = keys.token_with(&json!({"sub": "ada", "scope": scope}));
-        bed.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n")).status
+        fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n")).status
     };
     for (scope, read, any) in [
         (json!("orders:read x"), 200, 200),

@@ -104,12 +104,12 @@ fn the_certificate_of_the_connection_is_the_gateways_credential() {
         ("a server of another authority", &ours, &others, 503),
     ] {
         let (_, _, pem) = issued(clients, ExtendedKeyUsagePurpose::ClientAuth);
-        let bed = Setup::default()
+        let fixture = Setup::default()
             .service("default/login", service(trusted))
             .secret("default/login#tls.pem", &pem)
             .rule("r", &rule)
             .start();
-        let reply = bed.send("GET /r HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer opaque\r\n\r\n");
+        let reply = fixture.send("GET /r HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer opaque\r\n\r\n");
         assert_eq!(reply.status, status, "{case}: {}", reply.body);
     }
     let asked = asked.lock().unwrap();

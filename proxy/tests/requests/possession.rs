@@ -23,7 +23,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 use crate::{
-    bed::{Bed, Reply, Signer, jwt_rule},
+    fixture::{Fixture, Reply, Signer, jwt_rule},
     setup::{Setup, now},
 };
 
@@ -53,26 +53,26 @@ impl Prover {
     }
 }
 
-fn dpop_bed(nonce: bool) -> (Bed, Signer) {
+fn dpop_bed(nonce: bool) -> (Fixture, Signer) {
     let signer = Signer::new();
     let mut rule = jwt_rule();
     rule["proof"] = json!({"required": [], "dpopNonce": nonce});
     rule["upstreamToken"] = json!("none");
-    let bed = Setup::default()
+    let fixture = Setup::default()
         .signer("default/login", "https://login.example.com", &signer)
         .rule("p", &json!([{"allOf": [{"jwt": rule}]}]))
         .start();
-    (bed, signer)
+    (fixture, signer)
 }
 
-fn ask(bed: &Bed, scheme: &str, token: &str, proofs: &[String]) -> Reply {
+fn ask(fixture: &Fixture, scheme: &str, token: &str, proofs: &[String]) -> Reply {
     let proofs = proofs.iter().fold(String::new(), |all, proof| format!("{all}DPoP: {proof}\r\n"));
-    bed.send(&format!("GET /p?q=1 HTTP/1.1\r\nHost: a\r\nAuthorization: {scheme} {token}\r\n{proofs}\r\n"))
+    fixture.send(&format!("GET /p?q=1 HTTP/1.1\r\nHost: a\r\nAuthorization: {scheme} {token}\r\n{proofs}\r\n"))
 }
 
 #[test]
 fn dpop_proofs_count_once_for_one_request_and_one_token_j16() {
-    let (bed, signer) = dpop_bed(false);
+    let (fixture, signer) = dpop_bed(false);
     let key = Signer::new_other();
     let token = signer.token_with(&json!({"cnf": {"jkt": thumbprint(&key.jwk())}}));
     let prover = Prover { key, token: token.clone() };
@@ -87,8 +87,8 @@ fn dpop_proofs_count_once_for_one_request_and_one_token_j16() {
         claims
     };
     let good = prover.key.sign_as(&prover.header(), &prover.claims("1"));
-    assert_eq!(ask(&bed, "DPoP", &token, std::slice::from_ref(&good)).status, 200);
-    let again = ask(&bed, "DPoP", &token, std::slice::from_ref(&good));
+    assert_eq!(ask(&fixture, "DPoP", &token, std::slice::from_ref(&good)).status, 200);
+    let again = ask(&fixture, "DPoP", &token, std::slice::from_ref(&good));
     assert_eq!((again.status, again.json()["reason"].as_str()), (401, Some("invalid_proof")));
     for (case, claims) in [
         ("method", with("2", "htm", json!("POST"))),
@@ -106,7 +106,7 @@ fn dpop_proofs_count_once_for_one_request_and_one_token_j16() {
         ("somebody's nonce", with("14", "nonce", json!("abc"))),
     ] {
         let proof = prover.key.sign_as(&prover.header(), &claims);
-        let reply = ask(&bed, "DPoP", &token, &[proof]);
+        let reply = ask(&fixture, "DPoP", &token, &[proof]);
         assert_eq!(reply.status, 401, "{case}");
     }
     let edit = |name: &str, value: Value| {
@@ -124,37 +124,37 @@ fn dpop_proofs_count_once_for_one_request_and_one_token_j16() {
         ("crit", edit("crit", json!(["x"]))),
     ] {
         let proof = prover.key.sign_as(&header, &prover.claims(case));
-        assert_eq!(ask(&bed, "DPoP", &token, &[proof]).status, 401, "{case}");
+        assert_eq!(ask(&fixture, "DPoP", &token, &[proof]).status, 401, "{case}");
     }
     let stranger = Signer::new();
     let header = json!({"alg": "EdDSA", "typ": "dpop+jwt", "jwk": stranger.jwk()});
     let proof = stranger.sign_as(&header, &prover.claims("20"));
-    assert_eq!(ask(&bed, "DPoP", &token, &[proof]).status, 401, "a proof of another key");
+    assert_eq!(ask(&fixture, "DPoP", &token, &[proof]).status, 401, "a proof of another key");
     let fresh = |jti: &str| prover.key.sign_as(&prover.header(), &prover.claims(jti));
-    assert_eq!(ask(&bed, "DPoP", &token, &[fresh("21"), fresh("22")]).status, 401, "two proofs");
-    assert_eq!(ask(&bed, "DPoP", &token, &[]).status, 401, "no proof");
-    assert_eq!(ask(&bed, "Bearer", &token, &[fresh("23")]).status, 401, "a bound token as a bearer token");
+    assert_eq!(ask(&fixture, "DPoP", &token, &[fresh("21"), fresh("22")]).status, 401, "two proofs");
+    assert_eq!(ask(&fixture, "DPoP", &token, &[]).status, 401, "no proof");
+    assert_eq!(ask(&fixture, "Bearer", &token, &[fresh("23")]).status, 401, "a bound token as a bearer token");
     let plain = signer.token("x", "orders");
-    assert_eq!(ask(&bed, "DPoP", &plain, &[fresh("24")]).status, 401, "an unbound token as bound");
-    assert_eq!(ask(&bed, "Bearer", &plain, &[]).status, 200);
-    assert_eq!(ask(&bed, "DPoP", &token, &[fresh("25")]).status, 200);
-    assert!(!bed.app_log().join("").to_ascii_lowercase().contains("dpop:"), "the binding ends here");
+    assert_eq!(ask(&fixture, "DPoP", &plain, &[fresh("24")]).status, 401, "an unbound token as bound");
+    assert_eq!(ask(&fixture, "Bearer", &plain, &[]).status, 200);
+    assert_eq!(ask(&fixture, "DPoP", &token, &[fresh("25")]).status, 200);
+    assert!(!fixture.app_log().join("").to_ascii_lowercase().contains("dpop:"), "the binding ends here");
 }
 
 #[test]
 fn nonces_are_asked_for_where_the_rule_says_so() {
-    let (bed, signer) = dpop_bed(true);
+    let (fixture, signer) = dpop_bed(true);
     let key = Signer::new_other();
     let token = signer.token_with(&json!({"cnf": {"jkt": thumbprint(&key.jwk())}}));
     let prover = Prover { key, token: token.clone() };
     let without = prover.key.sign_as(&prover.header(), &prover.claims("1"));
-    let reply = ask(&bed, "DPoP", &token, &[without]);
+    let reply = ask(&fixture, "DPoP", &token, &[without]);
     let nonce = reply.header("dpop-nonce").to_owned();
     let lines = reply.headers("www-authenticate");
     assert!(reply.status == 401 && lines.iter().any(|line| line.contains("error=\"use_dpop_nonce\"")), "{lines:?}");
     let mut claims = prover.claims("2");
     claims["nonce"] = json!(nonce);
-    assert_eq!(ask(&bed, "DPoP", &token, &[prover.key.sign_as(&prover.header(), &claims)]).status, 200);
+    assert_eq!(ask(&fixture, "DPoP", &token, &[prover.key.sign_as(&prover.header(), &claims)]).status, 200);
 }
 
 pub(crate) struct Authority {
@@ -185,7 +185,7 @@ fn identity(authority: &Authority, spiffe: &str) -> Identity {
 
 /// One request over TLS, with or without a certificate.
 fn over_tls(
-    bed: &Bed,
+    fixture: &Fixture,
     server: &CertificateDer<'static>,
     identity: Option<&Identity>,
     path: &str,
@@ -204,7 +204,7 @@ fn over_tls(
         }
     };
     let session = ClientConnection::new(Arc::new(config), "a.example.com".try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(session, TcpStream::connect(bed.listen()).unwrap());
+    let mut stream = StreamOwned::new(session, TcpStream::connect(fixture.listen()).unwrap());
     let request = format!("GET {path} HTTP/1.1\r\nHost: a.example.com\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = Vec::new();
@@ -229,7 +229,7 @@ fn certificates_are_judged_at_the_request_m1_m2() {
         "caCertificates": ours.pem, "revocationLists": "", "names": [{"uri": "spiffe://example.org/shop"}],
         "forward": true, "upstreamToken": "none",
     }});
-    let bed = Setup::default()
+    let fixture = Setup::default()
         .signer("default/login", "https://login.example.com", &signer)
         .rule("cert", &json!([{"allOf": [certificate_rule]}]))
         .rule("both", &json!([{"allOf": [{"jwt": jwt_rule()}, certificate_rule]}]))
@@ -261,10 +261,10 @@ fn certificates_are_judged_at_the_request_m1_m2() {
         ("bound token stolen", None, "/plain", to_shop.as_str(), 401),
         ("stranger's certificate beside a token", Some(&stranger), "/plain", plain.as_str(), 200),
     ] {
-        let reply = over_tls(&bed, server.cert.der(), shown, path, headers);
+        let reply = over_tls(&fixture, server.cert.der(), shown, path, headers);
         assert_eq!(reply.status, status, "{case}: {}", reply.body);
     }
-    let heads = bed.app_log();
+    let heads = fixture.app_log();
     let forwarded = format!("client-cert: :{}:\r\n", STANDARD.encode(&shop.0));
     let first = heads.first().unwrap();
     assert!(first.contains(&forwarded) && !first.contains(":AAAA:"), "{first}");

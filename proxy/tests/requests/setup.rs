@@ -17,7 +17,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use portreeve_policy::{KeySet, NamespacedName, Secret, SecretName, Snapshot};
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, Signer, open_rule};
+use crate::fixture::{Fixture, Signer, open_rule};
 
 /// What a proxy is to run.
 #[derive(Default)]
@@ -62,11 +62,11 @@ impl Setup {
         self
     }
 
-    pub(crate) fn start(self) -> Bed {
+    pub(crate) fn start(self) -> Fixture {
         self.start_with(&[])
     }
 
-    pub(crate) fn start_with(self, settings: &[(&str, &str)]) -> Bed {
+    pub(crate) fn start_with(self, settings: &[(&str, &str)]) -> Fixture {
         let make = |port: u16| {
             let route = json!({
                 "generation": 1, "hostnames": [], "rules": self.rules,
@@ -82,7 +82,7 @@ impl Setup {
             snapshot.secrets.extend(self.secrets);
             snapshot
         };
-        Bed::start_snapshot(make, settings)
+        Fixture::start_snapshot(make, settings)
     }
 }
 

@@ -6,7 +6,8 @@ use super::{
     record::{Unstored, begin, record, withdraw},
 };
 use crate::{
-    Desired, Error, Home, Journal, JournalEntry, Keys, Occasion, Retired, Secret, Situation, Step, Transport,
+    Desired, Error, Journal, JournalEntry, Keys, ReconcileContext, ReconcileInput, RegistrationOrigin, ReplacedClient,
+    Secret, Step, Transport,
     client::{create_request, described},
     compare,
 };
@@ -14,11 +15,11 @@ use crate::{
 pub(super) async fn create<T: Transport, K: Keys, J: Journal>(
     step: Step,
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
-    let Situation { occasion, transport, .. } = situation;
+    let ReconcileContext { occasion, transport, .. } = situation;
     let initial = occasion.initial_access_token;
     let document = desired.document_with(entry);
     let request = create_request(desired, &document, initial)?;
@@ -35,7 +36,7 @@ pub(super) async fn create<T: Transport, K: Keys, J: Journal>(
     };
     if let Some(replaced) = entry.registration.replace(registration) {
         let until = occasion.now.saturating_add(desired.rotation().overlap);
-        entry.retired.push(Retired { registration: replaced, until });
+        entry.retired.push(ReplacedClient { registration: replaced, until });
     }
     settle(desired, occasion, entry);
     match record(entry, journal).await {
@@ -51,7 +52,7 @@ pub(super) async fn create<T: Transport, K: Keys, J: Journal>(
 }
 
 /// The journal of a client that was just made.
-fn settle(desired: &Desired, occasion: &Occasion<'_>, entry: &mut JournalEntry) {
+fn settle(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &mut JournalEntry) {
     let document = desired.document_with(entry);
     let drift = entry.registration.as_ref().map(|own| compare(desired, entry, &own.reported));
     entry.known_drift = drift.unwrap_or_default();
@@ -61,7 +62,7 @@ fn settle(desired: &Desired, occasion: &Occasion<'_>, entry: &mut JournalEntry) 
     entry.obstacle = None;
     entry.credentials_since = Some(occasion.now);
     entry.fulfilled_request = occasion.rotation_request.map(str::to_owned);
-    entry.home = Some(Home {
+    entry.home = Some(RegistrationOrigin {
         issuer: desired.issuer().to_owned(),
         endpoint: desired.endpoint().url().to_string(),
         token_endpoint: desired.token_endpoint().map(str::to_owned),

@@ -6,19 +6,19 @@ use super::{
     record::{Unstored, begin, in_doubt, record, withdraw},
 };
 use crate::{
-    Desired, Error, Journal, JournalEntry, Keys, Obstacle, ObstacleKind, Occasion, PossibleOrphan, Registration,
-    Secret, Situation, Step, Transport, compare, obstacle::can_probe,
+    Desired, Error, Journal, JournalEntry, Keys, ManagementFailure, ObstacleKind, PossibleOrphan, ReconcileContext,
+    ReconcileInput, Registration, Secret, Step, Transport, compare, management_failure::can_probe,
 };
 
 /// RFC 7592 sections 2.1 and 2.2.
 pub(super) async fn describe<T: Transport, K: Keys, J: Journal>(
     step: Step,
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
-    let Situation { occasion, transport, .. } = situation;
+    let ReconcileContext { occasion, transport, .. } = situation;
     let held = Held::of(step, desired, entry)?;
     let prior = begin(step, desired, entry, journal).await?;
     let doubt = in_doubt(prior.as_ref()) || was_lost(entry);
@@ -42,7 +42,7 @@ pub(super) async fn describe<T: Transport, K: Keys, J: Journal>(
 /// RFC 7592 section 2.3.
 pub(super) async fn delete<T: Transport, K: Keys, J: Journal>(
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
@@ -76,14 +76,14 @@ pub(super) async fn delete<T: Transport, K: Keys, J: Journal>(
 /// becomes a possible orphan, for nothing but its end is wanted.
 pub(super) async fn retire<T: Transport, K: Keys, J: Journal>(
     desired: &Desired,
-    situation: &Situation<'_, T, K>,
+    situation: &ReconcileContext<'_, T, K>,
     entry: &mut JournalEntry,
     journal: &mut J,
 ) -> Result<Executed, Error> {
     let Some(at) = (0..entry.retired.len()).min_by_key(|at| entry.retired.get(*at).map(|retired| retired.until)) else {
-        return Ok(Executed::Retired);
+        return Ok(Executed::ReplacedClient);
     };
-    let Some(retired) = entry.retired.get(at).cloned() else { return Ok(Executed::Retired) };
+    let Some(retired) = entry.retired.get(at).cloned() else { return Ok(Executed::ReplacedClient) };
     let asked_before = entry.intent.as_ref().is_some_and(|intent| intent.step == Step::Retire);
     let gone = match Held::retired(desired, entry, &retired.registration) {
         Ok(held) => {
@@ -109,21 +109,21 @@ pub(super) async fn retire<T: Transport, K: Keys, J: Journal>(
     }
     entry.intent = None;
     match record(entry, journal).await {
-        Ok(()) => Ok(Executed::Retired),
+        Ok(()) => Ok(Executed::ReplacedClient),
         Err(Unstored { source, certainly: _ }) => Err(Error::Unrecorded { step: Step::Retire, source, undone: false }),
     }
 }
 
 /// Whether an earlier run found that a token was lost.
 fn was_lost(entry: &JournalEntry) -> bool {
-    matches!(entry.obstacle, Some(Obstacle { kind: ObstacleKind::RotationLost, .. }))
+    matches!(entry.obstacle, Some(ManagementFailure { kind: ObstacleKind::RotationLost, .. }))
 }
 
 /// Takes an answer over: secrets at once, the old token as the previous one until the new one worked.
 fn settle(
     step: Step,
     desired: &Desired,
-    occasion: &Occasion<'_>,
+    occasion: &ReconcileInput<'_>,
     entry: &mut JournalEntry,
     held: Held,
     used: Secret,
@@ -162,7 +162,7 @@ fn settle(
 }
 
 /// From the moment when the server knows a new key, the older ones are on their way out.
-fn publish_keys(desired: &Desired, occasion: &Occasion<'_>, entry: &mut JournalEntry) {
+fn publish_keys(desired: &Desired, occasion: &ReconcileInput<'_>, entry: &mut JournalEntry) {
     let newest = entry.keys.first().map(|key| key.kid.clone());
     let known = entry.present_key().map(|key| key.kid.clone());
     if desired.key_purpose().is_none() || newest == known {

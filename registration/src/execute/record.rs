@@ -1,7 +1,8 @@
 //! The two stores around a call.
 
 use crate::{
-    Desired, Error, Intent, Journal, JournalEntry, JournalError, JournalFault, Obstacle, ObstacleKind, Probe, Step,
+    Desired, Error, Intent, Journal, JournalEntry, JournalError, JournalFault, ManagementFailure, ObstacleKind, Probe,
+    Step,
 };
 
 /// How often a result is offered to a journal that does not answer.
@@ -50,7 +51,7 @@ pub(super) async fn withdraw<J: Journal>(
         next.intent = None;
         let same = next.obstacle.as_ref().is_some_and(|held| held.kind == kind);
         if !same {
-            next.obstacle = Some(Obstacle { kind, probe: Probe::Unasked });
+            next.obstacle = Some(ManagementFailure { kind, probe: Probe::Unasked });
         }
     }
     match journal.store(&next).await {

@@ -5,8 +5,10 @@ use serde_json::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Home, Intent, JournalEntry, PossibleOrphan};
-use crate::{AnswerFault, ClientKey, Document, Drift, Obstacle, Registration, Retired, Secret, SecretExpiry};
+use super::{Intent, JournalEntry, PossibleOrphan, RegistrationOrigin};
+use crate::{
+    AnswerFault, ClientKey, Document, Drift, ManagementFailure, Registration, ReplacedClient, Secret, SecretExpiry,
+};
 
 const VERSION: u32 = 2;
 
@@ -51,7 +53,7 @@ struct Stored<S> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     possible_orphan: Option<PossibleOrphan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    home: Option<Home>,
+    home: Option<RegistrationOrigin>,
     #[serde(default = "Vec::new")]
     keys: Vec<StoredKey<S>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +63,7 @@ struct Stored<S> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fulfilled_request: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    obstacle: Option<Obstacle>,
+    obstacle: Option<ManagementFailure>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     renewed_in: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,7 +146,7 @@ pub(super) fn encode(entry: &JournalEntry) -> Zeroizing<Vec<u8>> {
         credentials_since: *credentials_since,
         retired: retired
             .iter()
-            .map(|Retired { registration, until }| StoredRetired {
+            .map(|ReplacedClient { registration, until }| StoredRetired {
                 registration: stored_registration(registration),
                 until: *until,
             })
@@ -226,7 +228,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<JournalEntry, InvalidEntry> {
         asked,
     } = stored;
     let retired = retired.into_iter().map(|StoredRetired { registration, until }| {
-        Ok(Retired { registration: read_registration(registration)?, until })
+        Ok(ReplacedClient { registration: read_registration(registration)?, until })
     });
     let key = |StoredKey { kid, public, private: Text(private), certificate, until }: StoredKey<Text>| ClientKey {
         kid,

@@ -1,8 +1,8 @@
 use serde_json::{Value, json};
 
-use super::{Home, Intent, InvalidEntry, JournalEntry, JournalError, JournalFault, PossibleOrphan};
+use super::{Intent, InvalidEntry, JournalEntry, JournalError, JournalFault, PossibleOrphan, RegistrationOrigin};
 use crate::{
-    Drift, DriftKind, Marker, Obstacle, ObstacleKind, Probe, Registration, Retired, Secret, Step,
+    Drift, DriftKind, ManagementFailure, Marker, ObstacleKind, Probe, Registration, ReplacedClient, Secret, Step,
     tests::{FakeKeys, desired_with, endpoint},
 };
 
@@ -29,7 +29,7 @@ fn full() -> JournalEntry {
             unanswered_creates: 2,
             abandoned: vec!["c0".to_owned()],
         }),
-        home: Some(Home {
+        home: Some(RegistrationOrigin {
             issuer: "https://login.example.com".to_owned(),
             endpoint: "https://login.example.com/reg".to_owned(),
             token_endpoint: Some("https://login.example.com/token".to_owned()),
@@ -37,12 +37,12 @@ fn full() -> JournalEntry {
         }),
         keys: vec![FakeKeys::key("k2", None), FakeKeys::key("k1", Some(7))],
         credentials_since: Some(5),
-        retired: vec![Retired {
+        retired: vec![ReplacedClient {
             registration: Registration::parse(answer.to_string().as_bytes(), &endpoint()).unwrap(),
             until: 9,
         }],
         fulfilled_request: Some("again".to_owned()),
-        obstacle: Some(Obstacle { kind: ObstacleKind::RotationLost, probe: Probe::Alive }),
+        obstacle: Some(ManagementFailure { kind: ObstacleKind::RotationLost, probe: Probe::Alive }),
         renewed_in: Some(6),
         asked: Some("orders:read".to_owned()),
     }

@@ -2,8 +2,8 @@ use serde_json::{Value, json};
 
 use super::{ReadBack, plan};
 use crate::{
-    Deletion, Desired, Drift, DriftKind, DriftPolicy, Home, Intent, JournalEntry, Obstacle, ObstacleKind, Occasion,
-    PossibleOrphan, Probe, Registration, Retired, Rotation, Secret, Step,
+    Deletion, Desired, Drift, DriftKind, DriftPolicy, Intent, JournalEntry, ManagementFailure, ObstacleKind,
+    PossibleOrphan, Probe, ReconcileInput, Registration, RegistrationOrigin, ReplacedClient, Rotation, Secret, Step,
     tests::{FakeKeys, desired_as, desired_with, endpoint, own_keys},
 };
 
@@ -25,7 +25,7 @@ fn intent(desired: &Desired, step: Step) -> Intent {
 }
 
 fn steps(desired: &Desired, entry: &JournalEntry, read_back: ReadBack) -> Vec<Step> {
-    plan(desired, &Occasion { read_back, ..Occasion::at(1000, None) }, entry)
+    plan(desired, &ReconcileInput { read_back, ..ReconcileInput::at(1000, None) }, entry)
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn plans_rotation_of_secrets_by_a_second_client() {
     let every = |interval, overlap| desired_with(|_| ()).with_rotation(Rotation { interval, overlap });
     let retired = |until| {
         let mut entry = secretive(0);
-        entry.retired.push(Retired { registration: entry.registration.clone().unwrap(), until });
+        entry.retired.push(ReplacedClient { registration: entry.registration.clone().unwrap(), until });
         entry
     };
     let fulfilled = || JournalEntry { fulfilled_request: Some("a".to_owned()), ..secretive(0) };
@@ -126,7 +126,7 @@ fn plans_rotation_of_secrets_by_a_second_client() {
         ("its time is over", every(None, 100), retired(1000), None, false, vec![Step::Retire]),
         ("but somebody uses it", every(None, 100), retired(1000), None, true, vec![]),
     ] {
-        let occasion = Occasion { rotation_request: request, old_in_use, ..Occasion::at(1000, None) };
+        let occasion = ReconcileInput { rotation_request: request, old_in_use, ..ReconcileInput::at(1000, None) };
         assert_eq!(plan(&desired, &occasion, &entry), expected, "{name}");
     }
 }
@@ -142,7 +142,7 @@ fn plans_rotation_of_keys_by_union() {
         (entry.registration, entry.last_sent) = (Some(reported), Some(document));
         entry
     };
-    let occasion = |now| Occasion::at(now, None);
+    let occasion = |now| ReconcileInput::at(now, None);
     let blank = JournalEntry::default();
     assert_eq!(plan(&desired, &occasion(0), &blank), [Step::AddKey, Step::Create]);
     let made = JournalEntry { keys: vec![key("k1", None)], ..blank };
@@ -163,7 +163,7 @@ fn plans_rotation_of_keys_by_union() {
     unmanaged.keys.truncate(1);
     unmanaged.last_sent = Some(desired.document_with(&unmanaged));
     assert_eq!(plan(&desired, &occasion(9999), &unmanaged), [], "it cannot be told of a new key");
-    let used = Occasion { old_in_use: true, ..occasion(1100) };
+    let used = ReconcileInput { old_in_use: true, ..occasion(1100) };
     assert_eq!(plan(&desired, &used, &union), []);
 }
 
@@ -183,8 +183,11 @@ fn plans_the_way_out_for_a_client_that_cannot_be_managed() {
         || desired_with(|_| ()).at_issuer("https://login.example.com", Some("https://login.example.com/token"), "");
     let blind = || desired_with(|_| ());
     let deleting = || desired_as(Deletion::Delete, |_| ()).at_issuer("", Some("https://login.example.com/token"), "");
-    let hindered =
-        |kind, probe, renewed_in| JournalEntry { obstacle: Some(Obstacle { kind, probe }), renewed_in, ..secretive(0) };
+    let hindered = |kind, probe, renewed_in| JournalEntry {
+        obstacle: Some(ManagementFailure { kind, probe }),
+        renewed_in,
+        ..secretive(0)
+    };
     let (anew, struck) = (vec![Step::Abandon, Step::Create], vec![Step::Discard, Step::Create]);
     for (name, desired, entry, consent, expected) in vec![
         ("404, ask", probed(), hindered(Missing, Unasked, None), None, vec![Step::Probe]),
@@ -221,7 +224,7 @@ fn plans_the_way_out_for_a_client_that_cannot_be_managed() {
             vec![Step::Abandon],
         ),
     ] {
-        let occasion = Occasion { consent, ..Occasion::at(1000, None) };
+        let occasion = ReconcileInput { consent, ..ReconcileInput::at(1000, None) };
         assert_eq!(plan(&desired, &occasion, &entry), expected, "{name}");
     }
 }
@@ -230,10 +233,10 @@ fn plans_the_way_out_for_a_client_that_cannot_be_managed() {
 fn an_edit_without_management_needs_consent() {
     let edited = desired_with(|metadata| metadata.scope = Some("a".to_owned()));
     let entry = JournalEntry {
-        obstacle: Some(Obstacle { kind: ObstacleKind::Unmanaged, probe: Probe::Unasked }),
+        obstacle: Some(ManagementFailure { kind: ObstacleKind::Unmanaged, probe: Probe::Unasked }),
         ..secretive(0)
     };
-    let consent = |consent| Occasion { consent, ..Occasion::at(1000, None) };
+    let consent = |consent| ReconcileInput { consent, ..ReconcileInput::at(1000, None) };
     assert_eq!(plan(&edited, &consent(None), &entry), [Step::Update], "it is asked again, and fails again");
     assert_eq!(plan(&edited, &consent(Some("c1")), &entry), [Step::Abandon, Step::Create]);
 }
@@ -241,14 +244,14 @@ fn an_edit_without_management_needs_consent() {
 #[test]
 fn another_issuer_needs_consent() {
     let moved = desired_with(|_| ()).at_issuer("https://new.example.com", None, "");
-    let home = Home {
+    let home = RegistrationOrigin {
         issuer: "https://old.example.com".to_owned(),
         endpoint: String::new(),
         token_endpoint: None,
         trust: String::new(),
     };
     let entry = JournalEntry { home: Some(home), ..secretive(0) };
-    let consent = |consent| Occasion { consent, read_back: ReadBack::Yes, ..Occasion::at(1000, None) };
+    let consent = |consent| ReconcileInput { consent, read_back: ReadBack::Yes, ..ReconcileInput::at(1000, None) };
     assert_eq!(plan(&moved, &consent(None), &entry), []);
     assert_eq!(plan(&moved, &consent(Some("c1")), &entry), [Step::Abandon, Step::Create]);
 }

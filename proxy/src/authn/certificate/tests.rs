@@ -52,7 +52,7 @@ fn rule(authority: &Authority, names: Vec<CertificateName>) -> ClientCertificate
     }
 }
 
-fn verdict(rule: &ClientCertificateRule, shown: &PeerCertificates) -> Result<Option<String>, Unproven> {
+fn verdict(rule: &ClientCertificateRule, shown: &PeerCertificates) -> Result<Option<String>, AuthenticationError> {
     let Ok(verifier) = CertificateVerifier::new(rule, &[]) else { return Ok(Some("no verifier".to_owned())) };
     let digester = TokenDigester::new(&[1; 64]);
     let proven = verifier.prove(shown, &digester, NOW)?;
@@ -65,8 +65,8 @@ fn number(shown: &PeerCertificates, at: usize) -> u128 {
     u128::from_be_bytes(shown.thumbprint()[at..at + 16].try_into().unwrap())
 }
 
-const CHAIN: Unproven = Unproven::Refused(CredentialRefusal::CertificateChain);
-const NAME: Unproven = Unproven::Refused(CredentialRefusal::CertificateName);
+const CHAIN: AuthenticationError = AuthenticationError::Refused(CredentialRefusal::CertificateChain);
+const NAME: AuthenticationError = AuthenticationError::Refused(CredentialRefusal::CertificateName);
 
 #[test]
 fn chains_dates_and_purposes_are_checked_m4() {

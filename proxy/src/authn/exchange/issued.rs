@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        AnswerFault, Fact, LookupFault,
+        AnswerFault, LookupFault, VerifiedCredential,
         answer::{bearer_value, is},
         json,
     },
@@ -27,7 +27,12 @@ pub(super) struct Issued {
 
 impl Issued {
     /// Never longer than the subject token, the issued token, what `expires_in` says, and our own cap.
-    pub(super) fn until(&self, subject: Option<UnixMillis>, fact: &Fact, asked_at: UnixMillis) -> UnixMillis {
+    pub(super) fn until(
+        &self,
+        subject: Option<UnixMillis>,
+        fact: &VerifiedCredential,
+        asked_at: UnixMillis,
+    ) -> UnixMillis {
         let mut until = asked_at.plus(MAX_TTL);
         until = self.expires_in.map_or(until, |length| asked_at.plus(length).min(until));
         for bound in [subject, fact.claims().expires_at()].into_iter().flatten() {
@@ -39,7 +44,7 @@ impl Issued {
 
 /// RFC 8693 section 2.2, RFC 6749 section 5.
 pub(super) fn read(answer: &Response<Bytes>) -> Result<Issued, ExchangeFault> {
-    let fault = |fault: AnswerFault| ExchangeFault::Fact(LookupFault::Answer(fault).into());
+    let fault = |fault: AnswerFault| ExchangeFault::Verification(LookupFault::Answer(fault).into());
     let malformed = || fault(AnswerFault::Malformed);
     let members = json::parse_object(answer.body());
     match answer.status() {

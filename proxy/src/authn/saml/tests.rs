@@ -34,8 +34,8 @@ fn reads_whose_it_is_for_whom_and_until_when() {
     let ours = "https://login.example.com";
     assert_eq!(check(ours, MIDNIGHT), Ok(()));
     assert_eq!(check("https://other.example.com", MIDNIGHT), Err(TokenFault::Audience));
-    assert_eq!(check(ours, MIDNIGHT + 180_000), Err(TokenFault::Fact(JwtFault::Expired.into())));
-    assert_eq!(check(ours, MIDNIGHT - 60_000), Err(TokenFault::Fact(JwtFault::NotYetValid.into())));
+    assert_eq!(check(ours, MIDNIGHT + 180_000), Err(TokenFault::Verification(JwtFault::Expired.into())));
+    assert_eq!(check(ours, MIDNIGHT - 60_000), Err(TokenFault::Verification(JwtFault::NotYetValid.into())));
 }
 
 #[test]

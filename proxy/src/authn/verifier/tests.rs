@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::{
     authn::{
-        Authority,
+        TokenServiceClient,
         signed_tokens::{key_set, sign},
     },
     clock::{Clock, SystemClock},
@@ -80,7 +80,7 @@ fn tokens() -> Vec<String> {
 }
 
 /// The three sources: two services, one of them asked by two clients.
-fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<Authority>> {
+fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<TokenServiceClient>> {
     let make = |name: &str, issuer: &str, seed: u8, client: &str| {
         let service = json!({
             "issuer": issuer, "keys": {"known": key_set(seed)}, "exchange": "disabled",
@@ -98,14 +98,14 @@ fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<Authority>> {
         let name: NamespacedName = name.parse().unwrap();
         let service = serde_json::from_value(service).unwrap();
         let secret = Secret::new(b"secret".to_vec());
-        let authority = Authority::new(&name, &service, Some(&secret), None, Arc::new(SystemClock)).unwrap();
+        let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, Arc::new(SystemClock)).unwrap();
         (name, Arc::new(authority))
     };
     [make("d/a", "https://a", 1, "gw-a"), make("d/a2", "https://a", 1, "gw-a2"), make("d/b", "https://b", 2, "gw-b")]
         .into()
 }
 
-fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenticators> {
+fn rules(authorities: &BTreeMap<NamespacedName, Arc<TokenServiceClient>>) -> Vec<Authenticators> {
     let proof = json!({"required": [], "dpopNonce": false});
     let jwt = |service: &str, audience: &str, typ: &str| {
         json!({"allOf": [{"jwt": {
@@ -139,10 +139,10 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenti
     ];
     let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let secrets = BTreeMap::from([("d/s#gw".to_owned().try_into().unwrap(), Secret::new(key.into_bytes()))]);
-    let previous = Kept::default();
+    let previous = CarriedState::default();
     let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
-    let materials = Materials { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
-    let make = |materials: &Materials<'_>, kept: &mut Kept| {
+    let materials = BuildInputs { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
+    let make = |materials: &BuildInputs<'_>, kept: &mut CarriedState| {
         let make = |list: &Value| {
             let authentication = serde_json::from_value(json!({ "anyOf": list })).unwrap();
             Authenticators::new(&authentication, materials, kept).unwrap()
@@ -150,9 +150,9 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<Authority>>) -> Vec<Authenti
         lists.iter().map(make).collect()
     };
     // As after an edit: from the second snapshot on, rules share what is kept.
-    let mut kept = Kept::default();
+    let mut kept = CarriedState::default();
     let _first: Vec<Authenticators> = make(&materials, &mut kept);
-    make(&Materials { previous: &kept, ..materials }, &mut Kept::default())
+    make(&BuildInputs { previous: &kept, ..materials }, &mut CarriedState::default())
 }
 
 fn context() -> CredentialContext {
@@ -176,7 +176,7 @@ async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext
             format!("{subject} {}", upstream(&caller))
         }
         Err(Unauthenticated::NoCredentials) => "no credentials".to_owned(),
-        Err(Unauthenticated::Unproven { fault, .. }) => format!("{fault:?}"),
+        Err(Unauthenticated::AuthenticationError { fault, .. }) => format!("{fault:?}"),
     }
 }
 
@@ -190,7 +190,9 @@ fn upstream(caller: &Caller) -> String {
             format!("{} {}", claims["sub"], claims["roles"])
         }
         (UpstreamCredential::Remove, _) => String::new(),
-        (UpstreamCredential::Keep | UpstreamCredential::Mint(_) | UpstreamCredential::Set(_), _) => "other".to_owned(),
+        (UpstreamCredential::Passthrough | UpstreamCredential::Mint(_) | UpstreamCredential::Set(_), _) => {
+            "other".to_owned()
+        }
     }
 }
 
@@ -290,7 +292,7 @@ async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
     let name: NamespacedName = "d/a".parse().unwrap();
     let shared: SharedClock = Arc::clone(&clock) as SharedClock;
     let secret = Secret::new(b"s".to_vec());
-    let authority = Authority::new(&name, &service, Some(&secret), None, shared).unwrap();
+    let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, shared).unwrap();
     let digest = TokenDigester::new(&[5; 64]).digest("opaque");
     let client = CredentialMemory::new(&[1; 32]).asker([192, 0, 2, 1].into());
     let (fact, _) = authority.introspect("opaque", digest, &client).await.unwrap();
@@ -301,5 +303,5 @@ async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
     assert!(fact.upstream_jwt(clock.now()).is_none());
     assert!(authority.recall_answer(&digest, clock.now()).is_none(), "asked anew");
     // The JWT that comes again is over as well: nothing is sent on, although the answer says that the token is in use.
-    assert_eq!(authority.introspect("opaque", digest, &client).await.err(), Some(FactFault::Inactive));
+    assert_eq!(authority.introspect("opaque", digest, &client).await.err(), Some(VerificationError::Inactive));
 }

@@ -3,7 +3,7 @@ use portreeve_policy::{CanonicalPath, PathMatch};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{authn::Fact, authz::PathParameters, clock::UnixMillis};
+use crate::{authn::VerifiedCredential, authz::PathParameters, clock::UnixMillis};
 
 fn check(text: &str, reads: &Value) -> CedarCheck {
     let rule = json!({
@@ -18,7 +18,7 @@ fn check(text: &str, reads: &Value) -> CedarCheck {
 }
 
 struct Given {
-    fact: Fact,
+    fact: VerifiedCredential,
     method: &'static str,
     address: &'static str,
     path: &'static str,
@@ -29,7 +29,7 @@ struct Given {
 fn given(more: &Value) -> Given {
     let mut claims = json!({"iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "scope": "a b"});
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let fact = Fact::of_claims_for_tests(&claims);
+    let fact = VerifiedCredential::of_claims_for_tests(&claims);
     Given { fact, method: "GET", address: "10.0.0.1", path: "/tenants/acme/orders", channel: &["shop"], tls: true }
 }
 
@@ -49,7 +49,7 @@ fn judge(check: &CedarCheck, given: &Given) -> Verdict {
     }
     let path = CanonicalPath::parse(given.path).unwrap();
     let template = PathMatch::Template("/tenants/{tenant}/orders".to_owned().try_into().unwrap());
-    let asked = Asked {
+    let asked = AuthorizationInput {
         caller: Some(&given.fact),
         address: given.address.parse().ok(),
         tls: Some(given.tls),

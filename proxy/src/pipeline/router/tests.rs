@@ -29,7 +29,13 @@ fn router(clauses: &[(&[&str], Match, &'static str)]) -> Router<&'static str> {
 
 fn route(router: &Router<&'static str>, method: &str, host: &str, path: &str) -> Routed<&'static str> {
     let (host, path) = (Hostname::parse(host).unwrap(), CanonicalPath::parse(path).unwrap());
-    router.route(&Wanted { host: &host, path: &path, method, headers: &HeaderMap::new(), withheld: &HeaderMap::new() })
+    router.route(&RouteQuery {
+        host: &host,
+        path: &path,
+        method,
+        headers: &HeaderMap::new(),
+        withheld: &HeaderMap::new(),
+    })
 }
 
 #[test]
@@ -108,7 +114,8 @@ fn a_header_match_wants_exactly_one_line_p9() {
         for line in lines {
             headers.append("x-channel", line.parse().unwrap());
         }
-        let wanted = Wanted { host: &host, path: &path, method: "GET", headers: &headers, withheld: &HeaderMap::new() };
+        let wanted =
+            RouteQuery { host: &host, path: &path, method: "GET", headers: &headers, withheld: &HeaderMap::new() };
         assert_eq!(table.route(&wanted), Routed::Found(target), "{lines:?}");
     }
 }

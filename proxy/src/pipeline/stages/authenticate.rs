@@ -3,9 +3,11 @@
 use portreeve_policy::{NamespacedName, RefusalReason};
 
 use crate::{
-    authn::{Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated, Unproven},
+    authn::{
+        AuthenticationError, Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated,
+    },
     clock::UnixMillis,
-    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleGate},
+    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleAuthenticator},
 };
 
 /// Why there is no caller.
@@ -23,7 +25,7 @@ impl From<Denial> for Refused {
 }
 
 /// What proofs are read from.
-pub(in crate::pipeline) struct Shown<'a> {
+pub(in crate::pipeline) struct PresentedCredentials<'a> {
     pub(in crate::pipeline) request: &'a CanonicalRequest,
     pub(in crate::pipeline) side: &'a ClientSide,
     /// When the request was taken in.
@@ -32,17 +34,17 @@ pub(in crate::pipeline) struct Shown<'a> {
 }
 
 pub(in crate::pipeline) async fn authenticate(
-    gate: &RuleGate,
+    gate: &RuleAuthenticator,
     challenge: &Challenge,
-    shown: &Shown<'_>,
+    shown: &PresentedCredentials<'_>,
     context: &CredentialContext,
 ) -> Result<Caller, Refused> {
     let authenticators = match gate {
-        RuleGate::Anonymous => return Ok(Caller::default()),
-        RuleGate::Authenticators(authenticators) => authenticators,
-        RuleGate::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
+        RuleAuthenticator::Anonymous => return Ok(Caller::default()),
+        RuleAuthenticator::Authenticators(authenticators) => authenticators,
+        RuleAuthenticator::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
     };
-    let Shown { request, side, now, certificates } = shown;
+    let PresentedCredentials { request, side, now, certificates } = shown;
     // A scheme or host that nobody knows is that of no proof (RFC 9449 section 4.3).
     let scheme = match side.scheme.filter(|_| side.authority.is_some()) {
         Some(Scheme::Http) => "http",
@@ -65,20 +67,20 @@ pub(in crate::pipeline) async fn authenticate(
     let presentation = presentation.map_err(|fault| Denial::BrokenCredentials(fault, challenge.clone()))?;
     authenticators.prove(&presentation, context).await.map_err(|refused| match refused {
         Unauthenticated::NoCredentials => Denial::NoCredentials(challenge.clone()).into(),
-        Unauthenticated::Unproven { fault, fingerprint, unknown_key_at } => {
+        Unauthenticated::AuthenticationError { fault, fingerprint, unknown_key_at } => {
             Refused { denial: denial(fault, challenge), fingerprint, unknown_key_at }
         }
     })
 }
 
-fn denial(fault: Unproven, challenge: &Challenge) -> Denial {
+fn denial(fault: AuthenticationError, challenge: &Challenge) -> Denial {
     match fault {
-        Unproven::Busy => Denial::Overloaded,
-        Unproven::Broken(fault) => Denial::BrokenCredentials(fault, challenge.clone()),
-        Unproven::Overloaded => Denial::ProofsOverloaded,
-        Unproven::Refused(refusal) => Denial::CredentialsRefused(refusal, challenge.clone()),
-        Unproven::Token(fault) => Denial::InvalidToken(fault, challenge.clone()),
-        Unproven::TooManyAttempts(seconds) => Denial::TooManyAttempts(seconds),
-        Unproven::Unavailable(fault) => Denial::TokenServiceUnavailable(fault),
+        AuthenticationError::Busy => Denial::Overloaded,
+        AuthenticationError::Broken(fault) => Denial::BrokenCredentials(fault, challenge.clone()),
+        AuthenticationError::Overloaded => Denial::ProofsOverloaded,
+        AuthenticationError::Refused(refusal) => Denial::CredentialsRefused(refusal, challenge.clone()),
+        AuthenticationError::Token(fault) => Denial::InvalidToken(fault, challenge.clone()),
+        AuthenticationError::TooManyAttempts(seconds) => Denial::TooManyAttempts(seconds),
+        AuthenticationError::Unavailable(fault) => Denial::TokenServiceUnavailable(fault),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     authn::Caller,
-    authz::{Asked, Authorizer, PathParameters, Permit, Refusal},
+    authz::{AuthorizationInput, Authorizer, PathParameters, Permit, Refusal},
     clock::UnixMillis,
     pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleRuntime},
 };
@@ -10,7 +10,7 @@ use crate::{
 /// Decides.
 pub(in crate::pipeline) async fn authorize(
     authorizer: &Authorizer,
-    asked: &Asked<'_>,
+    asked: &AuthorizationInput<'_>,
     challenge: &Challenge,
 ) -> Result<Permit, Denial> {
     authorizer.authorize(asked).await.map_err(|refusal| match refusal {
@@ -28,9 +28,9 @@ pub(in crate::pipeline) fn asked<'a>(
     (target, clause): (&'a RuleRuntime, usize),
     caller: &'a Caller,
     now: UnixMillis,
-) -> Asked<'a> {
+) -> AuthorizationInput<'a> {
     let matched = target.rule().and_then(|rule| rule.matches.get(clause)).map(|clause| &clause.path);
-    Asked {
+    AuthorizationInput {
         caller: caller.fact().map(AsRef::as_ref),
         address: side.address,
         tls: side.scheme.map(|scheme| scheme == Scheme::Https),

@@ -24,7 +24,7 @@ const DPOP: &str = "dpop";
 const CLIENT_CERT: &str = "client-cert";
 
 /// What the upstream learns of the caller.
-pub(in crate::pipeline) struct Passport<'a> {
+pub(in crate::pipeline) struct UpstreamRequestContext<'a> {
     pub(in crate::pipeline) caller: &'a Caller,
     /// Where API keys are taken out, whichever alternative decided.
     pub(in crate::pipeline) key_locations: &'a [ApiKeyLocation],
@@ -37,7 +37,7 @@ pub(in crate::pipeline) struct Passport<'a> {
 /// Header fields for the upstream; takes the caller's out of the request.
 pub(in crate::pipeline) fn credentials(
     request: &mut CanonicalRequest,
-    passport: &Passport<'_>,
+    passport: &UpstreamRequestContext<'_>,
     form: ForwardedHeaders,
     switch: Option<Switch>,
     decision_id: &str,
@@ -66,11 +66,11 @@ pub(in crate::pipeline) fn credentials(
     Ok(headers)
 }
 
-impl Passport<'_> {
+impl UpstreamRequestContext<'_> {
     /// Sets what speaks of the caller, and nothing that the caller said of himself stays beside it (H5).
     fn stamp(&self, headers: &mut HeaderMap) -> Result<(), Denial> {
         let value = match &self.caller.upstream {
-            UpstreamCredential::Keep => None,
+            UpstreamCredential::Passthrough => None,
             UpstreamCredential::Remove => Some(None),
             UpstreamCredential::Set(value) => Some(Some(value.clone())),
             UpstreamCredential::Mint(minter) => {

@@ -3,7 +3,7 @@
 use crate::pipeline::{
     CanonicalRequest, Denial, Runtime,
     preflight::Preflight,
-    router::{Routed, Wanted},
+    router::{RouteQuery, Routed},
     runtime::{RuleRuntime, Target},
 };
 
@@ -18,7 +18,7 @@ pub(in crate::pipeline) fn route<'a>(
     }
     let method = preflight.map_or(&request.method, |preflight| &preflight.method).as_str();
     let (headers, withheld) = (&request.headers, &request.aside.withheld);
-    let wanted = Wanted { host: &request.host, path: &request.path, method, headers, withheld };
+    let wanted = RouteQuery { host: &request.host, path: &request.path, method, headers, withheld };
     match runtime.router.route(&wanted) {
         Routed::Found(target) => runtime.rules.get(target.0).map(|rule| (target, rule)).ok_or(Denial::RouteNotFound),
         Routed::MethodNotAllowed(methods) => Err(Denial::MethodNotAllowed(methods.join(", "))),

@@ -13,7 +13,7 @@ use portreeve_policy::{Access, RefusalReason};
 use serde::Serialize;
 
 use super::{
-    authenticate::{Shown, authenticate},
+    authenticate::{PresentedCredentials, authenticate},
     authorize::{asked, authorize},
 };
 use crate::{
@@ -50,7 +50,7 @@ pub(in crate::pipeline) struct Trials(Rc<Cell<usize>>);
 struct Place(Rc<Cell<usize>>);
 
 /// A request on its way, as far as policies on trial need it: a copy of their own.
-pub(in crate::pipeline) struct OnTrial {
+pub(in crate::pipeline) struct ShadowEvaluation {
     pub(in crate::pipeline) runtime: Arc<Runtime>,
     pub(in crate::pipeline) target: Target,
     pub(in crate::pipeline) request: CanonicalRequest,
@@ -104,7 +104,7 @@ impl Trials {
     }
 
     /// Has every policy on trial judged beside what goes on.
-    pub(in crate::pipeline) fn begin(&self, trial: OnTrial, record: Rc<TrialRecord>) {
+    pub(in crate::pipeline) fn begin(&self, trial: ShadowEvaluation, record: Rc<TrialRecord>) {
         match self.enter() {
             None => trial.undecided(0, "trial_overloaded", &record),
             Some(place) => drop(tokio::task::spawn_local(async move {
@@ -124,7 +124,7 @@ impl Drop for Place {
     }
 }
 
-impl OnTrial {
+impl ShadowEvaluation {
     fn rule(&self) -> Option<&RuleRuntime> {
         self.runtime.rules.get(self.target.0)
     }
@@ -173,7 +173,7 @@ impl OnTrial {
             self.caller.as_ref().map_err(Clone::clone)?
         } else {
             let certificates = self.connection.certificates.as_ref();
-            let shown = Shown { request: &self.request, side: &self.side, now: self.now, certificates };
+            let shown = PresentedCredentials { request: &self.request, side: &self.side, now: self.now, certificates };
             let asked = authenticate(&shadow.gate, &shadow.challenge, &shown, &self.context).await;
             found = asked.map_err(|refused| refused.denial)?;
             &found

@@ -8,7 +8,7 @@ use super::{scan::STAND_IN, *};
 async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>, bool) {
     let verdict = Arc::new(FramingVerdict::default());
     let mut socket = tokio_test_io(bytes, step);
-    let mut guarded = Guarded::new(
+    let mut guarded = FramingGuard::new(
         &mut socket,
         Arc::clone(&verdict),
         Arc::default(),

@@ -8,24 +8,30 @@ use std::{
 
 use super::{
     run, scoped,
-    server::{Crash, Server, Shelf},
+    server::{Crash, FakeJournal, Server},
 };
 use crate::{
-    Deletion, Desired, Gone, Occasion, Outcome, ReadBack, Secret, Situation, reconcile,
+    Deletion, Desired, Gone, Outcome, ReadBack, ReconcileContext, ReconcileInput, Secret, reconcile,
     tests::{FakeKeys, desired_as},
 };
 
-fn pair() -> (Server, Shelf) {
+fn pair() -> (Server, FakeJournal) {
     let server = Server::default();
-    let shelf = Shelf::with_fuse(Arc::clone(&server.fuse));
-    (server, shelf)
+    let fake_journal = FakeJournal::with_fuse(Arc::clone(&server.failpoint));
+    (server, fake_journal)
 }
 
 /// Runs until the process ends; tells whether it came to the end of its work instead.
-fn run_until_crash(desired: &Desired, read_back: ReadBack, crash: Crash, server: &Server, shelf: &mut Shelf) -> bool {
-    server.fuse.lock().unwrap().set(Some(crash));
+fn run_until_crash(
+    desired: &Desired,
+    read_back: ReadBack,
+    crash: Crash,
+    server: &Server,
+    fake_journal: &mut FakeJournal,
+) -> bool {
+    server.failpoint.lock().unwrap().set(Some(crash));
     let ended = {
-        let future = pin!(run(desired, read_back, server, shelf));
+        let future = pin!(run(desired, read_back, server, fake_journal));
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => {
                 result.unwrap();
@@ -34,7 +40,7 @@ fn run_until_crash(desired: &Desired, read_back: ReadBack, crash: Crash, server:
             Poll::Pending => false,
         }
     };
-    server.fuse.lock().unwrap().set(None);
+    server.failpoint.lock().unwrap().set(None);
     ended
 }
 
@@ -56,15 +62,16 @@ fn in_the_gap(crash: Crash) -> bool {
 async fn a_create_that_ends_anywhere_leaves_no_unreported_client_r4() {
     let mut points = 0;
     for crash in crashes() {
-        let (server, mut shelf) = pair();
-        if run_until_crash(&scoped("a"), ReadBack::No, crash, &server, &mut shelf) {
+        let (server, mut fake_journal) = pair();
+        if run_until_crash(&scoped("a"), ReadBack::No, crash, &server, &mut fake_journal) {
             continue;
         }
         points += 1;
-        let Outcome::Registered(client) = run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap() else {
+        let Outcome::Registered(client) = run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap()
+        else {
             panic!("{crash:?}")
         };
-        assert_eq!(shelf.token(), server.client(&client.client_id).token, "{crash:?}");
+        assert_eq!(fake_journal.token(), server.client(&client.client_id).token, "{crash:?}");
         let reported = client.possible_orphan.map_or(0, |orphan| orphan.unanswered_creates as usize);
         if in_the_gap(crash) {
             assert_eq!((server.len(), reported), (2, 1), "{crash:?}");
@@ -81,13 +88,13 @@ async fn a_create_that_ends_anywhere_leaves_no_unreported_client_r4() {
 async fn an_update_that_ends_anywhere_loses_no_token_that_was_stored() {
     let mut points = 0;
     for crash in crashes() {
-        let (server, mut shelf) = pair();
-        run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap();
-        if run_until_crash(&scoped("b"), ReadBack::No, crash, &server, &mut shelf) {
+        let (server, mut fake_journal) = pair();
+        run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap();
+        if run_until_crash(&scoped("b"), ReadBack::No, crash, &server, &mut fake_journal) {
             continue;
         }
         points += 1;
-        let result = run(&scoped("b"), ReadBack::No, &server, &mut shelf).await;
+        let result = run(&scoped("b"), ReadBack::No, &server, &mut fake_journal).await;
         if in_the_gap(crash) {
             // What remains: this server rotates on PUT and the answer is gone. It is told, not hidden, and a new
             // client takes over.
@@ -97,9 +104,9 @@ async fn an_update_that_ends_anywhere_loses_no_token_that_was_stored() {
             continue;
         }
         result.unwrap();
-        assert_eq!(shelf.token(), server.client("c1").token, "{crash:?}");
+        assert_eq!(fake_journal.token(), server.client("c1").token, "{crash:?}");
         assert_eq!(server.client("c1").metadata["scope"], "b", "{crash:?}");
-        assert!(shelf.entry().intent.is_none(), "{crash:?}");
+        assert!(fake_journal.entry().intent.is_none(), "{crash:?}");
     }
     assert_eq!(points, 8);
 }
@@ -108,15 +115,15 @@ async fn an_update_that_ends_anywhere_loses_no_token_that_was_stored() {
 async fn a_read_that_ends_anywhere_is_read_again() {
     let mut points = 0;
     for crash in crashes() {
-        let (server, mut shelf) = pair();
-        run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap();
-        if run_until_crash(&scoped("a"), ReadBack::Yes, crash, &server, &mut shelf) {
+        let (server, mut fake_journal) = pair();
+        run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap();
+        if run_until_crash(&scoped("a"), ReadBack::Yes, crash, &server, &mut fake_journal) {
             continue;
         }
         points += 1;
-        run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap();
-        assert_eq!(shelf.token(), server.client("c1").token, "{crash:?}");
-        assert!(shelf.entry().intent.is_none(), "{crash:?}");
+        run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap();
+        assert_eq!(fake_journal.token(), server.client("c1").token, "{crash:?}");
+        assert!(fake_journal.entry().intent.is_none(), "{crash:?}");
     }
     assert_eq!(points, 8);
 }
@@ -126,17 +133,18 @@ async fn a_delete_that_ends_anywhere_is_finished() {
     let delete = desired_as(Deletion::Delete, |_| ());
     let mut points = 0;
     for crash in crashes() {
-        let (server, mut shelf) = pair();
-        run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap();
-        if run_until_crash(&delete, ReadBack::No, crash, &server, &mut shelf) {
+        let (server, mut fake_journal) = pair();
+        run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap();
+        if run_until_crash(&delete, ReadBack::No, crash, &server, &mut fake_journal) {
             continue;
         }
         points += 1;
-        let Outcome::Gone { how, possible_orphan } = run(&delete, ReadBack::No, &server, &mut shelf).await.unwrap()
+        let Outcome::Gone { how, possible_orphan } =
+            run(&delete, ReadBack::No, &server, &mut fake_journal).await.unwrap()
         else {
             panic!("{crash:?}")
         };
-        assert!(server.is_empty() && shelf.entry().is_blank() && possible_orphan.is_none(), "{crash:?}");
+        assert!(server.is_empty() && fake_journal.entry().is_blank() && possible_orphan.is_none(), "{crash:?}");
         assert!(matches!(how, Gone::Absent | Gone::Confirmed | Gone::NotFound), "{crash:?} {how:?}");
     }
     assert_eq!(points, 10, "load, intent, call, result and clear, before and after each");
@@ -145,10 +153,10 @@ async fn a_delete_that_ends_anywhere_is_finished() {
 #[tokio::test]
 async fn a_begun_deletion_is_finished_before_the_client_is_made_again() {
     let delete = desired_as(Deletion::Delete, |_| ());
-    let (server, mut shelf) = pair();
-    run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap();
-    assert!(!run_until_crash(&delete, ReadBack::No, Crash { at: CALL, after: false }, &server, &mut shelf));
-    let Outcome::Registered(client) = run(&scoped("a"), ReadBack::No, &server, &mut shelf).await.unwrap() else {
+    let (server, mut fake_journal) = pair();
+    run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap();
+    assert!(!run_until_crash(&delete, ReadBack::No, Crash { at: CALL, after: false }, &server, &mut fake_journal));
+    let Outcome::Registered(client) = run(&scoped("a"), ReadBack::No, &server, &mut fake_journal).await.unwrap() else {
         panic!("no client")
     };
     assert_eq!((client.client_id.as_str(), server.len()), ("c2", 1));
@@ -160,9 +168,10 @@ fn a_run_may_move_between_threads() {
     fn sent<T: Send>(future: T) -> T {
         future
     }
-    let (server, mut shelf) = pair();
+    let (server, mut fake_journal) = pair();
     let (desired, initial) = (scoped("a"), Secret::new("initial".to_owned()));
     let keys = FakeKeys::default();
-    let situation = Situation { occasion: Occasion::at(0, Some(&initial)), transport: &server, keys: &keys };
-    drop(sent(reconcile(&desired, &situation, &mut shelf)));
+    let situation =
+        ReconcileContext { occasion: ReconcileInput::at(0, Some(&initial)), transport: &server, keys: &keys };
+    drop(sent(reconcile(&desired, &situation, &mut fake_journal)));
 }

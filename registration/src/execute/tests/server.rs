@@ -32,12 +32,12 @@ pub(super) struct Crash {
 }
 
 #[derive(Default)]
-pub(super) struct Fuse {
+pub(super) struct Failpoint {
     crash: Option<Crash>,
     calls: usize,
 }
 
-pub(super) type SharedFuse = Arc<Mutex<Fuse>>;
+pub(super) type SharedFuse = Arc<Mutex<Failpoint>>;
 
 #[derive(Clone)]
 pub(super) struct Client {
@@ -59,7 +59,7 @@ struct State {
 
 pub(super) struct Server {
     state: Mutex<State>,
-    pub(super) fuse: SharedFuse,
+    pub(super) failpoint: SharedFuse,
     home: &'static str,
     ignores: Option<&'static str>,
     unmanaged: bool,
@@ -67,9 +67,9 @@ pub(super) struct Server {
 
 /// The journal: bytes, as a Secret would hold them.
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct FakeJournal {
     bytes: Option<Vec<u8>>,
-    fuse: SharedFuse,
+    failpoint: SharedFuse,
     stores: usize,
     failing: Option<(Range<usize>, JournalError)>,
 }
@@ -78,7 +78,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             state: Mutex::default(),
-            fuse: SharedFuse::default(),
+            failpoint: SharedFuse::default(),
             home: "https://login.example.com",
             ignores: None,
             unmanaged: false,
@@ -87,20 +87,20 @@ impl Default for Server {
 }
 
 /// Counts a call; waits for ever when the process is to end here.
-async fn pass(fuse: &SharedFuse, after: bool) {
+async fn pass(failpoint: &SharedFuse, after: bool) {
     let ends = {
-        let mut fuse = fuse.lock().unwrap();
+        let mut failpoint = failpoint.lock().unwrap();
         if !after {
-            fuse.calls += 1;
+            failpoint.calls += 1;
         }
-        fuse.crash.is_some_and(|crash| crash.after == after && crash.at + 1 == fuse.calls)
+        failpoint.crash.is_some_and(|crash| crash.after == after && crash.at + 1 == failpoint.calls)
     };
     if ends {
         std::future::pending::<()>().await;
     }
 }
 
-impl Fuse {
+impl Failpoint {
     pub(super) fn set(&mut self, crash: Option<Crash>) {
         *self = Self { crash, calls: 0 };
     }
@@ -271,13 +271,13 @@ fn answer(status: u16, body: &Value) -> Response<Vec<u8>> {
 
 impl Transport for Server {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, TransportError> {
-        pass(&self.fuse, false).await;
+        pass(&self.failpoint, false).await;
         let fault = self.state.lock().unwrap().fault.take_if(|fault| !matches!(fault, Fault::Status(_)));
         if let Some(Fault::NotSent) = fault {
             return Err(TransportError::new(Delivery::NotSent, "connection refused"));
         }
         let response = self.act(&request);
-        pass(&self.fuse, true).await;
+        pass(&self.failpoint, true).await;
         if let Some(Fault::LoseAnswer) = fault {
             return Err(TransportError::new(Delivery::Unknown, "connection reset"));
         }
@@ -285,9 +285,9 @@ impl Transport for Server {
     }
 }
 
-impl Shelf {
-    pub(super) fn with_fuse(fuse: SharedFuse) -> Self {
-        Self { fuse, ..Self::default() }
+impl FakeJournal {
+    pub(super) fn with_fuse(failpoint: SharedFuse) -> Self {
+        Self { failpoint, ..Self::default() }
     }
 
     pub(super) fn entry(&self) -> JournalEntry {
@@ -312,15 +312,15 @@ impl Shelf {
     }
 }
 
-impl Journal for Shelf {
+impl Journal for FakeJournal {
     async fn load(&mut self) -> Result<JournalEntry, JournalError> {
-        pass(&self.fuse, false).await;
-        pass(&self.fuse, true).await;
+        pass(&self.failpoint, false).await;
+        pass(&self.failpoint, true).await;
         Ok(self.entry())
     }
 
     async fn store(&mut self, entry: &JournalEntry) -> Result<(), JournalError> {
-        pass(&self.fuse, false).await;
+        pass(&self.failpoint, false).await;
         self.stores += 1;
         if let Some((stores, error)) = &self.failing
             && stores.contains(&self.stores)
@@ -328,14 +328,14 @@ impl Journal for Shelf {
             return Err(error.clone());
         }
         self.bytes = if entry.is_blank() { None } else { Some(entry.to_bytes().to_vec()) };
-        pass(&self.fuse, true).await;
+        pass(&self.failpoint, true).await;
         Ok(())
     }
 
     async fn clear(&mut self) -> Result<(), JournalError> {
-        pass(&self.fuse, false).await;
+        pass(&self.failpoint, false).await;
         self.bytes = None;
-        pass(&self.fuse, true).await;
+        pass(&self.failpoint, true).await;
         Ok(())
     }
 }

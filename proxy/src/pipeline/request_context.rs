@@ -6,20 +6,20 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{
-    CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, Gate, Runtime,
+    CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, RequestHandler, Runtime,
     access::AccessEntry,
     record::{self, cut},
     runtime::RuleRuntime,
     stages::shadow::TrialRecord,
 };
 use crate::{
-    authn::{CacheState, Caller, Fact, Fingerprint},
+    authn::{CacheState, Caller, Fingerprint, VerifiedCredential},
     clock::UnixMillis,
 };
 
 /// What is to be written about a request; written when dropped, so that a client who leaves leaves a record too.
-pub(super) struct Account<D: Dispatch> {
-    gate: Rc<Gate<D>>,
+pub(super) struct RequestContext<D: Dispatch> {
+    gate: Rc<RequestHandler<D>>,
     runtime: Arc<Runtime>,
     pub(super) id: String,
     pub(super) taken_in: UnixMillis,
@@ -32,7 +32,7 @@ pub(super) struct Account<D: Dispatch> {
     pub(super) metadata: bool,
     pub(super) preflight: bool,
     issuer: Option<Arc<str>>,
-    fact: Option<Arc<Fact>>,
+    fact: Option<Arc<VerifiedCredential>>,
     pub(super) fingerprint: Option<Fingerprint>,
     cache: Option<CacheState>,
     permitted: bool,
@@ -42,8 +42,8 @@ pub(super) struct Account<D: Dispatch> {
     status: Option<StatusCode>,
 }
 
-impl<D: Dispatch> Account<D> {
-    pub(super) fn open(gate: Rc<Gate<D>>, runtime: Arc<Runtime>, connection: &Connection) -> Self {
+impl<D: Dispatch> RequestContext<D> {
+    pub(super) fn open(gate: Rc<RequestHandler<D>>, runtime: Arc<Runtime>, connection: &Connection) -> Self {
         Self {
             id: gate.0.ids.draw(),
             taken_in: gate.0.clock.now(),
@@ -123,7 +123,7 @@ impl<D: Dispatch> Account<D> {
     }
 }
 
-impl<D: Dispatch> Drop for Account<D> {
+impl<D: Dispatch> Drop for RequestContext<D> {
     fn drop(&mut self) {
         let target = self.target.and_then(|target| self.runtime.rules.get(target));
         let rule = target.and_then(RuleRuntime::rule);

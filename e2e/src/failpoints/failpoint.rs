@@ -5,13 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Counts points down; at zero whoever passes waits for ever, and the owner of the future is told to drop it.
-pub(super) struct Fuse {
+pub(super) struct Failpoint {
     left: Mutex<Option<u64>>,
     blown_at: Mutex<Option<String>>,
     blown: Notify,
 }
 
-impl Fuse {
+impl Failpoint {
     /// `None`: never.
     pub(super) fn new(points: Option<u64>) -> Self {
         Self { left: Mutex::new(points), blown_at: Mutex::new(None), blown: Notify::new() }

@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Desired, Error, JournalEntry, Occasion, Registration};
+use crate::{Desired, Error, JournalEntry, ReconcileInput, Registration};
 
 /// Why a client cannot be managed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Obstacle {
+pub struct ManagementFailure {
     /// What the server said.
     pub kind: ObstacleKind,
     /// What a probe at the token endpoint told.
@@ -45,7 +45,7 @@ pub enum Probe {
 
 /// What may be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum RecoveryAction {
     /// Give the client up and report it.
     Abandon,
     /// It is gone; strike it out.
@@ -60,24 +60,28 @@ pub(crate) enum Way {
 /// happens by itself once in a generation of the object.
 pub(crate) fn way(
     desired: &Desired,
-    occasion: &Occasion<'_>,
+    occasion: &ReconcileInput<'_>,
     entry: &JournalEntry,
-    obstacle: &Obstacle,
+    obstacle: &ManagementFailure,
     keep: bool,
-) -> Way {
-    let Some(registration) = &entry.registration else { return Way::Wait };
+) -> RecoveryAction {
+    let Some(registration) = &entry.registration else { return RecoveryAction::Wait };
     if occasion.consent == Some(registration.client_id.as_str()) {
-        return Way::Abandon;
+        return RecoveryAction::Abandon;
     }
     let probe = can_probe(desired, entry, registration);
-    let gone = if keep && entry.renewed_in == Some(desired.generation()) { Way::Wait } else { Way::Discard };
+    let gone = if keep && entry.renewed_in == Some(desired.generation()) {
+        RecoveryAction::Wait
+    } else {
+        RecoveryAction::Discard
+    };
     match (obstacle.kind, obstacle.probe) {
-        (ObstacleKind::Unmanaged, _) => Way::Wait,
-        (_, Probe::Unasked) if probe => Way::Probe,
+        (ObstacleKind::Unmanaged, _) => RecoveryAction::Wait,
+        (_, Probe::Unasked) if probe => RecoveryAction::Probe,
         (_, Probe::Gone) | (ObstacleKind::Missing, Probe::Unasked) => gone,
-        (ObstacleKind::RotationLost, Probe::Alive | Probe::Unasked) => Way::Abandon,
+        (ObstacleKind::RotationLost, Probe::Alive | Probe::Unasked) => RecoveryAction::Abandon,
         (ObstacleKind::TokenRefused, Probe::Alive | Probe::Unasked) | (ObstacleKind::Missing, Probe::Alive) => {
-            Way::Wait
+            RecoveryAction::Wait
         }
     }
 }
@@ -113,7 +117,7 @@ pub(crate) fn moved<'a>(desired: &Desired, entry: &'a JournalEntry) -> Option<&'
 }
 
 /// Whether people agreed that the present client is given up.
-pub(crate) fn consented(occasion: &Occasion<'_>, registration: &Registration) -> bool {
+pub(crate) fn consented(occasion: &ReconcileInput<'_>, registration: &Registration) -> bool {
     occasion.consent == Some(registration.client_id.as_str())
 }
 

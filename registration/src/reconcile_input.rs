@@ -4,7 +4,7 @@ use crate::{ReadBack, Secret};
 
 /// Circumstances of one run; [`crate::Desired`] is what does not change with the hour.
 #[derive(Clone, Copy)]
-pub struct Occasion<'a> {
+pub struct ReconcileInput<'a> {
     /// Seconds since 1970. This crate asks no clock.
     pub now: u64,
     /// Initial access token (RFC 7591 section 3); `None` where registration is open.
@@ -20,7 +20,7 @@ pub struct Occasion<'a> {
     pub old_in_use: bool,
 }
 
-impl<'a> Occasion<'a> {
+impl<'a> ReconcileInput<'a> {
     /// Nothing but the time, and the initial access token if there is one.
     pub fn at(now: u64, initial_access_token: Option<&'a Secret>) -> Self {
         Self {

@@ -5,32 +5,32 @@ use std::{collections::BTreeMap, sync::Arc};
 use portreeve_policy::{NamespacedName, Secret, SecretName};
 use prometheus::Gauge;
 
-use super::{Authority, Minter, basic::BasicUsers, certificate::CertificateVerifier, exchange::Exchanger};
+use super::{Minter, TokenServiceClient, basic::BasicUsers, certificate::CertificateVerifier, exchange::Exchanger};
 use crate::bounded_cache::Held;
 
 /// What verifiers are made of.
 #[derive(Clone, Copy)]
-pub struct Materials<'a> {
+pub struct BuildInputs<'a> {
     /// Secrets of the snapshot.
     pub secrets: &'a BTreeMap<SecretName, Secret>,
     /// Token services that could be built.
-    pub authorities: &'a BTreeMap<NamespacedName, Arc<Authority>>,
+    pub authorities: &'a BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
     /// What may be taken over.
-    pub previous: &'a Kept,
+    pub previous: &'a CarriedState,
     /// Metric of the last use of a consumer's key.
     pub api_key_use: &'a dyn Fn(&str, &str) -> Gauge,
 }
 
 /// State that outlives a snapshot while its configuration stays the same.
 #[derive(Default, Clone)]
-pub struct Kept {
+pub struct CarriedState {
     pub(super) minters: Vec<Arc<Minter>>,
     pub(super) basics: Vec<Arc<BasicUsers>>,
     pub(super) certificates: Vec<Arc<CertificateVerifier>>,
     pub(super) exchangers: Vec<Arc<Exchanger>>,
 }
 
-impl Kept {
+impl CarriedState {
     /// Minters in force: their public keys are published.
     pub fn minters(&self) -> &[Arc<Minter>] {
         &self.minters

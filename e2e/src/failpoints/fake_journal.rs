@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portreeve_registration::{Journal, JournalEntry, JournalError, JournalFault, Secret};
 
-use super::{Sabotage, fuse::Fuse};
+use super::{Sabotage, failpoint::Failpoint};
 
 /// What is stored.
 pub(super) type Bytes = Arc<Mutex<Option<Vec<u8>>>>;
 
 /// The journal as one process sees it.
-pub(super) struct Shelf {
+pub(super) struct FakeJournal {
     pub(super) bytes: Bytes,
-    pub(super) fuse: Arc<Fuse>,
+    pub(super) failpoint: Arc<Failpoint>,
     pub(super) sabotage: Sabotage,
 }
 
@@ -23,7 +23,7 @@ pub(super) fn stored(bytes: &Bytes) -> Result<JournalEntry, JournalError> {
     JournalEntry::from_bytes(held).map_err(|fault| JournalError::new(JournalFault::Corrupt, &fault.to_string()))
 }
 
-impl Shelf {
+impl FakeJournal {
     fn put(&self, entry: &JournalEntry) {
         let mut entry = entry.clone();
         match self.sabotage {
@@ -44,26 +44,26 @@ fn keep_token(entry: &mut JournalEntry, before: Option<JournalEntry>) {
     }
 }
 
-impl Journal for Shelf {
+impl Journal for FakeJournal {
     async fn load(&mut self) -> Result<JournalEntry, JournalError> {
-        self.fuse.pass("before load").await;
+        self.failpoint.pass("before load").await;
         let entry = stored(&self.bytes)?;
-        self.fuse.pass("after load").await;
+        self.failpoint.pass("after load").await;
         Ok(entry)
     }
 
     async fn store(&mut self, entry: &JournalEntry) -> Result<(), JournalError> {
         let what = entry.intent.as_ref().map_or_else(|| "a result".to_owned(), |i| format!("the intent to {}", i.step));
-        self.fuse.pass(&format!("before the store of {what}")).await;
+        self.failpoint.pass(&format!("before the store of {what}")).await;
         self.put(entry);
-        self.fuse.pass(&format!("after the store of {what}")).await;
+        self.failpoint.pass(&format!("after the store of {what}")).await;
         Ok(())
     }
 
     async fn clear(&mut self) -> Result<(), JournalError> {
-        self.fuse.pass("before clear").await;
+        self.failpoint.pass("before clear").await;
         *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.fuse.pass("after clear").await;
+        self.failpoint.pass("after clear").await;
         Ok(())
     }
 }

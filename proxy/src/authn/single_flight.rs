@@ -12,11 +12,11 @@ use tokio::sync::watch;
 use super::TokenDigest;
 
 /// Questions under way. The lock is held for a look-up in a map, and only when a cache missed.
-pub(super) struct Flights<T> {
+pub(super) struct SingleFlight<T> {
     running: Mutex<HashMap<TokenDigest, watch::Receiver<Option<T>>>>,
 }
 
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
+impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     pub(super) fn new() -> Self {
         Self { running: Mutex::new(HashMap::new()) }
     }
@@ -81,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_callers_make_one_question_even_when_the_first_hangs_up() {
-        let flights = Arc::new(Flights::<usize>::new());
+        let flights = Arc::new(SingleFlight::<usize>::new());
         let asked = Arc::new(AtomicUsize::new(0));
         let token = TokenDigester::new(&[1; 64]).digest("token");
         let join = || {

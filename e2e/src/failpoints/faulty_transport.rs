@@ -11,12 +11,12 @@ use std::{
 use http::{Request, Response};
 use portreeve_registration::{Delivery, Transport, TransportError};
 
-use super::{Sabotage, fuse::Fuse, random::Random, server::TokenService};
+use super::{Sabotage, failpoint::Failpoint, random::Random, server::TokenService};
 
 /// The line as one process sees it.
-pub(super) struct Line {
+pub(super) struct FaultyTransport {
     pub(super) server: Arc<TokenService>,
-    pub(super) fuse: Arc<Fuse>,
+    pub(super) failpoint: Arc<Failpoint>,
     pub(super) random: Mutex<Random>,
     /// Faults that may still happen.
     pub(super) budget: AtomicUsize,
@@ -41,7 +41,7 @@ enum Fault {
 
 const FAULTS: [Fault; 5] = [Fault::DropRequest, Fault::DropAnswer, Fault::Delay, Fault::Refused, Fault::Garbled];
 
-impl Line {
+impl FaultyTransport {
     fn fault(&self) -> Option<Fault> {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let drawn = random.in_hundred(25).then(|| random.below(5));
@@ -63,10 +63,10 @@ fn bare(status: u16) -> Response<Vec<u8>> {
     response
 }
 
-impl Transport for Line {
+impl Transport for FaultyTransport {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, TransportError> {
         let method = request.method().clone();
-        self.fuse.pass(&format!("before {method}")).await;
+        self.failpoint.pass(&format!("before {method}")).await;
         let fault = self.fault();
         let hollow = self.sabotage == Sabotage::HollowUpdates && method == http::Method::PUT;
         let response = match fault {
@@ -87,7 +87,7 @@ impl Transport for Line {
             }
             None => self.server.send(request).await,
         };
-        self.fuse.pass(&format!("after {method}")).await;
+        self.failpoint.pass(&format!("after {method}")).await;
         response
     }
 }

@@ -8,15 +8,15 @@ use portreeve_policy::{
 };
 
 use super::{
-    CacheState, Fact, FactFault, InvalidEndpoint, JwtFault, LookupFault, Origin, TokenDigest,
+    CacheState, InvalidEndpoint, JwtFault, LookupFault, Origin, TokenDigest, VerificationError, VerifiedCredential,
     answer::{self, Answer, Expected},
     budget::Budget,
-    fact::Found,
-    flight::Flights,
     introspect::{ClientEndpoint, Introspector},
     jwt::{self, FoundType, TokenType},
     key_ring::KeyRing,
+    single_flight::SingleFlight,
     token_cache::{Remembered, TokenCache},
+    verified_credential::Found,
 };
 use crate::{
     bounded_cache::Held,
@@ -29,7 +29,7 @@ use crate::{
 const MAX_VERIFIED_BYTES: u64 = 32 << 20;
 
 /// One token service.
-pub struct Authority {
+pub struct TokenServiceClient {
     /// Its name.
     pub name: NamespacedName,
     issuer: Arc<str>,
@@ -65,11 +65,11 @@ struct Lookup {
 /// Outlives a snapshot while token service, client and dialect stay the same.
 struct LookupState {
     cache: TokenCache,
-    flights: Arc<Flights<Result<Arc<Fact>, FactFault>>>,
+    flights: Arc<SingleFlight<Result<Arc<VerifiedCredential>, VerificationError>>>,
     origin: Arc<Origin>,
 }
 
-impl Authority {
+impl TokenServiceClient {
     /// Makes everything that can fail, and takes over from `previous` what is still true.
     pub fn new(
         name: &NamespacedName,
@@ -115,7 +115,11 @@ impl Authority {
                 let fresh = || {
                     let asked = format!("{name} at {} as {} by {dialect:?}", access.endpoint, access.client.client_id);
                     let origin = Origin::token_service(&service.issuer, &asked);
-                    Arc::new(LookupState { cache: TokenCache::new(bytes), flights: Arc::new(Flights::new()), origin })
+                    Arc::new(LookupState {
+                        cache: TokenCache::new(bytes),
+                        flights: Arc::new(SingleFlight::new()),
+                        origin,
+                    })
                 };
                 let state = state.unwrap_or_else(fresh);
                 let scope_claim = service.scope_claim.as_str().into();
@@ -147,7 +151,7 @@ impl Authority {
 
     /// Facts of a signed token.
     pub fn verify(&self, token: &str, digest: TokenDigest) -> Found {
-        let keys = self.keys.as_ref().ok_or(FactFault::KeysUnavailable)?;
+        let keys = self.keys.as_ref().ok_or(VerificationError::KeysUnavailable)?;
         let now = self.clock.now();
         if let Some(fact) = keys.cache.recall(&digest, now) {
             return Self::reuse_signature(fact, now);
@@ -156,32 +160,32 @@ impl Authority {
             jwt::verify(token, TokenType::Any, (&self.issuer, &self.config.scope_claim), &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
         let origin = Arc::clone(&keys.origin);
-        let fact = Arc::new(Fact::new(claims, origin, token_type, None, (now, usable_until)));
+        let fact = Arc::new(VerifiedCredential::new(claims, origin, token_type, None, (now, usable_until)));
         keys.cache.put_active(digest, Arc::clone(&fact));
         Ok((fact, CacheState::Miss))
     }
 
     /// Facts of this token that its signature proved.
-    pub(super) fn recall_signature(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+    pub(super) fn recall_signature(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         self.keys.as_ref()?.cache.recall(digest, now)
     }
 
     /// Such facts used again: times are looked at on every use.
-    pub(super) fn reuse_signature(fact: Arc<Fact>, now: UnixMillis) -> Found {
+    pub(super) fn reuse_signature(fact: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
         jwt::check_times(fact.claims(), now)?;
         Ok((fact, CacheState::Hit))
     }
 
     /// Facts of this token that an introspection gave.
-    pub(super) fn recall_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+    pub(super) fn recall_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         self.lookup.as_ref()?.state.cache.recall(digest, now)
     }
 
     /// Such facts used again: a token whose time is over is as good as inactive.
-    pub(super) fn reuse_answer(fact: Arc<Fact>, now: UnixMillis) -> Found {
+    pub(super) fn reuse_answer(fact: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
         match jwt::check_times(fact.claims(), now) {
             Ok(()) => Ok((fact, CacheState::Hit)),
-            Err(_) => Err(FactFault::Inactive),
+            Err(_) => Err(VerificationError::Inactive),
         }
     }
 
@@ -196,7 +200,7 @@ impl Authority {
         let now = self.clock.now();
         match lookup.state.cache.get(&digest, now) {
             Remembered::Active(fact) => return Self::reuse_answer(fact, now),
-            Remembered::Inactive => return Err(FactFault::Inactive),
+            Remembered::Inactive => return Err(VerificationError::Inactive),
             Remembered::Nothing => {}
         }
         let asked = (lookup.clone(), self.keys.clone(), self.issuer.clone(), Arc::clone(&self.clock), token.to_owned());
@@ -217,14 +221,14 @@ impl Authority {
         };
         // What disclaims itself is nobody's business to answer for.
         if jwt::disclaims(token) {
-            return Err(FactFault::Jwt(JwtFault::NotAccessToken));
+            return Err(VerificationError::Jwt(JwtFault::NotAccessToken));
         }
         let found = Arc::clone(&lookup.state.flights).join(digest, ask).await;
         match found.unwrap_or(Err(LookupFault::Interrupted.into())) {
             Ok(fact) => Ok((fact, CacheState::Miss)),
-            Err(FactFault::Lookup(fault)) if fault.is_outage() => {
+            Err(VerificationError::Lookup(fault)) if fault.is_outage() => {
                 let stale = lookup.stale(&digest, self.clock.now());
-                stale.map(|fact| (fact, CacheState::Stale)).ok_or(FactFault::Lookup(fault))
+                stale.map(|fact| (fact, CacheState::Stale)).ok_or(VerificationError::Lookup(fault))
             }
             Err(fault) => Err(fault),
         }
@@ -233,7 +237,7 @@ impl Authority {
 
 impl Lookup {
     /// An answer whose time has run out, where the configuration lets it be used in an outage. Never beyond `exp`.
-    fn stale(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<Fact>> {
+    fn stale(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         let window = match self.limits.stale {
             StaleAnswers::Never => return None,
             StaleAnswers::For(window) => window.duration(),
@@ -251,7 +255,7 @@ impl Lookup {
         issuer: &str,
         keys: Option<&VerifiedTokens>,
         clock: &SharedClock,
-    ) -> Result<Arc<Fact>, FactFault> {
+    ) -> Result<Arc<VerifiedCredential>, VerificationError> {
         // Lifetimes count from the question, so that a slow answer does not stretch the bound of a revocation.
         let asked_at = clock.now();
         let answer = self.introspector.ask(place, token, asked_at).await?;
@@ -270,18 +274,23 @@ impl Lookup {
                 let ends = [claims.get().expires_at(), upstream_jwt.as_ref().map(|jwt| jwt.expires_at)];
                 let usable_until = ends.into_iter().flatten().fold(cap, UnixMillis::min);
                 let origin = Arc::clone(&self.state.origin);
-                let fact =
-                    Arc::new(Fact::new(claims, origin, FoundType::Other, upstream_jwt, (asked_at, usable_until)));
+                let fact = Arc::new(VerifiedCredential::new(
+                    claims,
+                    origin,
+                    FoundType::Other,
+                    upstream_jwt,
+                    (asked_at, usable_until),
+                ));
                 self.state.cache.put_active(digest, Arc::clone(&fact));
                 Ok(fact)
             }
             Answer::Inactive => {
                 self.state.cache.put_inactive(digest, asked_at.plus(self.limits.negative_ttl.duration()));
-                Err(FactFault::Inactive)
+                Err(VerificationError::Inactive)
             }
             Answer::OtherToken => {
                 self.state.cache.put_inactive(digest, asked_at.plus(self.limits.negative_ttl.duration()));
-                Err(FactFault::Jwt(JwtFault::NotAccessToken))
+                Err(VerificationError::Jwt(JwtFault::NotAccessToken))
             }
         }
     }

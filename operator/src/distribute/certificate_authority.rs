@@ -29,12 +29,12 @@ const NAME: &str = "portreeve-ca";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "portreeve");
 
 /// The authority. It holds the key, so it has no `Debug`.
-pub(crate) struct Authority {
+pub(crate) struct CertificateAuthority {
     certificate: String,
     key: KeyPair,
 }
 
-impl Authority {
+impl CertificateAuthority {
     /// Reads the authority, or makes it where there is none.
     pub(crate) async fn ensure(client: &Client, namespace: &str) -> Result<Self, String> {
         let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
@@ -161,9 +161,10 @@ mod tests {
             ("ca.crt".to_owned(), ByteString(certificate.into_bytes())),
             ("ca.key".to_owned(), ByteString(key.into_bytes())),
         ]);
-        let authority = Authority::read(Secret { data: Some(data), ..Secret::default() }, "ns").ok().unwrap();
+        let authority =
+            CertificateAuthority::read(Secret { data: Some(data), ..Secret::default() }, "ns").ok().unwrap();
         assert!(authority.issue(vec!["operator.ns.svc".to_owned()]).is_ok());
-        let told = Authority::read(Secret::default(), "ns").err().unwrap();
+        let told = CertificateAuthority::read(Secret::default(), "ns").err().unwrap();
         assert!(told.contains("ns/portreeve-ca") && told.contains("delete"), "{told}");
     }
 }

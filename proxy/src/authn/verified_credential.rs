@@ -12,11 +12,11 @@ use super::{
     claims::{Claims, Verified},
     jwt::FoundType,
 };
-use crate::{clock::UnixMillis, footprint::Footprint};
+use crate::{clock::UnixMillis, heap_size::HeapSize};
 
 /// What is known of a credential.
 #[derive(Debug)]
-pub struct Fact {
+pub struct VerifiedCredential {
     claims: Verified<Claims>,
     origin: Arc<Origin>,
     upstream_jwt: Option<UpstreamJwt>,
@@ -35,7 +35,7 @@ pub struct Origin {
 
 /// Why there is no fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum FactFault {
+pub enum VerificationError {
     /// The token service says that the token is not in use.
     #[error("the token is not active")]
     Inactive,
@@ -50,7 +50,7 @@ pub enum FactFault {
     Lookup(#[from] LookupFault),
 }
 
-impl FactFault {
+impl VerificationError {
     /// Whether the token brought it about, and another token would have fared otherwise.
     pub(super) fn is_of_the_token(self) -> bool {
         use LookupFault::{Answer, TooLarge};
@@ -104,7 +104,7 @@ pub(super) fn place(secret: &SecretName) -> String {
     format!("{}/{}", secret.object(), secret.key())
 }
 
-impl Footprint for Fact {
+impl HeapSize for VerifiedCredential {
     fn heap_bytes(&self) -> usize {
         let jwt = self.upstream_jwt.as_ref().map_or(0, |jwt| jwt.value.heap_bytes());
         self.claims().heap_bytes().saturating_add(jwt)
@@ -112,9 +112,9 @@ impl Footprint for Fact {
 }
 
 /// A fact and where it came from, or why there is none.
-pub(super) type Found = Result<(Arc<Fact>, CacheState), FactFault>;
+pub(super) type Found = Result<(Arc<VerifiedCredential>, CacheState), VerificationError>;
 
-impl Fact {
+impl VerifiedCredential {
     /// A fact that was found out at the first of two moments, and has to be found out anew from the second on.
     pub(super) fn new(
         claims: Verified<Claims>,

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use serde_json::{Map, Value};
 
 /// Bytes that a value holds beside itself.
-pub(crate) trait Footprint {
+pub(crate) trait HeapSize {
     /// Bytes on the heap, room between allocations included.
     fn heap_bytes(&self) -> usize;
 }
@@ -23,39 +23,39 @@ pub(crate) fn allocation(length: usize) -> usize {
     if length == 0 { 0 } else { length.saturating_add(length / 6).saturating_add(ALLOCATION) }
 }
 
-impl Footprint for [u8; 32] {
+impl HeapSize for [u8; 32] {
     fn heap_bytes(&self) -> usize {
         0
     }
 }
 
-impl<T: Footprint> Footprint for Arc<T> {
+impl<T: HeapSize> HeapSize for Arc<T> {
     fn heap_bytes(&self) -> usize {
         let counts = size_of::<[usize; 2]>();
         allocation(size_of::<T>().saturating_add(counts)).saturating_add(T::heap_bytes(self))
     }
 }
 
-impl<T: Footprint> Footprint for Option<T> {
+impl<T: HeapSize> HeapSize for Option<T> {
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, T::heap_bytes)
     }
 }
 
-impl<T: Footprint, E> Footprint for Result<T, E> {
+impl<T: HeapSize, E> HeapSize for Result<T, E> {
     fn heap_bytes(&self) -> usize {
         self.as_ref().map_or(0, T::heap_bytes)
     }
 }
 
-impl Footprint for HeaderValue {
+impl HeapSize for HeaderValue {
     /// The text, and the count that is made when it is first shared.
     fn heap_bytes(&self) -> usize {
         allocation(self.len()).saturating_add(allocation(size_of::<[usize; 3]>()))
     }
 }
 
-impl Footprint for Value {
+impl HeapSize for Value {
     fn heap_bytes(&self) -> usize {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) => 0,
@@ -69,7 +69,7 @@ impl Footprint for Value {
     }
 }
 
-impl Footprint for Map<String, Value> {
+impl HeapSize for Map<String, Value> {
     /// An entry is a hash, a name, a value and its place in the index.
     fn heap_bytes(&self) -> usize {
         // A hash table is at most seven eighths full; the entries stand in a list as long as that.
@@ -91,7 +91,7 @@ fn grown(length: usize) -> usize {
 
 /// Bytes taken out of the process's budget for what is derived from callers' claims; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Room(usize);
+pub(crate) struct MemoryBudget(usize);
 
 /// Most bytes of derived values: what finds no room is made anew for each request.
 const BUDGET: usize = 32 << 20;
@@ -99,7 +99,7 @@ const BUDGET: usize = 32 << 20;
 /// Like the allocator's own counts: one budget for the process, whichever table a caller's facts stand in.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-impl Room {
+impl MemoryBudget {
     /// `None` when that much is not left.
     pub(crate) fn take(bytes: usize) -> Option<Self> {
         let more = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= BUDGET);
@@ -112,7 +112,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for MemoryBudget {
     fn drop(&mut self) {
         TAKEN.fetch_sub(self.0, Ordering::Relaxed);
     }

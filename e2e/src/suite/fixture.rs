@@ -26,7 +26,7 @@ pub(super) const SOON: Duration = Duration::from_secs(30);
 pub(super) const LATER: Duration = Duration::from_mins(2);
 
 /// The fixture.
-pub(super) struct Bed {
+pub(super) struct Fixture {
     pub(super) kubectl: Kubectl,
     pub(super) web: Web,
     pub(super) issuer: String,
@@ -42,7 +42,7 @@ pub(super) struct PodAddress {
     pub(super) ip: String,
 }
 
-impl Bed {
+impl Fixture {
     pub(super) fn new(issuer: String, initial_access_token: String, gateway_access_token: String) -> Result<Self> {
         Ok(Self { kubectl: Kubectl::new(), web: Web::new()?, issuer, initial_access_token, gateway_access_token })
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{Fact, Minter};
+use super::{Minter, VerifiedCredential};
 use crate::clock::UnixMillis;
 
 /// What the upstream gets for a credential.
 #[derive(Clone)]
-pub(super) enum Onward {
+pub(super) enum UpstreamTokenMode {
     Jwt,
     JwtOrMinted(Arc<Minter>),
     Minted(Arc<Minter>),
@@ -21,7 +21,7 @@ pub(super) enum Onward {
 #[derive(Clone, Default)]
 pub enum UpstreamCredential {
     /// What the caller sent.
-    Keep,
+    Passthrough,
     /// A token that is minted for the caller.
     Mint(Arc<Minter>),
     /// Nothing.
@@ -31,8 +31,8 @@ pub enum UpstreamCredential {
     Set(HeaderValue),
 }
 
-impl Onward {
-    pub(super) fn credential(&self, fact: &Fact, now: UnixMillis) -> UpstreamCredential {
+impl UpstreamTokenMode {
+    pub(super) fn credential(&self, fact: &VerifiedCredential, now: UnixMillis) -> UpstreamCredential {
         match self {
             Self::Jwt => fact.upstream_jwt(now).cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
             Self::JwtOrMinted(minter) => match fact.upstream_jwt(now) {
@@ -41,7 +41,7 @@ impl Onward {
             },
             Self::Minted(minter) => UpstreamCredential::Mint(Arc::clone(minter)),
             Self::None => UpstreamCredential::Remove,
-            Self::Original => UpstreamCredential::Keep,
+            Self::Original => UpstreamCredential::Passthrough,
         }
     }
 }

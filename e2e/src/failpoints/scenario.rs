@@ -7,18 +7,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use portreeve_registration::{
-    ClientMetadata, Deletion, Desired, Endpoint, Error, InsecureHttp, Keys as _, Occasion, Outcome, PossibleOrphan,
-    ReadBack, Registered, Rotation, Secret, Situation, reconcile,
+    ClientMetadata, Deletion, Desired, Endpoint, Error, InsecureHttp, Keys as _, Outcome, PossibleOrphan, ReadBack,
+    ReconcileContext, ReconcileInput, Registered, Rotation, Secret, reconcile,
 };
 
 use super::{
     Sabotage, Tally,
-    fuse::Fuse,
+    failpoint::Failpoint,
+    fake_journal::{Bytes, FakeJournal, stored},
+    faulty_transport::FaultyTransport,
     keys::RealKeys,
-    line::Line,
     random::Random,
     server::{TokenService, unix_seconds},
-    shelf::{Bytes, Shelf, stored},
 };
 
 /// Seconds for which old credentials stay good.
@@ -34,7 +34,7 @@ const LAST_TRIES: usize = 4;
 /// Points within the longest act, more or less.
 const POINTS: u64 = 16;
 
-pub(super) struct Story {
+pub(super) struct Scenario {
     server: Arc<TokenService>,
     seed: u64,
     random: Random,
@@ -60,7 +60,7 @@ enum Act {
     Stuck(Error),
 }
 
-impl Story {
+impl Scenario {
     pub(super) fn new(server: Arc<TokenService>, seed: u64, sabotage: Sabotage) -> Self {
         Self {
             server,
@@ -138,27 +138,30 @@ impl Story {
         let mut tries = 0;
         let act = loop {
             let ending = ends > 0 && self.random.in_hundred(60);
-            let fuse = Arc::new(Fuse::new(ending.then(|| self.random.below(POINTS))));
-            let line = Line {
+            let failpoint = Arc::new(Failpoint::new(ending.then(|| self.random.below(POINTS))));
+            let line = FaultyTransport {
                 server: Arc::clone(&self.server),
-                fuse: Arc::clone(&fuse),
+                failpoint: Arc::clone(&failpoint),
                 random: Mutex::new(Random::new(self.random.next())),
                 budget: AtomicUsize::new(budget.load(std::sync::atomic::Ordering::Relaxed)),
                 faults: AtomicUsize::new(0),
                 sabotage: self.sabotage,
             };
-            let mut journal =
-                Shelf { bytes: Arc::clone(&self.journal), fuse: Arc::clone(&fuse), sabotage: self.sabotage };
+            let mut journal = FakeJournal {
+                bytes: Arc::clone(&self.journal),
+                failpoint: Arc::clone(&failpoint),
+                sabotage: self.sabotage,
+            };
             let initial = Secret::new(self.server.initial_access_token.expose().to_owned());
-            let occasion = Occasion {
+            let occasion = ReconcileInput {
                 read_back: self.read_back,
                 rotation_request: self.request.as_deref(),
-                ..Occasion::at(self.now, Some(&initial))
+                ..ReconcileInput::at(self.now, Some(&initial))
             };
-            let situation = Situation { occasion, transport: &line, keys: &RealKeys };
+            let situation = ReconcileContext { occasion, transport: &line, keys: &RealKeys };
             let ended = tokio::select! {
                 biased;
-                point = fuse.blown() => Err(point),
+                point = failpoint.blown() => Err(point),
                 result = reconcile(&desired, &situation, &mut journal) => Ok(result),
             };
             let left = line.budget.load(std::sync::atomic::Ordering::Relaxed);

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     authn::{
-        Authority, Fact, TokenDigester,
+        TokenDigester, TokenServiceClient, VerifiedCredential,
         signed_tokens::{key_set, sign},
     },
     bounded_cache::BoundedCache,
@@ -71,7 +71,7 @@ fn a_remembered_token_takes_at_most_900_bytes() {
     });
     let service: TokenService = serde_json::from_value(service).unwrap();
     let name = "default/login".parse().unwrap();
-    let authority = Authority::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
     let digester = TokenDigester::new(&[3; 64]);
     let tokens: Vec<String> = (0..TOKENS).map(|number| sign(7, "at+jwt", &claims(number))).collect();
     let (bytes, ()) = taken(|| {
@@ -91,13 +91,13 @@ fn a_remembered_token_takes_at_most_900_bytes() {
 fn a_table_never_takes_more_than_its_bound() {
     const BOUND: u64 = 1 << 20;
     for length in [0, 10, 1000, 20_000] {
-        let table: BoundedCache<[u8; 32], Arc<Fact>> = BoundedCache::new(BOUND);
+        let table: BoundedCache<[u8; 32], Arc<VerifiedCredential>> = BoundedCache::new(BOUND);
         let (bytes, ()) = taken(|| {
             for number in 0..20_000_u64 {
                 let claims = json!({"sub": "x".repeat(length), "number": number});
                 let mut key = [0; 32];
                 key[..8].copy_from_slice(&number.to_le_bytes());
-                table.insert(key, Arc::new(Fact::of_claims_for_tests(&claims)));
+                table.insert(key, Arc::new(VerifiedCredential::of_claims_for_tests(&claims)));
             }
         });
         let held = table.held();
@@ -109,23 +109,23 @@ fn a_table_never_takes_more_than_its_bound() {
 
 #[test]
 fn an_entry_that_alone_is_too_large_is_not_kept() {
-    let table: BoundedCache<[u8; 32], Arc<Fact>> = BoundedCache::new(4096);
-    table.insert([1; 32], Arc::new(Fact::of_claims_for_tests(&json!({"sub": "small"}))));
-    table.insert([2; 32], Arc::new(Fact::of_claims_for_tests(&json!({"sub": "x".repeat(100_000)}))));
+    let table: BoundedCache<[u8; 32], Arc<VerifiedCredential>> = BoundedCache::new(4096);
+    table.insert([1; 32], Arc::new(VerifiedCredential::of_claims_for_tests(&json!({"sub": "small"}))));
+    table.insert([2; 32], Arc::new(VerifiedCredential::of_claims_for_tests(&json!({"sub": "x".repeat(100_000)}))));
     assert!(table.get(&[2; 32]).is_none());
     assert!(table.get(&[1; 32]).is_some(), "and throws nothing else out");
 }
 
 #[test]
 fn derived_objects_give_their_room_back() {
-    let fact = Fact::of_claims_for_tests(&claims(1));
+    let fact = VerifiedCredential::of_claims_for_tests(&claims(1));
     let (bytes, ()) = taken(|| drop(fact.claims().object()));
     // Other tests take and give meanwhile, so that only the weight itself can be looked at.
     let weighed = fact.claims().object().heap_bytes();
     assert!((1..weighed + 256).contains(&bytes), "{bytes} taken, weighed {weighed}");
     let (left, ()) = taken(|| ());
     assert_eq!(left, 0);
-    let before = Room::take(1).map(|room| room.0);
+    let before = MemoryBudget::take(1).map(|room| room.0);
     assert_eq!(before, Some(1));
-    assert!(Room::take(usize::MAX).is_none() && Room::take(BUDGET + 1).is_none());
+    assert!(MemoryBudget::take(usize::MAX).is_none() && MemoryBudget::take(BUDGET + 1).is_none());
 }

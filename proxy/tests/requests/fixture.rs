@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Everything that a test starts; ended when dropped.
-pub(crate) struct Bed {
+pub(crate) struct Fixture {
     proxy: Child,
     listen: SocketAddr,
     admin: SocketAddr,
@@ -148,7 +148,7 @@ impl Signer {
     }
 }
 
-impl Bed {
+impl Fixture {
     /// A proxy that runs these rules.
     pub(crate) fn start(rules: &Value) -> Self {
         Self::start_with(rules, None)
@@ -250,13 +250,13 @@ impl Bed {
 
     /// The same at addresses of the caller's choice, which `settings` name.
     pub(crate) fn start_at(listen: SocketAddr, admin: SocketAddr, port: u16, settings: &[(&str, &str)]) -> Self {
-        let mut bed = Self::start_before(port, "Http1", &[]);
-        drop(bed.proxy.kill());
-        drop(bed.proxy.wait());
-        (bed.listen, bed.admin) = (listen, admin);
-        bed.proxy = Self::spawn(&bed.folder, listen, admin, settings);
-        bed.wait_for_ports();
-        bed
+        let mut fixture = Self::start_before(port, "Http1", &[]);
+        drop(fixture.proxy.kill());
+        drop(fixture.proxy.wait());
+        (fixture.listen, fixture.admin) = (listen, admin);
+        fixture.proxy = Self::spawn(&fixture.folder, listen, admin, settings);
+        fixture.wait_for_ports();
+        fixture
     }
 
     /// Asks another port of the proxy.
@@ -298,9 +298,9 @@ impl Bed {
         }
         let (listen, admin) = (free_port(), free_port());
         let proxy = Self::spawn(&folder, listen, admin, settings);
-        let bed = Self { proxy, listen, admin, folder, app };
-        bed.wait_for_ports();
-        bed
+        let fixture = Self { proxy, listen, admin, folder, app };
+        fixture.wait_for_ports();
+        fixture
     }
 
     fn wait_for_ports(&self) {
@@ -404,7 +404,7 @@ impl Bed {
     }
 }
 
-impl Drop for Bed {
+impl Drop for Fixture {
     fn drop(&mut self) {
         drop(self.proxy.kill());
         drop(self.proxy.wait());
