@@ -6,7 +6,10 @@
 mod dangling;
 mod unreadable;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use dangling::Dangling;
 
@@ -260,8 +263,10 @@ fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
             return refused(RefusalReason::InvalidPolicy, &message, &[source, above]);
         }
         Some((place, policy, what)) => {
-            if policy.name != source.name {
-                policies.insert(usize::from(place > rank), policy);
+            match place.cmp(&rank) {
+                Ordering::Less => policies.insert(0, policy),
+                Ordering::Equal => {}
+                Ordering::Greater => policies.push(policy),
             }
             what
         }
@@ -286,3 +291,6 @@ fn refused(reason: RefusalReason, message: &str, policies: &[&PolicyState]) -> E
 fn origin(policy: &PolicyState) -> PolicyOrigin {
     PolicyOrigin { name: policy.name.clone(), generation: policy.generation }
 }
+
+#[cfg(test)]
+mod tests;

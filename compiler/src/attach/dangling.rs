@@ -77,3 +77,85 @@ impl<'a> Dangling<'a> {
         here && ((self.guards_caller && !caller) || (self.guards_action && !action))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::tests::{broken, policy, scopes, settled, token},
+        *,
+    };
+
+    /// Whether a policy could be meant for the rule `read` of the route `orders`, where these policies are in force at
+    /// the ranks.
+    fn may_mean(
+        blocks: Blocks,
+        route: Option<&str>,
+        rule: Option<&str>,
+        rank: usize,
+        places: &[Option<Blocks>],
+    ) -> bool {
+        let (policy_of, missing) = (policy("dangling", blocks), "is missing");
+        let target = Target::Route("gone".to_owned());
+        let mut dangling = Dangling::new(&policy_of, &target, missing, &BTreeMap::new()).unwrap();
+        (dangling.route, dangling.rule, dangling.rank) = (route.map(str::to_owned), rule, rank);
+        let places: Vec<_> = places.iter().map(|blocks| blocks.clone().map(|blocks| policy("other", blocks))).collect();
+        let places: Vec<_> = places.iter().map(Option::as_ref).collect();
+        dangling.may_mean(&NamespacedName::new("shop", "orders").unwrap(), "read", &places)
+    }
+
+    #[test]
+    fn k7_a_policy_without_target_may_mean_what_nothing_as_specific_covers() {
+        let both = || settled(Some(token()), Some(scopes()));
+        let nothing: [Option<Blocks>; 4] = [None, None, None, None];
+        for (route, rule, expected) in [
+            (None, None, true),
+            (Some("orders"), None, true),
+            (Some("stock"), None, false),
+            (None, Some("read"), true),
+            (None, Some("write"), false),
+        ] {
+            assert_eq!(may_mean(both(), route, rule, ROUTE, &nothing), expected, "{route:?} {rule:?}");
+        }
+        let at = |place: usize, blocks: Blocks| {
+            let mut places: [Option<Blocks>; 4] = [None, None, None, None];
+            places[place] = Some(blocks);
+            places
+        };
+        let (who, what) = (|| settled(Some(token()), None), || settled(None, Some(scopes())));
+        // Each block by itself: what another policy as specific says of it is what its owner relies on.
+        for (dangling, there, expected) in [
+            (who(), who(), false),
+            (who(), what(), true),
+            (what(), what(), false),
+            (what(), who(), true),
+            (both(), who(), true),
+            (both(), what(), true),
+            (both(), both(), false),
+            (both(), broken(), false),
+            (broken(), both(), false),
+            (broken(), who(), true),
+            (who(), settled(Some(Authentication::Anonymous), None), false),
+        ] {
+            let found = may_mean(dangling.clone(), None, None, ROUTE, &at(ROUTE, there.clone()));
+            assert_eq!(found, expected, "{dangling:?} beside {there:?}");
+        }
+        // Less specific ones say nothing there.
+        assert!(may_mean(both(), None, None, RULE, &at(ROUTE, both())));
+        assert!(may_mean(both(), None, None, ROUTE, &at(3, both())));
+        assert!(!may_mean(both(), None, None, ROUTE, &at(RULE, both())));
+        assert!(!may_mean(both(), None, None, RULE, &at(0, both())));
+    }
+
+    #[test]
+    fn k7_a_policy_that_guards_nothing_or_is_a_dry_run_closes_nothing() {
+        let target = Target::Route("gone".to_owned());
+        let closes = |policy: &PolicyState| Dangling::new(policy, &target, "", &BTreeMap::new()).is_some();
+        assert!(!closes(&policy("p", settled(Some(Authentication::Anonymous), None))));
+        assert!(!closes(&policy("p", settled(None, None))));
+        for blocks in [settled(Some(token()), None), settled(None, Some(scopes())), broken()] {
+            assert!(closes(&policy("p", blocks.clone())));
+            let shadow = PolicyState { mode: portreeve_crds::v1alpha1::PolicyMode::Shadow, ..policy("p", blocks) };
+            assert!(!closes(&shadow));
+        }
+    }
+}

@@ -62,3 +62,65 @@ fn read_precedence(spec: &Value) -> Precedence {
         _ => Precedence::Overrides,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn c5_a_target_that_cannot_be_read_is_as_wide_as_it_may_have_been_meant() {
+        let route = |name: &str| Target::Route(name.to_owned());
+        let unclear = |name: &str| Target::Unclear(Some(name.to_owned()));
+        let cases = [
+            (json!({"kind": "ApiRoute", "name": "orders"}), route("orders")),
+            (json!({"group": GROUP, "kind": "ApiRoute", "name": "orders"}), route("orders")),
+            (
+                json!({"kind": "ApiRoute", "name": "orders", "sectionName": "read"}),
+                Target::Rule("orders".to_owned(), "read".to_owned()),
+            ),
+            (json!({"group": "", "kind": "Namespace", "name": "shop"}), Target::Namespace),
+            // The namespace of somebody else, of another group, with more: each may mean this one.
+            (json!({"group": "", "kind": "Namespace", "name": "other"}), Target::Unclear(None)),
+            (json!({"kind": "Namespace", "name": "shop"}), Target::Unclear(None)),
+            (json!({"group": "", "kind": "Namespace", "name": "shop", "sectionName": "x"}), Target::Unclear(None)),
+            (json!({"group": "", "kind": "Namespace"}), Target::Unclear(None)),
+            // What may be misspelt may be the name of a rule.
+            (json!({"kind": "ApiRoute", "name": "orders", "sectionNam": "read"}), unclear("orders")),
+            (json!({"kind": "ApiRoute", "name": "orders", "sectionName": 7}), unclear("orders")),
+            (json!({"kind": "ApiRout", "name": "orders"}), unclear("orders")),
+            (json!({"group": "gateway", "kind": "ApiRoute", "name": "orders"}), unclear("orders")),
+            (json!({"kind": "ApiRoute"}), Target::Unclear(None)),
+            (json!("orders"), Target::Unclear(None)),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(read_target("shop", &target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn c5_a_policy_that_cannot_be_read_overrides_unless_it_is_sure_that_it_does_not() {
+        let cases = [
+            (json!({"precedence": "Defaults", "x": "Overrides"}), Precedence::Defaults),
+            (json!({"precedence": "Overrides"}), Precedence::Overrides),
+            (json!({"precedence": "defaults"}), Precedence::Overrides),
+            (json!({"precedence": null}), Precedence::Overrides),
+            (json!({}), Precedence::Defaults),
+            (json!({"mode": "Shadow", "authentication": "x"}), Precedence::Defaults),
+            (json!({"authorisation": {}}), Precedence::Defaults),
+            (json!({"precedense": "Overrides"}), Precedence::Overrides),
+            (json!({"mode": "Enforce", "precedense": "Overrides"}), Precedence::Overrides),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(read_precedence(&spec), expected, "{spec}");
+            let whole = json!({"spec": spec, "metadata": {"generation": 3}});
+            let name = NamespacedName::new("shop", "p").unwrap();
+            let refusal = Refusal { reason: portreeve_policy::RefusalReason::InvalidPolicy, message: String::new() };
+            let policy = unreadable_policy(name, &whole, refusal);
+            assert_eq!((policy.precedence, policy.generation), (expected, 3));
+            assert_eq!(policy.targets, [Target::Unclear(None)], "it names none");
+            assert_eq!(policy.mode == PolicyMode::Shadow, spec["mode"] == "Shadow", "{spec}");
+        }
+    }
+}
