@@ -1,7 +1,7 @@
-//! Arguments, and exit codes: 0 all is well, 1 findings, 2 a file cannot be read, 64 misuse.
+//! Arguments, and exit codes: 0 all is well, 1 findings, 2 a file cannot be read, 64 misuse, 141 a closed pipe.
 
 use std::{
-    io::{Write, stderr, stdout},
+    io::{self, Write, stderr, stdout},
     path::PathBuf,
     process::ExitCode,
 };
@@ -10,12 +10,12 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::{api_key, compile, explain, validate};
 
-/// Checks, compiles and explains Portreeve's objects, without a cluster.
+/// Validate, compile and explain Portreeve objects without a cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "portreeve",
     version,
-    after_help = "Exit codes: 0 all is well, 1 findings, 2 a file cannot be read, 64 misuse."
+    after_help = "Exit codes: 0 success, 1 findings, 2 a file cannot be read, 64 wrong usage, 141 closed pipe."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -24,22 +24,28 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Makes an API key: the manifest on standard output, the key itself on standard error, this once.
+    /// Make an API key: print its manifest to standard output and the key itself, once, to standard error.
     ApiKey(api_key::ApiKeyArguments),
-    /// Says what would be refused, with file, line and column. What only a running token service or cluster can tell
-    /// (keys, Secrets) is a note.
+    /// Validate manifests and report errors with file, line and column. What only a cluster or a token service can
+    /// provide (keys, Secrets) is a note.
     Validate {
-        /// Manifests or folders of them.
+        /// Manifests, folders of manifests, or - for standard input.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Form of the output.
+        /// Fail when no Portreeve object is found.
+        #[arg(long)]
+        require_objects: bool,
+        /// Which settings of the operator to assume.
+        #[arg(long, value_enum, default_value_t = Profile::Production)]
+        profile: Profile,
+        /// Output format.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
         /// Accept token services over http, as the operator does with --allow-http.
         #[arg(long)]
         allow_http: bool,
     },
-    /// Prints the snapshot that a pod with these labels would run, as JSON; secrets by name only.
+    /// Print the snapshot of a pod with these labels as JSON; secrets by name only.
     Compile {
         /// Manifests or folders of them.
         #[arg(required = true)]
@@ -54,7 +60,7 @@ enum Command {
         #[arg(long)]
         allow_http: bool,
     },
-    /// Explains a decision in words, from the proxy's decision records.
+    /// Explain a decision in words, from the decision records of the proxy.
     Explain {
         /// Decision id, as the answer carries it in portreeve-decision-id.
         id: String,
@@ -64,7 +70,16 @@ enum Command {
     },
 }
 
-/// Form of the output.
+/// Settings of the operator that decide what is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// https only.
+    Production,
+    /// Also http, as with --allow-http and --allow-private-addresses of the operator.
+    Development,
+}
+
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For machines.
@@ -79,6 +94,8 @@ pub(crate) enum Outcome {
     Clean,
     /// There are findings.
     Findings,
+    /// A file cannot be read; the others were looked at.
+    Unreadable,
 }
 
 /// Runs the program.
@@ -94,7 +111,10 @@ pub(crate) fn run() -> ExitCode {
     let out = &mut stdout().lock();
     let result = match arguments.command {
         Command::ApiKey(arguments) => api_key::run(&arguments, out, &mut stderr().lock()),
-        Command::Validate { paths, output, allow_http } => validate::run(&paths, output, allow_http, out),
+        Command::Validate { paths, require_objects, profile, output, allow_http } => {
+            let allow_http = allow_http || profile == Profile::Development;
+            validate::run(&paths, &validate::Settings { output, allow_http, require_objects }, out)
+        }
         Command::Compile { paths, namespace, labels, allow_http } => {
             compile::run(&paths, &namespace, labels.into_iter().collect(), allow_http, out)
         }
@@ -103,11 +123,19 @@ pub(crate) fn run() -> ExitCode {
     match result {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::from(1),
+        Ok(Outcome::Unreadable) => ExitCode::from(2),
+        // Whoever read the output has seen enough. 128 and SIGPIPE, as of any other program.
+        Err(error) if is_closed_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             drop(writeln!(stderr(), "portreeve: {error:#}"));
             ExitCode::from(2)
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -168,7 +168,7 @@ impl Compiler<'_> {
         let of_kind = |(_, unreadable): &(&ObjectRef, &Arc<Unreadable>)| unreadable.object.kind == kind;
         let found: Vec<_> = self.inventory.unreadable.iter().filter(of_kind).map(|(_, u)| Arc::clone(u)).collect();
         for unreadable in &found {
-            let Unreadable { object, path, message, value, understood: _ } = unreadable.as_ref();
+            let Unreadable { object, path, message, value, others: _, understood: _ } = unreadable.as_ref();
             let generation = value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0);
             self.findings(object).generation = generation;
             let fault = Diagnostic::error(object, path, ConditionReason::UnsupportedField, message);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use identity::{Identity, identity};
-use portreeve_crds::{API_VERSION, ObjectKind, ObjectRef, Unreadable, read_object};
+use portreeve_crds::{API_VERSION, FieldFault, ObjectKind, ObjectRef, Unreadable, read_object};
 use serde_json::Value;
 
 use crate::{Diagnostic, Inventory};
@@ -213,8 +213,18 @@ impl Manifests {
                 }
             }
             Some(Err(unreadable)) => {
-                let place = document.place(&unreadable.path);
-                self.faults.push(ManifestFault { place, message: unreadable.to_string() });
+                let first = [(&unreadable.path, unreadable.to_string())].into_iter();
+                let told =
+                    |FieldFault { path, message }: &FieldFault| format!("{} {path}: {message}", unreadable.object);
+                let others = unreadable.others.iter().map(|fault| (&fault.path, told(fault)));
+                let mut faults: Vec<_> = first
+                    .chain(others)
+                    .map(|(path, message)| ManifestFault { place: document.place(path), message })
+                    .collect();
+                faults.sort_by_key(|ManifestFault { place: Place { position, .. }, .. }| {
+                    (position.line, position.column)
+                });
+                self.faults.extend(faults);
                 self.sources.insert(unreadable.object.clone(), document.source());
                 self.inventory.insert_unreadable(*unreadable);
             }
@@ -235,7 +245,7 @@ impl Manifests {
         if matches!(object.kind, ObjectKind::ApiPolicy | ObjectKind::ApiRoute) {
             let path = "metadata.name".to_owned();
             let message = message.clone();
-            let unreadable = Unreadable { object, path, message, understood: None, value: first };
+            let unreadable = Unreadable { object, path, message, others: Vec::new(), understood: None, value: first };
             self.inventory.replace_by_unreadable(unreadable);
         }
         self.stray(document, "metadata.name", message, value);

@@ -1,9 +1,14 @@
 //! Reading one object from JSON, strictly: a field that this version does not know is a fault with a place, never
 //! ignored, for it may be the field that was to protect something.
 
-use std::fmt;
+mod field_faults;
 
+use std::{fmt, sync::LazyLock};
+
+pub use field_faults::FieldFault;
+use field_faults::{field_faults, unknown_field};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::CustomResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -54,6 +59,8 @@ pub struct Unreadable {
     pub path: String,
     /// What is wrong.
     pub message: String,
+    /// Further faults beside it.
+    pub others: Vec<FieldFault>,
     /// The object as far as it is understood, so that what it was to govern can be refused.
     pub understood: Option<Object>,
     /// The object as it came.
@@ -95,20 +102,22 @@ fn read<T: DeserializeOwned>(
     if let Some(path) = null {
         // The API server drops it or keeps it, by the field; either way what was to stand there is gone.
         let message = format!("{path} is null; give it a value, or leave the field out");
-        return Err(Box::new(Unreadable { object, path, message, understood: None, value }));
+        return Err(Box::new(Unreadable { object, path, message, others: Vec::new(), understood: None, value }));
     }
+    let schema = kind.schema();
     match (parsed, unknown) {
         (Ok(parsed), None) => Ok(wrap(parsed)),
         (Ok(parsed), Some(path)) => {
-            let message = format!(
-                "field {path} is unknown to this version of Portreeve; correct its name, or upgrade Portreeve first"
-            );
-            Err(Box::new(Unreadable { object, path, message, understood: Some(wrap(parsed)), value }))
+            let FieldFault { path, message } = unknown_field(path, schema);
+            let mut others = field_faults::<T>(&value, schema);
+            others.retain(|other| other.path != path);
+            Err(Box::new(Unreadable { object, path, message, others, understood: Some(wrap(parsed)), value }))
         }
         (Err(error), _) => {
-            let path = if value.get("spec").is_some() { "spec" } else { "" };
-            let message = error.to_string();
-            Err(Box::new(Unreadable { object, path: path.to_owned(), message, understood: None, value }))
+            let mut faults = field_faults::<T>(&value, schema).into_iter();
+            let whole = || FieldFault { path: String::new(), message: error.to_string() };
+            let FieldFault { path, message } = faults.next().unwrap_or_else(whole);
+            Err(Box::new(Unreadable { object, path, message, others: faults.collect(), understood: None, value }))
         }
     }
 }
@@ -158,6 +167,24 @@ impl ObjectKind {
             Self::ApiRoute => "ApiRoute",
             Self::ApiPolicy => "ApiPolicy",
             Self::ClientRegistration => "ClientRegistration",
+        }
+    }
+
+    /// Its schema in OpenAPI v3, as the API server has it.
+    fn schema(self) -> &'static Value {
+        static SCHEMAS: LazyLock<[Value; 4]> = LazyLock::new(|| {
+            [TokenService::crd(), ApiRoute::crd(), ApiPolicy::crd(), ClientRegistration::crd()].map(|crd| {
+                let version = crd.spec.versions.into_iter().next();
+                let schema = version.and_then(|version| version.schema?.open_api_v3_schema);
+                serde_json::to_value(schema).unwrap_or_default()
+            })
+        });
+        let [token_service, route, policy, registration] = &*SCHEMAS;
+        match self {
+            Self::TokenService => token_service,
+            Self::ApiRoute => route,
+            Self::ApiPolicy => policy,
+            Self::ClientRegistration => registration,
         }
     }
 

@@ -18,7 +18,10 @@ pub(crate) fn run(
     allow_http: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<Outcome> {
-    let mut manifests = manifests(paths)?;
+    let (mut manifests, unreadable) = manifests(paths);
+    if let Some(fault) = unreadable.into_iter().next() {
+        return Err(fault.into());
+    }
     let pod = NamespacedName::new(namespace, "pod").context("--namespace")?;
     manifests.inventory.pods.insert(pod.clone(), Pod { labels, ready: true, uid: String::new() });
     let compiled = compile(&manifests.inventory, options(allow_http));

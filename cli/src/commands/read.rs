@@ -1,7 +1,8 @@
 //! Manifests from disk.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, stdin},
     path::{Path, PathBuf},
 };
 
@@ -12,39 +13,80 @@ use portreeve_policy::AddressRange;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", .path.display())]
 pub(crate) struct ReadError {
-    path: PathBuf,
-    error: io::Error,
+    pub(crate) path: PathBuf,
+    pub(crate) error: io::Error,
 }
 
-/// Reads files, and every manifest below folders, in the order of their names.
-pub(crate) fn manifests(paths: &[PathBuf]) -> Result<Manifests, ReadError> {
-    let mut files = Vec::new();
+/// Most bytes of standard input: as much as a large tree of manifests.
+const MAX_STDIN: u64 = 256 << 20;
+
+/// Reads files, `-` for standard input, and every manifest below folders, in the order of their names. What cannot be
+/// read is given back, and everything else is read all the same.
+pub(crate) fn manifests(paths: &[PathBuf]) -> (Manifests, Vec<ReadError>) {
+    let (mut files, mut faults) = (Vec::new(), Vec::new());
     for path in paths {
-        collect(path, true, &mut files)?;
+        collect(path, true, &mut files, &mut faults);
     }
     let mut manifests = Manifests::default();
     for file in files {
-        let bytes = fs::read(&file).map_err(|error| ReadError { path: file.clone(), error })?;
-        manifests.read_bytes(&file.display().to_string(), &bytes);
+        match read(&file) {
+            Ok(bytes) => drop(manifests.read_bytes(&name(&file), &bytes)),
+            Err(error) => faults.push(ReadError { path: file, error }),
+        }
     }
-    Ok(manifests)
+    (manifests, faults)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn name(path: &Path) -> String {
+    if is_stdin(path) { "<stdin>".to_owned() } else { path.display().to_string() }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !is_stdin(path) {
+        return fs::read(path);
+    }
+    let mut bytes = Vec::new();
+    stdin().lock().take(MAX_STDIN.saturating_add(1)).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_STDIN) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 256 MiB"))
+    }
 }
 
 /// A folder is searched for manifests; a file that was named is read whatever its ending.
-fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>) -> Result<(), ReadError> {
-    let failed = |error| ReadError { path: path.to_owned(), error };
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-        if named || matches!(ending, "yaml" | "yml" | "json") {
-            files.push(path.to_owned());
-        }
-        return Ok(());
+fn collect(path: &Path, named: bool, files: &mut Vec<PathBuf>, faults: &mut Vec<ReadError>) {
+    if named && is_stdin(path) {
+        files.push(path.to_owned());
+        return;
     }
-    let entries: Result<Vec<_>, _> = fs::read_dir(path).map_err(failed)?.map(|entry| entry.map(|e| e.path())).collect();
-    let mut entries = entries.map_err(failed)?;
-    entries.sort();
+    match entries(path) {
+        Ok(Some(entries)) => entries.iter().for_each(|entry| collect(entry, false, files, faults)),
+        Ok(None) => {
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            if named || matches!(ending, "yaml" | "yml" | "json") {
+                files.push(path.to_owned());
+            }
+        }
+        Err(error) => faults.push(ReadError { path: path.to_owned(), error }),
+    }
+}
+
+/// What a folder holds, without hidden entries; `None` for a file.
+fn entries(path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(None);
+    }
+    let entries: io::Result<Vec<_>> = fs::read_dir(path)?.map(|entry| entry.map(|e| e.path())).collect();
+    let mut entries = entries?;
     let hidden = |entry: &PathBuf| entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    entries.iter().filter(|entry| !hidden(entry)).try_for_each(|entry| collect(entry, false, files))
+    entries.retain(|entry| !hidden(entry));
+    entries.sort();
+    Ok(Some(entries))
 }
 
 /// Settings of the compiler that need no installation.
