@@ -1,7 +1,7 @@
 # Thin on purpose: the logic lives in the crates and in the scripts under e2e/.
 PYTHON ?= python3
 
-.PHONY: help demo test check fmt lint crds golden layering conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile fronts routing reload histories revocation tenancy figures deny
+.PHONY: help demo test check fmt lint crds golden layering budgets conformance exchange outages e2e failpoints interop load mutate mutants fuzz hostile fronts routing reload histories revocation tenancy figures deny
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -32,6 +32,10 @@ golden: ## write the golden outputs anew; read the diff
 
 layering: ## the iron rules of the architecture
 	cargo test -q -p portreeve-e2e --test layering
+
+budgets: ## lines of a file and of a function, and what modules may use
+	cargo test -q -p portreeve-e2e --test layering -- budget each_module
+	cargo clippy -q --workspace --all-targets -- -D warnings
 
 conformance: ## published vectors through the library and through a running proxy
 	@$(PYTHON) e2e/conformance/run

@@ -28,6 +28,25 @@ const RESERVED: [&str; 12] = [
     "via",
 ];
 
+/// Names of header fields in lower case; those for the application must be free for a decision point to set.
+fn names(fault: &mut impl FnMut(String, ConditionReason, String), field: &str, list: &[String]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (i, name) in list.iter().enumerate() {
+        let lower = name.to_ascii_lowercase();
+        let legal = !lower.is_empty() && lower.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let ours = lower.starts_with("portreeve-") || lower.starts_with("x-forwarded-");
+        let at = format!("{PATH}.{field}[{i}]");
+        if !legal {
+            let message = format!("{name:?} is not a field name: letters, digits and '-'");
+            fault(at, ConditionReason::Invalid, message);
+        } else if field == "upstreamHeaders" && (ours || RESERVED.contains(&lower.as_str())) {
+            fault(at, ConditionReason::Invalid, format!("{name} is not for a decision point to set"));
+        }
+        found.insert(lower);
+    }
+    found
+}
+
 /// The block in its final form, or every fault.
 pub(crate) fn resolve_external(
     inventory: &Inventory,
@@ -36,7 +55,7 @@ pub(crate) fn resolve_external(
     spec: &ExternalSpec,
 ) -> Result<ExternalRule, Vec<Diagnostic>> {
     let mut faults = Vec::new();
-    let mut fault = |path: String, reason, message: String| {
+    let mut fault = |path: String, reason: ConditionReason, message: String| {
         faults.push(Diagnostic::error(object, path, reason, message));
     };
     let invalid = ConditionReason::Invalid;
@@ -56,11 +75,8 @@ pub(crate) fn resolve_external(
     }
     let timeout = parse_duration(&spec.timeout);
     if timeout.is_none() {
-        fault(
-            format!("{PATH}.timeout"),
-            invalid,
-            format!("{:?} is not a duration such as 500ms, above zero", spec.timeout),
-        );
+        let message = format!("{:?} is not a duration such as 500ms, above zero", spec.timeout);
+        fault(format!("{PATH}.timeout"), invalid, message);
     }
     let mut claims = BTreeMap::new();
     for (i, claim) in spec.claims.iter().enumerate() {
@@ -70,24 +86,8 @@ pub(crate) fn resolve_external(
             Err(error) => fault(format!("{PATH}.claims[{i}].path"), invalid, error.to_string()),
         }
     }
-    let mut names = |field: &str, list: &[String], reserved: &[&str]| -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        for (i, name) in list.iter().enumerate() {
-            let lower = name.to_ascii_lowercase();
-            let legal = !lower.is_empty() && lower.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            let ours = lower.starts_with("portreeve-") || lower.starts_with("x-forwarded-");
-            if !legal {
-                let message = format!("{name:?} is not a field name: letters, digits and '-'");
-                fault(format!("{PATH}.{field}[{i}]"), invalid, message);
-            } else if !reserved.is_empty() && (ours || reserved.contains(&lower.as_str())) {
-                fault(format!("{PATH}.{field}[{i}]"), invalid, format!("{name} is not for a decision point to set"));
-            }
-            found.insert(lower);
-        }
-        found
-    };
     let (headers, upstream_headers) =
-        (names("headers", &spec.headers, &[]), names("upstreamHeaders", &spec.upstream_headers, &RESERVED));
+        (names(&mut fault, "headers", &spec.headers), names(&mut fault, "upstreamHeaders", &spec.upstream_headers));
     let ca_certificates = match &spec.ca_ref {
         None => String::new(),
         Some(reference) => ca_bundle(inventory, &object.namespace, reference).unwrap_or_else(|(reason, message)| {

@@ -11,6 +11,7 @@ mod authorization;
 mod client_registration;
 mod exchange;
 mod grants;
+mod mint;
 mod token_service;
 
 pub use access::{
@@ -25,9 +26,9 @@ pub use api_route::{
 };
 pub use authentication::{
     AnonymousSpec, ApiKeyPlace, ApiKeySpec, AuthenticationSpec, AuthenticatorSpec, BasicSpec, BindingMethodSpec,
-    CertificateNameSpec, CertificateNameType, ClaimSourceSpec, ClientCertificateSpec, CredentialSpec,
-    DigestAlgorithmSpec, DigestSpec, IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec, MintSpec, SenderConstraintSpec,
-    SignedKeySpec, UpstreamIdentitySpec, UpstreamTokenSpec,
+    CertificateNameSpec, CertificateNameType, ClientCertificateSpec, CredentialSpec, DigestAlgorithmSpec, DigestSpec,
+    IntrospectionRuleSpec, JwtRuleSpec, JwtTypeSpec, SenderConstraintSpec, SignedKeySpec, UpstreamIdentitySpec,
+    UpstreamTokenSpec,
 };
 pub use authorization::{
     AuthorizationSpec, CedarSpec, ClaimAttributeSpec, ClaimSpec, ClaimTypeSpec, ClientAddressesSpec, DecisionPointSpec,
@@ -41,6 +42,7 @@ pub use client_registration::{
 };
 pub use exchange::{ExchangeGrantSpec, ExchangeSpec};
 pub use grants::{OwnedScopes, PerNamespaceClientSpec, RegistrationLimit, ScopeGrant};
+pub use mint::{ClaimSourceSpec, MintSpec};
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,
     JwtMemberSpec, MemberAcceptSpec, NamespacesFrom, RegistrationSpec, SecretMethod, TokenService, TokenServiceSpec,

@@ -143,6 +143,7 @@ pub struct InvalidArgs(Vec<String>);
 
 impl Args {
     /// Checks the settings together.
+    #[expect(clippy::too_many_lines, reason = "one step for each argument")]
     pub fn settings(self) -> Result<Settings, InvalidArgs> {
         let Self {
             source,

@@ -6,6 +6,7 @@
 mod cluster;
 mod folder;
 mod generations;
+mod held;
 mod item;
 mod named;
 mod place;

@@ -95,22 +95,13 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     random(&mut instance)?;
     let (drain_at, drain) = watch::channel(None);
     let (unknown_keys, reports) = mpsc::channel(16);
-    let mut key = [0; 64];
-    random(&mut key)?;
-    let mut nonce_key = [0; 32];
-    random(&mut nonce_key)?;
-    let digester = TokenDigester::new(&key);
-    let context = || CredentialContext {
-        memory: Arc::new(CredentialMemory::new(&nonce_key)),
-        digester: digester.clone(),
-        clock: Arc::clone(&clock),
-    };
+    let (credentials, on_trial) = credential_contexts(&clock)?;
     let shared = Shared {
         runtime: Arc::new(ArcSwap::from_pointee(Runtime::refusing())),
         records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
         clock: Arc::clone(&clock),
-        credentials: context(),
-        on_trial: context(),
+        credentials,
+        on_trial,
         limits: Limits::new(bootstrap.head, bootstrap.connections.get(), bootstrap.workers.get()),
         tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
@@ -132,17 +123,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     LocalSet::new().block_on(&control, async {
         let admin_sockets = admin_socket.into_iter().map(|socket| (socket, Exposure::Everything));
         let probe_sockets = probe_socket.into_iter().map(|socket| (socket, Exposure::Probes));
-        for (socket, exposure) in admin_sockets.chain(probe_sockets) {
-            let listener = TcpListener::from_std(socket);
-            let listener = listener.map_err(|error| StartError::Io { what: "admin port".to_owned(), error })?;
-            let admin = Admin {
-                runtime: Arc::clone(&shared.runtime),
-                metrics: shared.metrics.clone(),
-                drain: shared.drain.clone(),
-                exposure,
-            };
-            drop(tokio::task::spawn_local(admin::serve(listener, admin)));
-        }
+        serve_admin(admin_sockets.chain(probe_sockets), &shared)?;
         if let Some(tls) = tls {
             drop(tokio::spawn(tls.watch()));
         }
@@ -161,6 +142,38 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         }
         Ok(())
     })
+}
+
+fn serve_admin(
+    sockets: impl Iterator<Item = (std::net::TcpListener, Exposure)>,
+    shared: &Shared,
+) -> Result<(), StartError> {
+    for (socket, exposure) in sockets {
+        let listener = TcpListener::from_std(socket);
+        let listener = listener.map_err(|error| StartError::Io { what: "admin port".to_owned(), error })?;
+        let admin = Admin {
+            runtime: Arc::clone(&shared.runtime),
+            metrics: shared.metrics.clone(),
+            drain: shared.drain.clone(),
+            exposure,
+        };
+        drop(tokio::task::spawn_local(admin::serve(listener, admin)));
+    }
+    Ok(())
+}
+
+/// What is remembered of credentials in force, and apart from it for policies on trial.
+fn credential_contexts(clock: &SharedClock) -> Result<(CredentialContext, CredentialContext), StartError> {
+    let (mut key, mut nonce_key) = ([0; 64], [0; 32]);
+    random(&mut key)?;
+    random(&mut nonce_key)?;
+    let digester = TokenDigester::new(&key);
+    let context = || CredentialContext {
+        memory: Arc::new(CredentialMemory::new(&nonce_key)),
+        digester: digester.clone(),
+        clock: Arc::clone(clock),
+    };
+    Ok((context(), context()))
 }
 
 /// Builds what is stored before the first stream, so that a restarted container serves at once.

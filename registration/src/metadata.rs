@@ -191,15 +191,9 @@ impl ClientMetadata {
         if own_keys && (jwks.is_some() || vendor.contains_key("jwks_uri")) {
             return Err(InvalidMetadata::new("jwks", "keys made here and keys given exclude each other"));
         }
-        if let Some(scope) = &scope {
-            valid_scope(scope)?;
-        }
-        if let Some(uri) = &client_uri {
-            valid_client_uri(uri)?;
-        }
-        if let Some(keys) = &jwks {
-            valid_key_set(keys)?;
-        }
+        scope.as_deref().map(valid_scope).transpose()?;
+        client_uri.as_deref().map(valid_client_uri).transpose()?;
+        jwks.as_ref().map(valid_key_set).transpose()?;
         valid_vendor(&vendor, jwks.is_some())?;
 
         let mut document: Document = vendor.into_iter().collect();

@@ -31,9 +31,10 @@ use tokio::{
 
 use super::{
     Places, View,
+    held::{Held, Source, content, name, plural, set},
     item::{self, Item, Read},
     named::{self, Content, Named, Turn},
-    refused::{explain, explain_watch},
+    refused::explain_watch,
     relevance::differs,
 };
 use crate::readiness::Readiness;
@@ -64,22 +65,6 @@ pub(crate) struct ClusterWatch {
     reads: Arc<Semaphore>,
     retry_at: Option<Instant>,
     revision: u64,
-}
-
-/// A kind, of one namespace where only some are watched.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Source {
-    plural: &'static str,
-    namespace: Option<String>,
-}
-
-#[derive(Default)]
-struct Held {
-    /// By `namespace/name`.
-    items: BTreeMap<String, Item>,
-    /// A list that is being read.
-    draft: Option<BTreeMap<String, Item>>,
-    synced: bool,
 }
 
 enum Message {
@@ -397,64 +382,9 @@ impl ClusterWatch {
     }
 }
 
-impl Source {
-    /// For people, e.g. `secrets in namespace shop`.
-    fn resource(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} in namespace {namespace}", self.plural),
-            None => self.plural.to_owned(),
-        }
-    }
-}
-
-impl Held {
-    /// Notes a name of a list that is being read.
-    fn draft_name(&mut self, key: &str) {
-        if let Some(draft) = &mut self.draft {
-            draft.insert(key.to_owned(), Item::Name);
-        }
-    }
-}
-
-async fn content(client: Client, reference: &Reference) -> Result<Option<Content>, String> {
-    let (kind, read): (_, Read) = match reference {
-        Reference::ConfigMap(_) => ("ConfigMap", item::config_map),
-        Reference::Secret(_) => ("Secret", item::secret),
-    };
-    let (plural, name) = (plural(reference), named::name(reference));
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("", "v1", kind), plural);
-    let api: Api<DynamicObject> = Api::namespaced_with(client, name.namespace(), &resource);
-    let found = api.get_opt(name.name()).await;
-    let found = found.map_err(|fault| explain(&fault, &format!("{plural} in namespace {}", name.namespace())))?;
-    Ok(found.and_then(|object| {
-        let version = object.metadata.resource_version.clone();
-        let item = read(object)?;
-        Some(Content { version, bytes: item.bytes(), item })
-    }))
-}
-
-fn plural(reference: &Reference) -> &'static str {
-    match reference {
-        Reference::ConfigMap(_) => "configmaps",
-        Reference::Secret(_) => "secrets",
-    }
-}
-
 async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-fn set(items: &mut BTreeMap<String, Item>, key: String, item: Option<Item>) {
-    match item {
-        Some(item) => drop(items.insert(key, item)),
-        None => drop(items.remove(&key)),
-    }
-}
-
-fn name(object: &DynamicObject) -> String {
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!("{}/{}", text(&object.metadata.namespace), text(&object.metadata.name))
 }

@@ -205,6 +205,7 @@ fn with_access(mut report: RegistrationReport, access: &Access) -> RegistrationR
     report
 }
 
+#[expect(clippy::too_many_lines, reason = "a table: one arm for each error")]
 fn explain(error: &Error, token_place: &str) -> (ConditionReason, String) {
     use ConditionReason as R;
     let agree = |client_id: &str| format!("annotate the object with {ABANDON}: {client_id}");

@@ -131,6 +131,7 @@ struct Keep<'a> {
 }
 
 impl Keep<'_> {
+    #[expect(clippy::too_many_lines, reason = "the steps of one reconciliation, in their order")]
     async fn keep(&self, read_back: ReadBack, secret_known: bool) -> Ended {
         let Self { registration, target, means, .. } = *self;
         let generation = generation_of(registration);

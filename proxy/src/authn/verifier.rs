@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portreeve_policy::{
-    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, SecretName, UpstreamToken,
+    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, Secret, SecretName, UpstreamToken,
 };
 
 use super::{
@@ -205,11 +205,13 @@ async fn decide(
     Ok(caller)
 }
 
+fn secret_of<'a>(materials: &BuildInputs<'a>, name: &SecretName) -> Result<&'a Secret, String> {
+    materials.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
+}
+
 impl Verifier {
     fn new(credential: &Credential, materials: &BuildInputs<'_>, kept: &mut CarriedState) -> Result<Self, String> {
-        let secret = |name: &SecretName| {
-            materials.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
-        };
+        let secret = |name: &SecretName| secret_of(materials, name);
         let authority = |name: &NamespacedName| materials.authorities.get(name).map(Arc::clone);
         let text = |fault: &dyn std::fmt::Display, what: &str| format!("{what}: {fault}");
         let kind = match credential {
@@ -253,13 +255,23 @@ impl Verifier {
                 Kind::Token(Box::new(TokenVerifier::of_signature(rule, authority(&rule.token_service))))
             }
         };
+        let upstream = Self::upstream(credential, &kind, materials, kept)?;
+        Ok(Self { kind, upstream })
+    }
+
+    fn upstream(
+        credential: &Credential,
+        kind: &Kind,
+        materials: &BuildInputs<'_>,
+        kept: &mut CarriedState,
+    ) -> Result<UpstreamTokenMode, String> {
         let mut minter = |rule: &portreeve_policy::MintRule| {
-            let minter = Minter::new(rule, secret(&rule.signing_key)?, &materials.previous.minters);
-            let minter = minter.map_err(|fault| text(&fault, "signing key"))?;
+            let minter = Minter::new(rule, secret_of(materials, &rule.signing_key)?, &materials.previous.minters);
+            let minter = minter.map_err(|fault| format!("signing key: {fault}"))?;
             keep(&mut kept.minters, &minter);
             Ok::<_, String>(minter)
         };
-        let upstream = match credential.upstream_token() {
+        Ok(match credential.upstream_token() {
             UpstreamToken::Jwt => UpstreamTokenMode::Jwt,
             UpstreamToken::JwtOrMinted(rule) => UpstreamTokenMode::JwtOrMinted(minter(rule)?),
             UpstreamToken::Minted(rule) => UpstreamTokenMode::Minted(minter(rule)?),
@@ -267,8 +279,7 @@ impl Verifier {
             // The caller's own token is the partner's; what goes on is the one that it was exchanged for.
             UpstreamToken::Original if matches!(kind, Kind::Exchange(_)) => UpstreamTokenMode::Jwt,
             UpstreamToken::Original => UpstreamTokenMode::Original,
-        };
-        Ok(Self { kind, upstream })
+        })
     }
 
     fn key_location(&self) -> Option<&ApiKeyLocation> {

@@ -117,10 +117,7 @@ impl Metrics {
             connections: gauge("portreeve_proxy_connections", "Open connections of clients.")?,
             connections_refused: counter("portreeve_proxy_connections_refused_total", "Refused at the limit.")?,
             shedding: gauge("portreeve_proxy_shedding", "1 while memory is short and work is turned away.")?,
-            connections_displaced: counter(
-                "portreeve_proxy_connections_displaced_total",
-                "Silent, closed for others.",
-            )?,
+            connections_displaced: counter("portreeve_proxy_connections_displaced_total", "Closed for others.")?,
             cache_entries,
             cache_bytes,
             registry,
