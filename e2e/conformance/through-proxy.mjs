@@ -89,7 +89,7 @@ function manifests() {
       apiVersion: 'portreeve.dev/v1alpha1', kind: 'ApiRoute', metadata: { name: id },
       spec: {
         workloadSelector: { matchLabels: { app: 'vectors' } }, upstream: { port: appPort },
-        rules: [{ name: 'all', matches: [{ path: { type: 'Prefix', value: `/${id}` } }] }],
+        rules: [{ name: 'all', matches: [{ path: { type: 'PathPrefix', value: `/${id}` } }] }],
       },
     }, {
       apiVersion: 'portreeve.dev/v1alpha1', kind: 'ApiPolicy', metadata: { name: id },
