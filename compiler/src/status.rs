@@ -155,9 +155,12 @@ fn progress(findings: &Findings, compiled: &Compiled, fleet: &FleetView) -> Prog
             format!("{have} of {total} Ready pods; pod {pod} cannot run ApiRoute {route}: {why}"),
         )
     } else if findings.routes.is_empty() {
-        (ConditionReason::NoPods, "no ApiRoute is governed by it".to_owned())
+        let message = "no ApiRoute is governed by it; create the route, or correct targetRefs";
+        (ConditionReason::NoPods, message.to_owned())
     } else if total == 0 {
-        (ConditionReason::NoPods, "no Ready pod carries the labels of the route's workloadSelector".to_owned())
+        let message =
+            "no Ready pod carries the labels of the route's workloadSelector; start one, or correct the labels";
+        (ConditionReason::NoPods, message.to_owned())
     } else if have == total {
         (ConditionReason::Programmed, format!("acknowledged by {have} of {total} Ready pods"))
     } else {
