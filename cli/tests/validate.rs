@@ -162,3 +162,28 @@ fn a_closed_pipe_ends_it_quietly() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.status.code(), Some(141));
 }
+
+/// docs/validate.md: its manifest gives the output that it shows. `PORTREEVE_GOLDEN=write` writes that anew.
+#[test]
+fn the_page_shows_what_the_command_prints() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/validate.md");
+    let text = fs::read_to_string(&page).unwrap();
+    let block = |form: &str| {
+        let (_, rest) = text.split_once(&format!("```{form}\n")).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    let folder = folder("page");
+    fs::write(folder.join("orders.yaml"), block("yaml")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_portreeve"))
+        .args(["validate", "orders.yaml"])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("PORTREEVE_GOLDEN").is_some() {
+        fs::write(&page, text.replace(&block("text"), &printed)).unwrap();
+        return;
+    }
+    assert_eq!(printed, block("text"));
+    assert_eq!(output.status.code(), Some(1));
+}
