@@ -97,13 +97,15 @@ impl CanonicalPath {
     }
 
     /// The longest part of a text, by whole segments from the start, that every path shares which the text could have been
-    /// meant to be: up to the first segment that is a parameter or cannot be read. `/` when there is none.
+    /// meant to be: up to the first segment that is a parameter or cannot be read. `/` when there is none. Of a text that
+    /// is longer than any path nobody can say which part of it was meant, so that is `/` too.
     pub fn literal_prefix(text: &str) -> Self {
         let mut prefix = String::new();
+        let text = if text.len() > MAX_BYTES { "/" } else { text };
         for segment in text.strip_prefix('/').unwrap_or_default().split('/') {
             let parsed = Self::parse(&format!("/{segment}"));
             match parsed {
-                Ok(Self(canonical)) if !segment.is_empty() && prefix.len() < MAX_BYTES => prefix.push_str(&canonical),
+                Ok(Self(canonical)) if !segment.is_empty() => prefix.push_str(&canonical),
                 _ => break,
             }
         }

@@ -142,6 +142,9 @@ fn c5_the_literal_prefix_covers_every_path_that_a_text_could_mean() {
     ] {
         assert_eq!(CanonicalPath::literal_prefix(text).as_str(), prefix, "{text}");
     }
+    let long = "/orders".repeat(1_171);
+    assert_eq!(CanonicalPath::literal_prefix(&long).as_str(), "/", "longer than any path");
+    assert_eq!(CanonicalPath::literal_prefix(long.get(7..).unwrap()).as_str().len(), 8_190);
 }
 
 fn percent_decoded(text: &str) -> String {
