@@ -26,6 +26,11 @@ pub(super) struct Dangling<'a> {
 const RULE: usize = 1;
 const ROUTE: usize = 2;
 
+fn has_rule(namespace: &str, rule: &str, routes: &BTreeMap<NamespacedName, ValidRoute>) -> bool {
+    let mut of_namespace = routes.iter().filter(|(name, _)| name.namespace() == namespace);
+    of_namespace.any(|(_, route)| route.rules.iter().any(|known| known.name == rule))
+}
+
 impl<'a> Dangling<'a> {
     /// `None` for a policy that guards nothing: without it nothing is more open.
     pub(super) fn new(
@@ -48,7 +53,9 @@ impl<'a> Dangling<'a> {
         let (route, rule, rank) = match target {
             Target::Route(_) => (None, None, ROUTE),
             Target::Rule(route, _) if known(route) => (Some(route.clone()), None, RULE),
-            Target::Rule(_, rule) => (None, Some(rule.as_str()), RULE),
+            Target::Rule(_, rule) if has_rule(namespace, rule, routes) => (None, Some(rule.as_str()), RULE),
+            // Neither name is known: it may be meant for any rule.
+            Target::Rule(..) => (None, None, RULE),
             Target::Namespace | Target::Unclear(_) => return None,
         };
         let message = format!(

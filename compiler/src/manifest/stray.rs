@@ -123,9 +123,24 @@ fn namespaces(value: &Value) -> BTreeSet<Option<String>> {
     }
 }
 
+/// Whether a text ends within `apiVersion` of an object of ours, so that all that would say whose it is was cut off.
+fn is_cut_before_its_group(text: &str) -> bool {
+    let marks = [' ', '\t', '\r', '\n', '"', '\'', '{', '-'];
+    let key = text.trim_start_matches(marks);
+    match key.rsplit_once("apiVersion") {
+        None => !key.is_empty() && "apiVersion".starts_with(key.trim_end_matches(marks)),
+        Some((_, value)) => {
+            let value = value.trim_start_matches([' ', '\t', '"', '\'', ':']);
+            GROUP.starts_with(value.trim_end_matches(['\r', '\n']))
+        }
+    }
+}
+
 /// What a text may be that is not YAML; nothing for one that has no word of ours.
 pub(super) fn strays_of_text(text: &str, message: &str) -> Vec<Stray> {
-    let ours = text.contains(GROUP) || ObjectKind::ALL.iter().any(|kind| text.contains(kind.as_str()));
+    let ours = text.contains(GROUP)
+        || ObjectKind::ALL.iter().any(|kind| text.contains(kind.as_str()))
+        || is_cut_before_its_group(text);
     if !ours {
         return Vec::new();
     }
@@ -144,4 +159,26 @@ pub(super) fn strays_of_text(text: &str, message: &str) -> Vec<Stray> {
         namespaces.insert(None);
     }
     namespaces.into_iter().map(|namespace| stray(namespace, None, &Value::Null, message)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c5_a_text_that_is_cut_anywhere_before_its_group_may_be_ours() {
+        for whole in ["{\"apiVersion\":\"portreeve.dev/v1alpha1\",\"kind\"", "apiVersion: portreeve.dev/v1alpha1\nkind"]
+        {
+            let first = whole.find("apiV").unwrap() + 1;
+            for end in first..whole.len() {
+                let cut = whole.get(..end).unwrap();
+                assert!(!strays_of_text(cut, "cut").is_empty(), "{cut}");
+            }
+        }
+        for foreign in
+            ["", "{", "apiVersion: apps/v1\nkind: {", "{{ .Values.x }}", "a: [", "port: [1", "apiVersion: v1\n["]
+        {
+            assert!(strays_of_text(foreign, "cut").is_empty(), "{foreign}");
+        }
+    }
 }

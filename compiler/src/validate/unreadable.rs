@@ -24,12 +24,17 @@ fn has_unknown_field(value: &Value) -> bool {
     spec.is_none_or(|spec| spec.keys().any(|name| !ROUTE_FIELDS.contains(&name.as_str())))
 }
 
+/// Whether so little of `spec` is there that it was emptied or cut off, and its hostnames with the rest.
+fn is_cut_off(spec: &Value) -> bool {
+    ["workloadSelector", "upstream", "rules"].iter().filter(|name| spec.get(name).is_none()).count() >= 2
+}
+
 /// The route, to refuse all that it may cover.
 pub(crate) fn unreadable_route(value: &Value) -> ValidRoute {
     let spec = value.get("spec").unwrap_or(&Value::Null);
     let mut hostnames = BTreeSet::new();
     let mut hosts_lost = match spec.get("hostnames") {
-        None => has_unknown_field(value),
+        None => has_unknown_field(value) || is_cut_off(spec),
         Some(Value::Array(_)) => false,
         Some(_) => true,
     };
