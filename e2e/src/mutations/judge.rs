@@ -177,7 +177,10 @@ impl Judge {
         let new = |fault: &String| {
             !known.faults.contains(fault) && (!renamed || fault.contains("metadata.")) && !(moved && collision(fault))
         };
-        let faulty = faults.iter().any(new);
+        // A policy that was at fault by its target, and is not any more: what its fault refused may be permitted now.
+        let retargeted = edit.kind.contains(" /spec/targetRefs");
+        let cured = known.faults.iter().any(|fault| !faults.contains(fault));
+        let faulty = faults.iter().any(new) && !(retargeted && cured);
         let mut outcome = Outcome { faulty, pairs: 0, opened: Vec::new() };
         for (pod, refused) in &known.refused {
             let Some(snapshot) = compiled.snapshots.get(pod) else { continue };
