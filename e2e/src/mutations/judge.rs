@@ -174,9 +174,8 @@ impl Judge {
         // correct, and taken at its word. What it collides with there is refused, and judged by the edits of that object.
         let moved = edit.kind.ends_with("/spec/hostnames") || edit.kind.ends_with("/spec/hostnames/*");
         let collision = |fault: &String| fault.contains("is older and has the same host");
-        let new = |fault: &String| {
-            !known.faults.contains(fault) && (!renamed || fault.contains("metadata.")) && !(moved && collision(fault))
-        };
+        let of_another = |fault: &String| (renamed && !fault.contains("metadata.")) || (moved && collision(fault));
+        let new = |fault: &String| !known.faults.contains(fault) && !of_another(fault);
         // A policy that was at fault by its target, and is not any more: what its fault refused may be permitted now.
         let retargeted = edit.kind.contains(" /spec/targetRefs");
         let cured = known.faults.iter().any(|fault| !faults.contains(fault));
