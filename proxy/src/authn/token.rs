@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use portreeve_policy::{
-    Audiences, IntrospectionRule, JwtRule, JwtType, MaxTokenAge, NamespacedName, ProofRule, UpstreamToken,
-};
+use portreeve_policy::{Audiences, JwtType, MaxTokenAge, NamespacedName, ProofRule, UpstreamToken};
 
 use super::{
     LookupFault, TokenDigest, TokenDigester, TokenServiceClient, TokenShape, VerificationError,
@@ -65,29 +63,23 @@ pub(super) struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    pub(super) fn of_introspection(rule: &IntrospectionRule, authority: Option<Arc<TokenServiceClient>>) -> Self {
-        let IntrospectionRule { token_service, audiences, max_token_age, proof, upstream_token } = rule;
+    pub(super) fn new(
+        source: TokenSource,
+        authority: Option<Arc<TokenServiceClient>>,
+        name: &NamespacedName,
+        audiences: &Audiences,
+        max_age: MaxTokenAge,
+        proof: &ProofRule,
+        upstream: &UpstreamToken,
+    ) -> Self {
         Self {
-            source: TokenSource::Introspection,
+            source,
             authority,
-            name: token_service.clone(),
+            name: name.clone(),
             audiences: audiences.clone(),
-            max_age: *max_token_age,
+            max_age,
             proof: proof.clone(),
-            needs_jwt: Self::needs_jwt(upstream_token),
-        }
-    }
-
-    pub(super) fn of_signature(rule: &JwtRule, authority: Option<Arc<TokenServiceClient>>) -> Self {
-        let JwtRule { token_service, audiences, token_type, max_token_age, proof, upstream_token } = rule;
-        Self {
-            source: TokenSource::Signature(*token_type),
-            authority,
-            name: token_service.clone(),
-            audiences: audiences.clone(),
-            max_age: *max_token_age,
-            proof: proof.clone(),
-            needs_jwt: Self::needs_jwt(upstream_token),
+            needs_jwt: Self::needs_jwt(upstream),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use portreeve_policy::{
-    ApiKeyLocation, Authentication, Authenticator, Credential, NamespacedName, Secret, SecretName, UpstreamToken,
+    ApiKeyLocation, Authentication, Authenticator, Credential, IntrospectionRule, JwtRule, NamespacedName, Secret,
+    SecretName, UpstreamToken,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     exchange::Exchanger,
     memory::CredentialMemory,
     presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
-    token::{SeenToken, TokenVerifier},
+    token::{SeenToken, TokenSource, TokenVerifier},
     upstream_token::{UpstreamCredential, UpstreamTokenMode},
 };
 use crate::clock::{SharedClock, UnixMillis};
@@ -249,10 +250,18 @@ impl Verifier {
                 Kind::Exchange(exchanger)
             }
             Credential::Introspection(rule) => {
-                Kind::Token(Box::new(TokenVerifier::of_introspection(rule, authority(&rule.token_service))))
+                let IntrospectionRule { token_service: name, audiences, max_token_age, proof, upstream_token } = rule;
+                let (source, service) = (TokenSource::Introspection, authority(name));
+                let verifier =
+                    TokenVerifier::new(source, service, name, audiences, *max_token_age, proof, upstream_token);
+                Kind::Token(Box::new(verifier))
             }
             Credential::Jwt(rule) => {
-                Kind::Token(Box::new(TokenVerifier::of_signature(rule, authority(&rule.token_service))))
+                let JwtRule { token_service: name, audiences, token_type, max_token_age, proof, upstream_token } = rule;
+                let (source, service) = (TokenSource::Signature(*token_type), authority(name));
+                let verifier =
+                    TokenVerifier::new(source, service, name, audiences, *max_token_age, proof, upstream_token);
+                Kind::Token(Box::new(verifier))
             }
         };
         let upstream = Self::upstream(credential, &kind, materials, kept)?;
