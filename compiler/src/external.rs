@@ -28,8 +28,13 @@ const RESERVED: [&str; 12] = [
     "via",
 ];
 
-/// Names of header fields in lower case; those for the application must be free for a decision point to set.
-fn names(fault: &mut impl FnMut(String, ConditionReason, String), field: &str, list: &[String]) -> BTreeSet<String> {
+/// Names of header fields in lower case. Where some are reserved, so are our own.
+fn names(
+    fault: &mut impl FnMut(String, ConditionReason, String),
+    field: &str,
+    list: &[String],
+    reserved: &[&str],
+) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (i, name) in list.iter().enumerate() {
         let lower = name.to_ascii_lowercase();
@@ -39,7 +44,7 @@ fn names(fault: &mut impl FnMut(String, ConditionReason, String), field: &str, l
         if !legal {
             let message = format!("{name:?} is not a field name: letters, digits and '-'");
             fault(at, ConditionReason::Invalid, message);
-        } else if field == "upstreamHeaders" && (ours || RESERVED.contains(&lower.as_str())) {
+        } else if !reserved.is_empty() && (ours || reserved.contains(&lower.as_str())) {
             fault(at, ConditionReason::Invalid, format!("{name} is not for a decision point to set"));
         }
         found.insert(lower);
@@ -86,8 +91,8 @@ pub(crate) fn resolve_external(
             Err(error) => fault(format!("{PATH}.claims[{i}].path"), invalid, error.to_string()),
         }
     }
-    let (headers, upstream_headers) =
-        (names(&mut fault, "headers", &spec.headers), names(&mut fault, "upstreamHeaders", &spec.upstream_headers));
+    let headers = names(&mut fault, "headers", &spec.headers, &[]);
+    let upstream_headers = names(&mut fault, "upstreamHeaders", &spec.upstream_headers, &RESERVED);
     let ca_certificates = match &spec.ca_ref {
         None => String::new(),
         Some(reference) => ca_bundle(inventory, &object.namespace, reference).unwrap_or_else(|(reason, message)| {

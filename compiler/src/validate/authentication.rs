@@ -194,17 +194,15 @@ fn credential(faults: &mut Faults<'_>, path: &str, spec: &CredentialSpec) -> Opt
         (None, None, None, None, Some(spec), None, None) => exchange_draft(faults, at("exchange"), spec),
         (None, None, None, None, None, Some(spec), None) => {
             let path = at("introspection");
-            let max_age = max_token_age(faults, &path, spec.max_token_age.as_deref());
-            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
-            let token = token.zip(max_age).map(|(token, max_age)| TokenDraft { max_age, ..token });
+            let (proof, max_age) = (spec.sender_constraint.as_ref(), spec.max_token_age.as_deref());
+            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, proof, max_age);
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), true);
             Some(CredentialDraft { kind: CredentialKind::Introspection { token: token? }, upstream: upstream?, path })
         }
         (None, None, None, None, None, None, Some(spec)) => {
             let path = at("jwt");
-            let max_age = max_token_age(faults, &path, spec.max_token_age.as_deref());
-            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, spec.sender_constraint.as_ref());
-            let token = token.zip(max_age).map(|(token, max_age)| TokenDraft { max_age, ..token });
+            let (proof, max_age) = (spec.sender_constraint.as_ref(), spec.max_token_age.as_deref());
+            let token = token(faults, &path, &spec.token_service_ref, &spec.audiences, proof, max_age);
             let upstream = upstream(faults, &path, spec.upstream_token, spec.mint.as_ref(), false);
             let kind = CredentialKind::Jwt { token: token?, token_type: token_type(spec.token_type) };
             Some(CredentialDraft { kind, upstream: upstream?, path })
@@ -276,6 +274,7 @@ fn token(
     token_service: &TokenServiceRef,
     list: &[String],
     proof: Option<&SenderConstraintSpec>,
+    max_age: Option<&str>,
 ) -> Option<TokenDraft> {
     let proof = proof.cloned().unwrap_or_default();
     let method = |spec: &BindingMethodSpec| match spec {
@@ -283,9 +282,9 @@ fn token(
         BindingMethodSpec::Dpop => BindingMethod::Dpop,
     };
     let proof = ProofRule { required: proof.required.iter().map(method).collect(), dpop_nonce: proof.dpop_nonce };
-    let audiences = audiences(faults, &format!("{path}.audiences"), list)?;
-    let max_age = MaxTokenAge::Unlimited;
-    Some(TokenDraft { token_service: token_service.clone(), audiences, max_age, proof })
+    let audiences = audiences(faults, &format!("{path}.audiences"), list);
+    let max_age = max_token_age(faults, path, max_age);
+    Some(TokenDraft { token_service: token_service.clone(), audiences: audiences?, max_age: max_age?, proof })
 }
 
 /// `None` for a fault, so that what cannot be read never lifts the ceiling.
