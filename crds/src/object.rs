@@ -6,7 +6,7 @@ mod field_faults;
 use std::{fmt, sync::LazyLock};
 
 pub use field_faults::FieldFault;
-use field_faults::{field_faults, unknown_field};
+use field_faults::field_faults;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;
 use serde::de::DeserializeOwned;
@@ -89,37 +89,27 @@ fn read<T: DeserializeOwned>(
     value: Value,
     wrap: impl FnOnce(T) -> Object,
 ) -> Result<Object, Box<Unreadable>> {
-    let mut unknown = None;
-    let mut note = |path: serde_ignored::Path<'_>| {
-        let path = field_path(&path);
-        if unknown.is_none() && path.starts_with("spec") {
-            unknown = Some(path);
-        }
-    };
-    let null = value.get("spec").and_then(|spec| first_null(spec, "spec"));
+    let mut unknown = false;
+    let mut note = |path: serde_ignored::Path<'_>| unknown |= field_path(&path).starts_with("spec");
     let parsed = serde_ignored::deserialize::<_, _, T>(&value, &mut note);
-    let object = ObjectRef::of(kind, &value);
+    // The API server drops a null or keeps it, by the field; either way what was to stand there is gone.
+    let null = value.get("spec").and_then(|spec| first_null(spec, "spec"));
+    let understood = match (parsed, unknown, &null) {
+        (Ok(parsed), false, None) => return Ok(wrap(parsed)),
+        (Ok(parsed), true, None) => Some(wrap(parsed)),
+        _ => None,
+    };
+    let mut faults = field_faults::<T>(&value, kind.schema());
     if let Some(path) = null {
-        // The API server drops it or keeps it, by the field; either way what was to stand there is gone.
+        faults.retain(|fault| fault.path != path);
         let message = format!("{path} is null; give it a value, or leave the field out");
-        return Err(Box::new(Unreadable { object, path, message, others: Vec::new(), understood: None, value }));
+        faults.insert(0, FieldFault { path, message });
     }
-    let schema = kind.schema();
-    match (parsed, unknown) {
-        (Ok(parsed), None) => Ok(wrap(parsed)),
-        (Ok(parsed), Some(path)) => {
-            let FieldFault { path, message } = unknown_field(path, schema);
-            let mut others = field_faults::<T>(&value, schema);
-            others.retain(|other| other.path != path);
-            Err(Box::new(Unreadable { object, path, message, others, understood: Some(wrap(parsed)), value }))
-        }
-        (Err(error), _) => {
-            let mut faults = field_faults::<T>(&value, schema).into_iter();
-            let whole = || FieldFault { path: String::new(), message: error.to_string() };
-            let FieldFault { path, message } = faults.next().unwrap_or_else(whole);
-            Err(Box::new(Unreadable { object, path, message, others: faults.collect(), understood: None, value }))
-        }
-    }
+    let object = ObjectRef::of(kind, &value);
+    let mut faults = faults.into_iter();
+    let whole = || FieldFault { path: String::new(), message: "it cannot be read".to_owned() };
+    let FieldFault { path, message } = faults.next().unwrap_or_else(whole);
+    Err(Box::new(Unreadable { object, path, message, others: faults.collect(), understood, value }))
 }
 
 /// The path of the first null. The depth is that of a value that was read, which its reader bounds.

@@ -3,8 +3,6 @@
 //! A parser ends at the first fault. So that the others are found too, a stand-in of the expected form takes the place
 //! of what was wrong, in a copy, and the copy is read again. What is refused never depends on it.
 
-use std::collections::BTreeSet;
-
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -30,15 +28,15 @@ pub(super) fn field_faults<T: DeserializeOwned>(value: &Value, schema: &Value) -
     let mut copy = value.clone();
     let mut faults: Vec<FieldFault> = Vec::new();
     let mut stand_ins: Vec<String> = Vec::new();
-    let mut unknown = BTreeSet::new();
+    let mut unknown = Vec::new();
     // Each fault takes two rounds at the most: a field that is missing has no form until one is tried.
     let size = value.to_string().len().max(1);
     let rounds = (MAX_READ / size).clamp(2, MAX_FAULTS.saturating_mul(2));
     for _ in 0..rounds {
         let mut note = |path: serde_ignored::Path<'_>| {
             let path = field_path(&path);
-            if path.starts_with("spec") && unknown.len() < MAX_FAULTS {
-                unknown.insert(path);
+            if path.starts_with("spec") && unknown.len() < MAX_FAULTS && !unknown.contains(&path) {
+                unknown.push(path);
             }
         };
         let mut track = serde_path_to_error::Track::new();
@@ -69,7 +67,7 @@ pub(super) fn field_faults<T: DeserializeOwned>(value: &Value, schema: &Value) -
 }
 
 /// A field that this version does not know.
-pub(super) fn unknown_field(path: String, schema: &Value) -> FieldFault {
+fn unknown_field(path: String, schema: &Value) -> FieldFault {
     let (parent, name) = path.rsplit_once('.').unwrap_or(("", path.as_str()));
     let known = properties(schema, parent);
     let near = near(name, known.iter().copied()).map_or(String::new(), |near| format!("; did you mean {near}?"));
