@@ -90,6 +90,16 @@ impl Bulkhead {
 }
 
 impl Places {
+    /// A peer that asks and goes away again, over and over, leaves nothing behind in the meantime.
+    fn forget_those_that_gave_up(&mut self, peer: Peer) {
+        let Some(queue) = self.waiting.get_mut(&peer) else { return };
+        queue.retain(|waiting| !waiting.is_closed());
+        if queue.is_empty() {
+            self.waiting.remove(&peer);
+            self.round.retain(|waiting| *waiting != peer);
+        }
+    }
+
     /// Who is next, and its peer goes to the end of the round; those that gave up are passed over.
     fn next(&mut self) -> Option<oneshot::Sender<Running>> {
         while let Some(peer) = self.round.pop_front() {
@@ -160,6 +170,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.bulkhead.lock();
         places.taken = places.taken.saturating_sub(1);
+        places.forget_those_that_gave_up(self.peer);
         match places.peers.get_mut(&self.peer) {
             Some(held) if *held > 1 => *held = held.saturating_sub(1),
             Some(_) | None => drop(places.peers.remove(&self.peer)),
@@ -201,7 +212,11 @@ mod tests {
         let bulkhead = Bulkhead::new(1, 1);
         let first = bulkhead.enter(peer(1)).unwrap().turn(SECOND).await;
         assert!(first.is_some());
-        assert!(bulkhead.enter(peer(2)).unwrap().turn(SECOND).await.is_none());
+        for number in 2..=200 {
+            assert!(bulkhead.enter(peer(number % 2 + 2)).unwrap().turn(SECOND).await.is_none());
+            let places = bulkhead.lock();
+            assert!(places.waiting.is_empty() && places.round.is_empty(), "who gave up takes no room");
+        }
         drop(first);
         assert!(bulkhead.enter(peer(2)).unwrap().turn(SECOND).await.is_some());
         assert!(bulkhead.lock().peers.is_empty() && bulkhead.lock().taken == 0);
