@@ -47,7 +47,7 @@ enum Command {
     },
     /// Print the snapshot of a pod with these labels as JSON; secrets by name only.
     Compile {
-        /// Manifests or folders of them.
+        /// Manifests, folders of manifests, or - for standard input.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// Namespace of the pod.
