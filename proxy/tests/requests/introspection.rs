@@ -322,6 +322,28 @@ fn h4_hundreds_of_unknown_tokens_make_sixty_four_questions_at_once_and_hold_up_n
     assert_eq!(ask(&fixture, "/read", "good").status, 200);
 }
 
+/// Each unknown token is a question, whatever is wrong with it; one that is known goes on.
+#[test]
+fn h4_tokens_that_are_wrong_in_any_way_cost_their_address_its_share() {
+    for mode in ["inactive", "refresh"] {
+        let endpoint = Endpoint::start();
+        let fixture = Fixture::start_asking(&rules(), &endpoint.url(), 60_000);
+        assert_eq!(ask(&fixture, "/read", "good").status, 200);
+        endpoint.set(mode);
+        let braked: usize = std::thread::scope(|scope| {
+            let ask_many = |thread: usize| {
+                let (fixture, mut tokens) = (&fixture, (0..125).map(move |number| format!("t{thread}-{number}")));
+                move || tokens.by_ref().filter(|token| ask(fixture, "/read", token).status == 429).count()
+            };
+            let callers: Vec<_> = (0..16).map(|thread| scope.spawn(ask_many(thread))).collect();
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        let asked = endpoint.asked().len();
+        assert!(braked > 0 && asked >= 500 && asked + braked <= 2_001, "{mode}: {braked} of 2,000, {asked} asked");
+        assert_eq!(ask(&fixture, "/read", "good").status, 200, "what is known needs no question");
+    }
+}
+
 #[test]
 fn h5_d_the_rules_time_is_over_authentication_too() {
     let (url, _) = silent_endpoint();
