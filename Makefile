@@ -29,6 +29,7 @@ golden: ## write the golden outputs anew; read the diff
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-compiler --test golden
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-e2e --test samples
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-proxy --lib the_table_of_the_docs
+	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-policy --lib the_table_of_the_docs
 	PORTREEVE_GOLDEN=write cargo test -q -p portreeve-cli --test validate the_page
 
 layering: ## the iron rules of the architecture

@@ -1,8 +1,9 @@
 //! Third pass: policies meet their targets. Precedence follows GEP-713: a namespace's overrides beat a rule's policy,
 //! which beats the route's, which beats the namespace's defaults. Of two policies of one rank the older one wins.
 //!
-//! Precedence is settled for each block (authentication, authorization) by itself; a block is taken whole, never merged.
+//! Precedence is decided for each block (authentication, authorization) by itself; a block is taken whole.
 
+mod blocks;
 mod dangling;
 mod unreadable;
 
@@ -15,32 +16,24 @@ use dangling::Dangling;
 
 use portreeve_crds::v1alpha1::{PolicyMode, Precedence};
 use portreeve_policy::{
-    Access, Authentication, Authorization, NamespacedName, PolicyOrigin, Refusal, RefusalReason, Shadow,
+    Authentication, Authorization, Guard, NamespacedName, PolicyOrigin, Refusal, RefusalReason, RuleState, Shadow,
 };
 
+pub(crate) use blocks::{BlockKind, BlockSet, Blocks};
 pub(crate) use unreadable::unreadable_policy;
 
 use crate::validate::{PolicyAge, Target, ValidRoute};
 
-/// A policy, settled or broken, with what it points to.
+/// A policy, valid or broken, with what it points to.
 #[derive(Debug, Clone)]
 pub(crate) struct PolicyState {
     pub(crate) name: NamespacedName,
     pub(crate) generation: u64,
-    pub(crate) seniority: PolicyAge,
+    pub(crate) age: PolicyAge,
     pub(crate) precedence: Precedence,
     pub(crate) mode: PolicyMode,
     pub(crate) targets: Vec<Target>,
     pub(crate) blocks: Blocks,
-}
-
-/// What a policy says.
-#[derive(Debug, Clone)]
-pub(crate) enum Blocks {
-    /// It cannot be run, so wherever it would have a say, everything is refused.
-    Broken(Refusal),
-    /// What it says, block by block.
-    Settled { authentication: Option<Authentication>, authorization: Option<Authorization> },
 }
 
 /// What became of one policy.
@@ -54,10 +47,10 @@ pub(crate) struct Attachment {
     pub(crate) conflicts: Vec<(usize, NamespacedName)>,
 }
 
-/// The settled access of one rule.
+/// What is in force for one rule.
 #[derive(Debug, Clone)]
-pub(crate) struct EffectiveAccess {
-    pub(crate) access: Access,
+pub(crate) struct EffectiveRule {
+    pub(crate) state: RuleState,
     pub(crate) policies: Vec<PolicyOrigin>,
     pub(crate) shadows: Vec<Shadow>,
 }
@@ -68,16 +61,16 @@ type AttachmentPoint = (String, Target, bool);
 /// By namespace; `None` stands for every one.
 pub(crate) type Closures = BTreeMap<Option<String>, Refusal>;
 
-/// Policies by what they point to; in each slot only the established one.
+/// Policies by what they point to; at each attachment point only the oldest.
 pub(crate) struct PolicyIndex<'a> {
-    slots: BTreeMap<AttachmentPoint, &'a PolicyState>,
+    points: BTreeMap<AttachmentPoint, &'a PolicyState>,
     closures: Closures,
     /// Policies with a target that cannot be read, by namespace and perhaps the route that it names.
     closing: BTreeMap<(String, Option<String>), &'a PolicyState>,
     /// Policies with a target that does not exist, by namespace: those of one cost the others nothing.
     dangling: BTreeMap<&'a str, Vec<Dangling<'a>>>,
-    /// Policies on trial: every one of a slot, for none of them takes part in anything.
-    on_trial: BTreeMap<AttachmentPoint, Vec<&'a PolicyState>>,
+    /// Policies in dry run: every one of a point, for none of them takes part in anything.
+    in_dry_run: BTreeMap<AttachmentPoint, Vec<&'a PolicyState>>,
     attachments: BTreeMap<NamespacedName, Attachment>,
 }
 
@@ -88,13 +81,13 @@ impl<'a> PolicyIndex<'a> {
         closures: Closures,
     ) -> Self {
         let mut ranked: Vec<_> = policies.iter().collect();
-        ranked.sort_by_key(|policy| (&policy.seniority, &policy.name));
+        ranked.sort_by_key(|policy| (&policy.age, &policy.name));
         let mut index = Self {
-            slots: BTreeMap::new(),
+            points: BTreeMap::new(),
             closures,
             closing: BTreeMap::new(),
             dangling: BTreeMap::new(),
-            on_trial: BTreeMap::new(),
+            in_dry_run: BTreeMap::new(),
             attachments: BTreeMap::new(),
         };
         for policy in ranked {
@@ -114,22 +107,22 @@ impl<'a> PolicyIndex<'a> {
                     continue;
                 }
                 let overrides = policy.precedence == Precedence::Overrides && *target == Target::Namespace;
-                let slot = (policy.name.namespace().to_owned(), target.clone(), overrides);
+                let point = (policy.name.namespace().to_owned(), target.clone(), overrides);
                 if policy.mode == PolicyMode::Shadow {
-                    index.on_trial.entry(slot).or_default().push(policy);
+                    index.in_dry_run.entry(point).or_default().push(policy);
                     continue;
                 }
-                let holder = *index.slots.entry(slot).or_insert(policy);
-                if holder.name != policy.name {
-                    attachment.conflicts.push((position, holder.name.clone()));
+                let winner = *index.points.entry(point).or_insert(policy);
+                if winner.name != policy.name {
+                    attachment.conflicts.push((position, winner.name.clone()));
                 }
             }
         }
         index
     }
 
-    /// Settles one rule; notes the route with every policy on the way.
-    pub(crate) fn settle(&mut self, route: &NamespacedName, rule: &str) -> EffectiveAccess {
+    /// Merges the policies of one rule; notes the route with every policy on the way.
+    pub(crate) fn merge(&mut self, route: &NamespacedName, rule: &str) -> EffectiveRule {
         if let Some(closed) = self.closed(route) {
             return closed;
         }
@@ -142,44 +135,45 @@ impl<'a> PolicyIndex<'a> {
             (Target::Namespace, false),
         ]
         .map(|(target, overrides)| (namespace.clone(), target, overrides));
-        let chain: Vec<&PolicyState> = places.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
-        let mut settled = settle_chain(&chain);
-        let specific: Vec<_> = places.iter().map(|slot| self.slots.get(slot).copied()).collect();
+        let chain: Vec<&PolicyState> = places.iter().filter_map(|point| self.points.get(point).copied()).collect();
+        let mut merged = merge_chain(&chain);
+        let specific: Vec<_> = places.iter().map(|point| self.points.get(point).copied()).collect();
         let mut dangling = self.dangling.get(route.namespace()).into_iter().flatten();
         if let Some(dangling) = dangling.find(|dangling| dangling.may_mean(route, rule, &specific)) {
-            settled = refused(RefusalReason::UnresolvedReference, &dangling.message, &[dangling.policy]);
+            merged = refused(RefusalReason::UnresolvedReference, &dangling.message, &[dangling.policy]);
         }
         let mut attached = chain;
-        for (rank, slot) in places.iter().enumerate() {
-            for policy in self.on_trial.get(slot).into_iter().flatten().copied() {
-                // What would be in force: it goes before the holder of its place, which keeps what it does not say.
+        for (rank, point) in places.iter().enumerate() {
+            for policy in self.in_dry_run.get(point).into_iter().flatten().copied() {
+                // What would be in force: it goes before the winner of its point, which keeps what it does not say.
                 let (above, below) = places.split_at(rank);
-                let in_force =
-                    |slots: &[AttachmentPoint]| slots.iter().filter_map(|slot| self.slots.get(slot).copied()).collect();
+                let in_force = |points: &[AttachmentPoint]| {
+                    points.iter().filter_map(|point| self.points.get(point).copied()).collect()
+                };
                 let (above, below): (Vec<_>, Vec<_>) = (in_force(above), in_force(below));
-                let trial: Vec<_> = above.into_iter().chain([policy]).chain(below).collect();
-                settled.shadows.push(Shadow { policy: origin(policy), access: settle_chain(&trial).access });
+                let chain: Vec<_> = above.into_iter().chain([policy]).chain(below).collect();
+                merged.shadows.push(Shadow { policy: origin(policy), state: merge_chain(&chain).state });
                 attached.push(policy);
             }
         }
         for policy in attached {
             self.attachments.entry(policy.name.clone()).or_default().routes.insert(route.clone());
         }
-        settled
+        merged
     }
 
     /// The refusal of a route that is closed, or in a closed namespace.
-    fn closed(&mut self, route: &NamespacedName) -> Option<EffectiveAccess> {
+    fn closed(&mut self, route: &NamespacedName) -> Option<EffectiveRule> {
         let namespace = route.namespace().to_owned();
         let in_namespace = self.closures.get(&Some(namespace.clone()));
         if let Some(refusal) = self.closures.get(&None).or(in_namespace) {
-            let access = Access::Refused(refusal.clone());
-            return Some(EffectiveAccess { access, policies: Vec::new(), shadows: Vec::new() });
+            let state = RuleState::Refusing(refusal.clone());
+            return Some(EffectiveRule { state, policies: Vec::new(), shadows: Vec::new() });
         }
         let of_route = (namespace.clone(), Some(route.name().to_owned()));
         let policy = *self.closing.get(&(namespace, None)).or_else(|| self.closing.get(&of_route))?;
         self.attachments.entry(policy.name.clone()).or_default().routes.insert(route.clone());
-        Some(settle_chain(&[policy]))
+        Some(merge_chain(&[policy]))
     }
 
     /// What became of every policy.
@@ -216,29 +210,18 @@ fn missing_target(namespace: &str, target: &Target, routes: &BTreeMap<Namespaced
 }
 
 /// `chain` is in falling order of rank.
-fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
-    let mut authentication = None;
-    let mut authorization = None;
+fn merge_chain(chain: &[&PolicyState]) -> EffectiveRule {
     for (rank, policy) in chain.iter().enumerate() {
-        match &policy.blocks {
-            Blocks::Broken(refusal) if authentication.is_none() || authorization.is_none() => {
-                return EffectiveAccess {
-                    access: Access::Refused(refusal.clone()),
-                    policies: vec![origin(policy)],
-                    shadows: Vec::new(),
-                };
-            }
-            Blocks::Broken(_) => {}
-            Blocks::Settled { authentication: who, authorization: what } => {
-                if let (None, Some(who)) = (&authentication, who) {
-                    authentication = Some((rank, *policy, who.clone()));
-                }
-                if let (None, Some(what)) = (&authorization, what) {
-                    authorization = Some((rank, *policy, what.clone()));
-                }
-            }
+        let above = || chain.iter().take(rank);
+        if let Blocks::Broken(refusal) = &policy.blocks
+            && BlockKind::ALL.into_iter().any(|kind| !above().any(|policy| policy.blocks.says(kind)))
+        {
+            let state = RuleState::Refusing(refusal.clone());
+            return EffectiveRule { state, policies: vec![origin(policy)], shadows: Vec::new() };
         }
     }
+    let authentication = first(chain, |set| set.authentication.as_ref());
+    let authorization = first(chain, |set| set.authorization.as_ref());
     let Some((rank, source, who)) = authentication else {
         let message = "no ApiPolicy on the rule, its route or its namespace says who may call; attach one \
                        (authentication: {anonymous: {}} is how one says \"open\")";
@@ -272,17 +255,28 @@ fn settle_chain(chain: &[&PolicyState]) -> EffectiveAccess {
         }
         None => Authorization::Anyone,
     };
-    EffectiveAccess {
-        access: Access::Guarded { authentication: who, authorization },
+    EffectiveRule {
+        state: RuleState::Ready(Guard { authentication: who, authorization }),
         policies: policies.into_iter().map(origin).collect(),
         shadows: Vec::new(),
     }
 }
 
-fn refused(reason: RefusalReason, message: &str, policies: &[&PolicyState]) -> EffectiveAccess {
+/// The most specific policy that sets a block, with its rank.
+fn first<'a, T: Clone>(
+    chain: &[&'a PolicyState],
+    block: fn(&BlockSet) -> Option<&T>,
+) -> Option<(usize, &'a PolicyState, T)> {
+    chain.iter().enumerate().find_map(|(rank, policy)| match &policy.blocks {
+        Blocks::Broken(_) => None,
+        Blocks::Valid(set) => block(set).map(|set| (rank, *policy, set.clone())),
+    })
+}
+
+fn refused(reason: RefusalReason, message: &str, policies: &[&PolicyState]) -> EffectiveRule {
     let refusal = Refusal { reason, message: message.to_owned() };
-    EffectiveAccess {
-        access: Access::Refused(refusal),
+    EffectiveRule {
+        state: RuleState::Refusing(refusal),
         policies: policies.iter().map(|policy| origin(policy)).collect(),
         shadows: Vec::new(),
     }

@@ -13,16 +13,16 @@ pub(crate) struct Collision {
     pub(crate) rule: usize,
     pub(crate) position: usize,
     /// The route that keeps the requests.
-    pub(crate) holder: NamespacedName,
+    pub(crate) winner: NamespacedName,
     /// Whether the match covers a host or a method that no older route has. Nobody serves those requests.
     pub(crate) remainder: bool,
 }
 
-/// Who claims a host and path, and with which clause.
+/// Who claims a host and path, and with which matched.
 type Claims<'a> = BTreeMap<(Option<&'a HostnamePattern>, &'a PathMatch), Vec<(&'a NamespacedName, &'a Match)>>;
 
 /// Collisions among routes that share a pod. Equal means: same host pattern, same path match, same headers, and a
-/// method in common; what is merely broader is settled by specificity when a request comes.
+/// method in common; what is merely broader is decided by specificity when a request comes.
 pub(crate) fn collisions(
     groups: &BTreeSet<Vec<NamespacedName>>,
     routes: &BTreeMap<NamespacedName, ValidRoute>,
@@ -30,28 +30,28 @@ pub(crate) fn collisions(
     let mut found = BTreeSet::new();
     for group in groups.iter().filter(|group| group.len() > 1) {
         let mut ranked: Vec<_> = group.iter().filter_map(|name| routes.get_key_value(name)).collect();
-        ranked.sort_by_key(|(name, route)| (&route.seniority, *name));
+        ranked.sort_by_key(|(name, route)| (&route.age, *name));
         let mut claims: Claims<'_> = BTreeMap::new();
         for (name, route) in ranked {
-            for (rule, position, clause) in clauses(route) {
+            for (rule, position, matched) in matches(route) {
                 let mut lost_to = None;
                 let mut remainder = false;
                 for host in hosts(route) {
-                    let holders = claims.entry((host, &clause.path)).or_default();
-                    let rivals = holders.iter().filter(|(holder, other)| *holder != name && overlap(other, clause));
+                    let claimants = claims.entry((host, &matched.path)).or_default();
+                    let rivals = claimants.iter().filter(|(winner, other)| *winner != name && overlap(other, matched));
                     let (mut rivalled, mut covered) = (false, false);
-                    for (holder, other) in rivals {
+                    for (winner, other) in rivals {
                         rivalled = true;
-                        covered |= covers(other, clause);
-                        lost_to.get_or_insert_with(|| (*holder).clone());
+                        covered |= covers(other, matched);
+                        lost_to.get_or_insert_with(|| (*winner).clone());
                     }
                     remainder |= !covered;
                     if !rivalled {
-                        holders.push((name, clause));
+                        claimants.push((name, matched));
                     }
                 }
-                if let Some(holder) = lost_to {
-                    found.insert(Collision { route: name.clone(), rule, position, holder, remainder });
+                if let Some(winner) = lost_to {
+                    found.insert(Collision { route: name.clone(), rule, position, winner, remainder });
                 }
             }
         }
@@ -59,7 +59,7 @@ pub(crate) fn collisions(
     found
 }
 
-fn clauses(route: &ValidRoute) -> impl Iterator<Item = (usize, usize, &Match)> {
+fn matches(route: &ValidRoute) -> impl Iterator<Item = (usize, usize, &Match)> {
     let numbered = |(i, rule): (usize, &'_ crate::validate::ValidRule)| -> Vec<(usize, usize)> {
         (0..rule.matches.len()).map(|position| (i, position)).collect()
     };
@@ -70,17 +70,17 @@ fn clauses(route: &ValidRoute) -> impl Iterator<Item = (usize, usize, &Match)> {
         .flat_map(numbered)
         .filter_map(|(rule, position)| Some((rule, position, route.rules.get(rule)?.matches.get(position)?)))
         // What a fault left unclear takes nothing from others.
-        .filter(|(_, _, clause)| clause.reach.is_claim())
+        .filter(|(_, _, matched)| matched.reach.is_claim())
 }
 
 fn hosts(route: &ValidRoute) -> Vec<Option<&HostnamePattern>> {
     if route.hostnames.is_empty() { vec![None] } else { route.hostnames.iter().map(Some).collect() }
 }
 
-/// Whether every request of `ours` is one of `holder`'s; both have the same path.
-fn covers(holder: &Match, ours: &Match) -> bool {
-    let methods = holder.methods.is_empty() || (!ours.methods.is_empty() && ours.methods.is_subset(&holder.methods));
-    holder.headers == ours.headers && methods
+/// Whether every request of `ours` is one of `winner`'s; both have the same path.
+fn covers(winner: &Match, ours: &Match) -> bool {
+    let methods = winner.methods.is_empty() || (!ours.methods.is_empty() && ours.methods.is_subset(&winner.methods));
+    winner.headers == ours.headers && methods
 }
 
 fn overlap(a: &Match, b: &Match) -> bool {

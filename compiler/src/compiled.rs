@@ -13,7 +13,7 @@ use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, Refusa
 
 use crate::{
     Diagnostic, Inventory, Options, Severity,
-    attach::{Blocks, PolicyIndex, PolicyState, unreadable_policy},
+    attach::{BlockSet, Blocks, PolicyIndex, PolicyState, unreadable_policy},
     cedar::resolve_cedar,
     collide::collisions,
     emit::emit_route,
@@ -193,7 +193,7 @@ impl Compiler<'_> {
         }
         for (namespace, stray) in self.strays(ObjectKind::ApiRoute) {
             let Some(name) = free_name(&namespace, |name| routes.contains_key(name)) else { continue };
-            let route = ValidRoute { seniority: PolicyAge::oldest(), ..unreadable_route(&stray.value) };
+            let route = ValidRoute { age: PolicyAge::oldest(), ..unreadable_route(&stray.value) };
             routes.insert(name, (route, Some(stray.message.clone())));
         }
         routes
@@ -227,7 +227,7 @@ impl Compiler<'_> {
             let Some(name) = free_name(&namespace, taken) else { continue };
             let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
             let state = unreadable_policy(name, &stray.value, refusal);
-            states.push(PolicyState { seniority: PolicyAge::oldest(), ..state });
+            states.push(PolicyState { age: PolicyAge::oldest(), ..state });
         }
         states
     }
@@ -237,23 +237,9 @@ impl Compiler<'_> {
         self.findings(&object).generation = generation(&policy.metadata);
         let (targets, valid) = validate_policy(&object, policy);
         let valid = valid.and_then(|valid| self.add_resolved(&object, policy, valid));
-        let broken =
-            |reason, message: &str| Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") });
-        let mut on_trial = None;
+        let mut in_dry_run = None;
         let blocks = match valid {
-            Err(faults) => {
-                let unresolved = faults.iter().find(|fault| fault.reason == ConditionReason::UnresolvedReference);
-                if let Some(fault) = unresolved {
-                    let told = (fault.reason, summary(&faults));
-                    self.findings(&object).unresolved = Some(told.clone());
-                    self.compiled.diagnostics.extend(faults);
-                    broken(RefusalReason::UnresolvedReference, &told.1)
-                } else {
-                    let blocks = broken(RefusalReason::InvalidPolicy, &summary(&faults));
-                    self.reject(&object, faults);
-                    blocks
-                }
-            }
+            Err(faults) => self.faulty(&object, name, faults),
             Ok(valid) => {
                 let references = References { inventory: self.inventory, services, namespace: name.namespace() };
                 match valid.authentication.map(|draft| references.authentication(draft)).transpose() {
@@ -261,10 +247,13 @@ impl Compiler<'_> {
                         if valid.authorization_mode == PolicyMode::Shadow
                             && policy.spec.mode == PolicyMode::Enforce =>
                     {
-                        on_trial = Some(Blocks::Settled { authentication: None, authorization: valid.authorization });
-                        Blocks::Settled { authentication, authorization: None }
+                        in_dry_run =
+                            Some(Blocks::Valid(BlockSet { authorization: valid.authorization, ..BlockSet::default() }));
+                        Blocks::Valid(BlockSet { authentication, ..BlockSet::default() })
                     }
-                    Ok(authentication) => Blocks::Settled { authentication, authorization: valid.authorization },
+                    Ok(authentication) => {
+                        Blocks::Valid(BlockSet { authentication, authorization: valid.authorization })
+                    }
                     Err((path, (reason, message))) => {
                         let findings = self.findings(&object);
                         if reason == ConditionReason::Invalid {
@@ -272,7 +261,7 @@ impl Compiler<'_> {
                         } else {
                             findings.unresolved = Some((reason, format!("{path}: {message}")));
                         }
-                        let refused = broken(RefusalReason::UnresolvedReference, &message);
+                        let refused = broken(name, RefusalReason::UnresolvedReference, &message);
                         self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
                         refused
                     }
@@ -282,17 +271,31 @@ impl Compiler<'_> {
         let state = PolicyState {
             name: name.clone(),
             generation: generation(&policy.metadata),
-            seniority: PolicyAge::of(&policy.metadata),
+            age: PolicyAge::of(&policy.metadata),
             precedence: policy.spec.precedence,
             mode: policy.spec.mode,
             targets,
             blocks,
         };
         let shadow = |blocks| PolicyState { mode: PolicyMode::Shadow, blocks, ..state.clone() };
-        let on_trial = on_trial.map(shadow);
+        let in_dry_run = in_dry_run.map(shadow);
         // With nothing in force it must not hold a place that another policy could have.
-        let says_nothing = matches!(&state.blocks, Blocks::Settled { authentication: None, authorization: None });
-        (!says_nothing).then_some(state).into_iter().chain(on_trial).collect()
+        let says_nothing = matches!(&state.blocks, Blocks::Valid(set) if *set == BlockSet::default());
+        (!says_nothing).then_some(state).into_iter().chain(in_dry_run).collect()
+    }
+
+    /// A policy with faults; where only references are at fault it is accepted, and cannot be enforced.
+    fn faulty(&mut self, object: &ObjectRef, name: &NamespacedName, faults: Vec<Diagnostic>) -> Blocks {
+        let Some(fault) = faults.iter().find(|fault| fault.reason == ConditionReason::UnresolvedReference) else {
+            let blocks = broken(name, RefusalReason::InvalidPolicy, &summary(&faults));
+            self.reject(object, faults);
+            return blocks;
+        };
+        let (reason, message) = (fault.reason, summary(&faults));
+        let blocks = broken(name, RefusalReason::UnresolvedReference, &message);
+        self.findings(object).unresolved = Some((reason, message));
+        self.compiled.diagnostics.extend(faults);
+        blocks
     }
 
     /// The blocks that refer to other objects join the others.
@@ -368,6 +371,10 @@ pub(crate) fn reference(kind: ObjectKind, name: &NamespacedName) -> ObjectRef {
 
 fn name_of(object: &ObjectRef) -> Option<NamespacedName> {
     NamespacedName::new(&object.namespace, &object.name).ok()
+}
+
+fn broken(name: &NamespacedName, reason: RefusalReason, message: &str) -> Blocks {
+    Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") })
 }
 
 /// All faults of an object in one line.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use portreeve_policy::{Access, Match, NamespacedName, Reach, Refusal, RefusalReason, Route, Rule};
+use portreeve_policy::{Match, NamespacedName, Reach, Refusal, RefusalReason, Route, Rule, RuleState};
 
 use crate::{Discovered, attach::PolicyIndex, collide::Collision, validate::ValidRoute};
 
@@ -17,23 +17,23 @@ pub(crate) fn emit_route(
     let mut rules = Vec::with_capacity(route.rules.len());
     for (number, rule) in route.rules.iter().enumerate() {
         let (mut kept, mut refused) = (Vec::new(), Vec::new());
-        let mut holder = None;
+        let mut winner = None;
         for (position, clause) in rule.matches.iter().enumerate() {
             let lost = collisions.iter().find(|c| c.route == *name && c.rule == number && c.position == position);
             match lost {
                 None => kept.push(clause.clone()),
                 Some(collision) => {
-                    holder.get_or_insert(&collision.holder);
+                    winner.get_or_insert(&collision.winner);
                     refused.extend(collision.remainder.then(|| Match { reach: Reach::Remainder, ..clause.clone() }));
                 }
             }
         }
-        let settled = index.settle(name, &rule.name);
-        let access = match (&route.closed, fault) {
-            (Some(reason), _) => Access::Refused(closed(reason)),
-            (None, None) => settled.access,
+        let merged = index.merge(name, &rule.name);
+        let state = match (&route.closed, fault) {
+            (Some(reason), _) => RuleState::Refusing(closed(reason)),
+            (None, None) => merged.state,
             (None, Some(message)) => {
-                Access::Refused(Refusal { reason: RefusalReason::InvalidRoute, message: message.to_owned() })
+                RuleState::Refusing(Refusal { reason: RefusalReason::InvalidRoute, message: message.to_owned() })
             }
         };
         let emitted = Rule {
@@ -41,13 +41,13 @@ pub(crate) fn emit_route(
             matches: kept,
             timeout: rule.timeout,
             upgrades: rule.upgrades.clone(),
-            policies: settled.policies,
-            access,
+            policies: merged.policies,
+            state,
             // A closed route does no work for anybody.
-            shadows: if route.closed.is_none() { settled.shadows } else { Vec::new() },
+            shadows: if route.closed.is_none() { merged.shadows } else { Vec::new() },
         };
-        if let (Some(holder), false) = (holder, refused.is_empty()) {
-            rules.push(Rule { matches: refused, access: conflicted(holder), shadows: Vec::new(), ..emitted.clone() });
+        if let (Some(winner), false) = (winner, refused.is_empty()) {
+            rules.push(Rule { matches: refused, state: conflicted(winner), shadows: Vec::new(), ..emitted.clone() });
         }
         if !emitted.matches.is_empty() {
             rules.push(emitted);
@@ -65,9 +65,9 @@ pub(crate) fn emit_route(
 }
 
 /// What is left of a match that lost a conflict: served, it would follow other rules than its neighbours.
-fn conflicted(holder: &NamespacedName) -> Access {
-    let message = format!("ApiRoute {holder} is older and has the same host, path and one of the methods");
-    Access::Refused(Refusal { reason: RefusalReason::Conflicted, message })
+fn conflicted(winner: &NamespacedName) -> RuleState {
+    let message = format!("ApiRoute {winner} is older and has the same host, path and one of the methods");
+    RuleState::Refusing(Refusal { reason: RefusalReason::Conflicted, message })
 }
 
 fn closed(reason: &str) -> Refusal {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use portreeve_crds::{ConditionReason, ObjectKind};
-use portreeve_policy::{Access, NamespacedName, Refusal, RefusalReason};
+use portreeve_policy::{NamespacedName, Refusal, RefusalReason, RuleState};
 
 use crate::{
     Diagnostic, Severity,
@@ -15,7 +15,7 @@ use crate::{
 
 impl Compiler<'_> {
     pub(crate) fn report_routes(&mut self, collided: &BTreeSet<Collision>) {
-        for Collision { route, rule, position, holder, remainder: _ } in collided {
+        for Collision { route, rule, position, winner, remainder: _ } in collided {
             let object = reference(ObjectKind::ApiRoute, route);
             if !self.inventory.routes.contains_key(route) && !self.inventory.unreadable.contains_key(&object) {
                 // A document that is no object has a fault with a place, and no status.
@@ -23,7 +23,7 @@ impl Compiler<'_> {
             }
             let path = format!("spec.rules[{rule}].matches[{position}]");
             let message = format!(
-                "ApiRoute {holder} is older and has the same host, path and method on the same pods; it keeps them"
+                "ApiRoute {winner} is older and has the same host, path and method on the same pods; it keeps them"
             );
             let told = (ConditionReason::Conflicted, format!("{path}: {message}"));
             self.findings(&object).not_accepted.get_or_insert(told);
@@ -32,7 +32,7 @@ impl Compiler<'_> {
         for (name, route) in self.compiled.routes.clone() {
             let object = reference(ObjectKind::ApiRoute, &name);
             for rule in &route.rules {
-                let Access::Refused(Refusal { reason, message }) = &rule.access else { continue };
+                let RuleState::Refusing(Refusal { reason, message }) = &rule.state else { continue };
                 let reason = match reason {
                     RefusalReason::InvalidRoute | RefusalReason::Conflicted => continue,
                     RefusalReason::Closed => ConditionReason::Closed,
@@ -67,8 +67,8 @@ impl Compiler<'_> {
             }
             self.findings(&object).routes = routes;
             let missing = missing.into_iter().map(|(i, message)| (i, ConditionReason::TargetNotFound, message));
-            let conflicts = conflicts.into_iter().map(|(i, holder)| {
-                let message = format!("ApiPolicy {holder} is older and targets the same; it has the say there");
+            let conflicts = conflicts.into_iter().map(|(i, winner)| {
+                let message = format!("ApiPolicy {winner} is older and targets the same; it applies there");
                 (i, ConditionReason::Conflicted, message)
             });
             for (position, reason, message) in missing.chain(conflicts) {

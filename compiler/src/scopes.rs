@@ -84,7 +84,7 @@ impl ScopeOwners {
             owners.routes.insert(claim.route.clone(), ClaimReport::default());
         }
         for (name, service) in &inventory.token_services {
-            owners.settle_service(inventory, name, service, &claims);
+            owners.assign_scopes(inventory, name, service, &claims);
         }
         for claim in &claims {
             let Some(report) = owners.routes.get_mut(&claim.route) else { continue };
@@ -99,7 +99,7 @@ impl ScopeOwners {
         owners
     }
 
-    fn settle_service(
+    fn assign_scopes(
         &mut self,
         inventory: &Inventory,
         name: &NamespacedName,

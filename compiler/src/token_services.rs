@@ -2,7 +2,7 @@
 //!
 //! INVARIANTS
 //! - An endpoint, and the secret with which the gateway authenticates there, is in a snapshot only where a rule of that
-//!   pod, in force or on trial, calls it.
+//!   pod, in force or in dry run, calls it.
 //! - The secret is one of the pod's own namespace.
 
 use std::{
@@ -15,8 +15,8 @@ use portreeve_crds::{
     v1alpha1::{Discovery, TokenService as TokenServiceObject},
 };
 use portreeve_policy::{
-    Access, Authentication, ClientAuthenticationMethod, Credential, Dialect, EndpointAccess, Introspection, KeySet,
-    Keys, Millis, NamespacedName, ResourceName, Route, Secret, SecretName, Snapshot, TokenExchange, TokenService,
+    ClientAuthenticationMethod, Credential, Dialect, EndpointAccess, Guard, Introspection, KeySet, Keys, Millis,
+    NamespacedName, ResourceName, Route, RuleState, Secret, SecretName, Snapshot, TokenExchange, TokenService,
 };
 
 use crate::{
@@ -96,7 +96,7 @@ impl<'a> TokenServices<'a> {
                 let known = needed.entry((service, name.namespace())).or_default();
                 *known = known.and(needs);
             }
-            for secret in authentications(route).flat_map(Authentication::secrets) {
+            for secret in guards(route).flat_map(Guard::secrets) {
                 snapshot.secrets.extend(self.secret(secret).map(|held| (secret.clone(), held)));
             }
             snapshot.routes.insert(name.clone(), Arc::clone(route));
@@ -140,14 +140,14 @@ impl Needs {
     }
 }
 
-/// What the rules of a route need, in force and on trial.
+/// What the rules of a route need, in force and in dry run.
 fn needs_of(route: &Route) -> BTreeMap<&NamespacedName, Needs> {
     let mut found: BTreeMap<&NamespacedName, Needs> = BTreeMap::new();
     let mut add = |service, needs| {
         let known = found.entry(service).or_default();
         *known = known.and(needs);
     };
-    for credential in authentications(route).flat_map(Authentication::credentials) {
+    for credential in guards(route).flat_map(|guard| guard.authentication.credentials()) {
         match credential {
             Credential::Introspection(rule) => add(&rule.token_service, Needs::INTROSPECTION),
             Credential::Jwt(rule) => add(&rule.token_service, Needs::KEYS),
@@ -164,24 +164,21 @@ fn needs_of(route: &Route) -> BTreeMap<&NamespacedName, Needs> {
     found
 }
 
-/// Of rules in force and of policies on trial.
-fn authentications(route: &Route) -> impl Iterator<Item = &Authentication> {
-    let accesses = route
+/// Of rules in force and of policies in dry run.
+fn guards(route: &Route) -> impl Iterator<Item = &Guard> {
+    let states = route
         .rules
         .iter()
-        .flat_map(|rule| std::iter::once(&rule.access).chain(rule.shadows.iter().map(|shadow| &shadow.access)));
-    accesses.filter_map(|access| match access {
-        Access::Guarded { authentication, .. } => Some(authentication),
-        Access::Refused(_) => None,
-    })
+        .flat_map(|rule| std::iter::once(&rule.state).chain(rule.shadows.iter().map(|shadow| &shadow.state)));
+    states.filter_map(RuleState::guard)
 }
 
 /// Every resource of a snapshot on which the answers of one route depend, the route itself included.
 pub fn dependencies(name: &NamespacedName, snapshot: &Snapshot) -> BTreeSet<ResourceName> {
     let mut found = BTreeSet::from([ResourceName::route(name)]);
     let Some(route) = snapshot.routes.get(name) else { return found };
-    found.extend(authentications(route).flat_map(Authentication::secrets).map(ResourceName::secret));
-    for service in authentications(route).flat_map(Authentication::token_services) {
+    found.extend(guards(route).flat_map(Guard::secrets).map(ResourceName::secret));
+    for service in guards(route).flat_map(Guard::token_services) {
         found.insert(ResourceName::token_service(service));
         let Some(service) = snapshot.token_services.get(service) else { continue };
         if let Introspection::Enabled { access, .. } = &service.introspection {

@@ -518,8 +518,8 @@ proptest! {
         }
         for route in compiled.routes.iter().filter(|(name, _)| name.namespace() == "evil").map(|(_, route)| route) {
             for rule in &route.rules {
-                if let portreeve_policy::Access::Guarded { authentication, .. } = &rule.access {
-                    prop_assert!(*authentication != Authentication::Anonymous);
+                if let Some(guard) = rule.state.guard() {
+                    prop_assert!(guard.authentication != Authentication::Anonymous);
                 }
             }
         }

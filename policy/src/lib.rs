@@ -16,12 +16,14 @@ mod field;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gate;
+mod guard;
 mod hostname;
 mod key_set;
 mod matcher;
 mod method;
 mod name;
 mod path;
+pub mod reason;
 mod route;
 mod secret;
 mod shadow;
@@ -49,15 +51,15 @@ pub use duration::Millis;
 pub use field::{
     FieldClass, InvalidPassedField, OVERRIDE_PREFIXES, OVERRIDES, PassedField, X_OVERRIDE_PREFIXES, X_OVERRIDES,
 };
+pub use guard::{Guard, Refusal, RefusalReason, RuleState};
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};
 pub use matcher::{HeaderMatch, Match, PathMatch, Reach};
 pub use method::{InvalidMethod, Method};
 pub use name::{InvalidName, NamespacedName, SecretName};
 pub use path::{CanonicalPath, InvalidPath, PathTemplate, TemplateSegment};
-pub use route::{
-    Access, AppProtocol, ForwardedHeaders, PolicyOrigin, Refusal, RefusalReason, Route, Rule, Upgrade, Upstream,
-};
+pub use reason::Reason;
+pub use route::{AppProtocol, ForwardedHeaders, PolicyOrigin, Route, Rule, Upgrade, Upstream};
 pub use secret::Secret;
 pub use shadow::Shadow;
 pub use snapshot::{ResourceKind, ResourceName, Snapshot};

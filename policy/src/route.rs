@@ -8,11 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Authentication, Authorization, ClientAddress, Cors, FieldClass, HostnamePattern, Match, Millis, NamespacedName,
-    PassedField, Shadow,
+    ClientAddress, Cors, FieldClass, HostnamePattern, Match, Millis, NamespacedName, PassedField, RuleState, Shadow,
 };
 
-/// An ApiRoute with every policy that governs it, settled rule by rule.
+/// An ApiRoute with every policy that applies to it, merged rule by rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
@@ -35,7 +34,7 @@ pub struct Route {
     pub rules: Vec<Rule>,
 }
 
-/// One clause of a route, with what it takes to pass.
+/// One rule of a route, with what it takes to pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
@@ -49,56 +48,14 @@ pub struct Rule {
     pub upgrades: BTreeSet<Upgrade>,
     /// The policies that decided, most specific first.
     pub policies: Vec<PolicyOrigin>,
-    /// What it takes to pass.
-    pub access: Access,
-    /// Policies on trial: judged, recorded, never in force.
+    /// What it takes to pass, or why nothing passes.
+    pub state: RuleState,
+    /// Policies in dry run: evaluated and recorded, never enforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadows: Vec<Shadow>,
 }
 
-/// What it takes to pass a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Access {
-    /// Authentication, then authorization.
-    Guarded {
-        /// Who calls.
-        authentication: Authentication,
-        /// What the caller may do.
-        authorization: Authorization,
-    },
-    /// Nobody passes, since the rule's policy cannot be run.
-    Refused(Refusal),
-}
-
-/// Why a rule lets nobody through; the answer is 503 with this reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Refusal {
-    /// For machines.
-    pub reason: RefusalReason,
-    /// For people; names objects, never secrets. It is recorded, not sent to the caller.
-    pub message: String,
-}
-
-/// Why a rule refuses everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum RefusalReason {
-    /// The route was closed at once, by its annotation.
-    Closed,
-    /// An older route has the same host, path and one of the methods.
-    Conflicted,
-    /// A policy that governs the rule is broken.
-    InvalidPolicy,
-    /// Neither rule, route nor namespace has a policy that says who may call.
-    NoPolicy,
-    /// The route itself is broken.
-    InvalidRoute,
-    /// Something that the policy refers to is missing, not allowed or broken.
-    UnresolvedReference,
-}
-
-/// An object that had a say.
+/// A policy that applies to a rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyOrigin {
@@ -148,12 +105,12 @@ pub enum Upgrade {
 }
 
 impl Route {
-    /// Header fields that matches, credentials and conditions look at, of policies in force and on trial.
+    /// Header fields that matches, credentials and conditions look at, of policies in force and in dry run.
     pub fn watched_fields(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().flat_map(|rule| {
-            let matched = rule.matches.iter().flat_map(|clause| &clause.headers).map(|header| header.name.as_str());
-            let shadows = rule.shadows.iter().map(|shadow| &shadow.access);
-            matched.chain(std::iter::once(&rule.access).chain(shadows).flat_map(Access::watched_fields))
+            let matched = rule.matches.iter().flat_map(|matched| &matched.headers).map(|header| header.name.as_str());
+            let shadows = rule.shadows.iter().map(|shadow| &shadow.state);
+            matched.chain(std::iter::once(&rule.state).chain(shadows).flat_map(RuleState::watched_fields))
         })
     }
 
@@ -177,15 +134,5 @@ impl Route {
             dashed != passed.as_str() && self.watched_fields().any(|watched| watched == dashed)
         };
         self.pass_headers.iter().find(alias)
-    }
-}
-
-impl Access {
-    fn watched_fields(&self) -> impl Iterator<Item = &str> {
-        let blocks = match self {
-            Self::Guarded { authentication, authorization } => Some((authentication, authorization)),
-            Self::Refused(_) => None,
-        };
-        blocks.into_iter().flat_map(|(who, what)| who.watched_fields().chain(what.watched_fields()))
     }
 }

@@ -42,7 +42,8 @@ fn rule(
     let secrets = [(secret.0.to_owned().try_into().unwrap(), Secret::new(secret.1.into_bytes()))].into();
     let previous = CarriedState::default();
     let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
-    let materials = BuildInputs { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
+    let materials =
+        BuildInputs { secrets: &secrets, token_services: authorities, previous: &previous, api_key_use: &api_key_use };
     let authentication = serde_json::from_value(json!({"anyOf": [{"allOf": [alternative]}]})).unwrap();
     Authenticators::new(&authentication, &materials, &mut CarriedState::default()).unwrap()
 }
@@ -65,7 +66,7 @@ fn measure(name: &str, target: &str, rule: &Authenticators, headers: &HeaderMap,
             None,
         )
         .unwrap();
-        rule.prove(&shown, context).now_or_never().unwrap().unwrap()
+        rule.verify(&shown, context).now_or_never().unwrap().unwrap()
     };
     let mut batches: Vec<u128> = (0..BATCHES)
         .map(|_| {
@@ -111,7 +112,7 @@ fn main() {
     let shown =
         Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, SystemClock.now(), None)
             .unwrap();
-    assert!(runtime.block_on(basic.prove(&shown, &context)).is_ok());
+    assert!(runtime.block_on(basic.verify(&shown, &context)).is_ok());
     measure("user and password, remembered", "(target 1,000 ns)", &basic, &headers, &context);
 
     let api_key = "prk_k3y0_0123456789abcdefghij";

@@ -27,7 +27,7 @@ const BATCHES: usize = 51;
 const TURNS: u32 = 4000;
 
 /// A verified token of a clerk, as the token cache holds it.
-fn fact() -> Arc<VerifiedCredential> {
+fn credential() -> Arc<VerifiedCredential> {
     let token = fixture::token(&json!({"roles": ["clerk", "auditor"], "level": 3}));
     let digest = TokenDigester::new(&[3; 64]).digest(&token);
     let (name, service) = fixture::token_service();
@@ -61,12 +61,12 @@ fn measure(name: &str, target: &str, mut turn: impl FnMut()) {
 
 #[expect(clippy::too_many_lines, reason = "one table")]
 fn main() {
-    let fact = fact();
+    let credential = credential();
     let path = CanonicalPath::parse("/orders/7").unwrap();
     let template = PathMatch::Template("/orders/{id}".to_owned().try_into().unwrap());
     let headers = HeaderMap::new();
     let asked = AuthorizationInput {
-        caller: Some(&fact),
+        caller: Some(&credential),
         address: "10.1.2.3".parse().ok(),
         tls: Some(true),
         method: "GET",

@@ -57,7 +57,7 @@ fn rule(name: &str, authentication: &Value, conditions: &Value) -> Value {
         "name": name, "matches": [{
             "methods": [], "path": {"prefix": format!("/{name}")}, "headers": [],
         }], "timeout": 5000, "upgrades": [], "policies": [],
-        "access": {"guarded": {"authentication": authentication, "authorization": conditions}},
+        "state": {"ready": {"authentication": authentication, "authorization": conditions}},
     })
 }
 
@@ -105,7 +105,7 @@ fn gate() -> Rc<RequestHandler<Constant>> {
         dispatch: Constant,
         records: Records::start(std::io::sink(), metrics.records_dropped.clone()).unwrap(),
         credentials: credentials(),
-        on_trial: credentials(),
+        dry_run_credentials: credentials(),
         ids: DecisionIds::new(0),
         pseudonym: Pseudonym::new(0),
         access_log: AccessLog::Off,

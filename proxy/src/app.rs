@@ -67,7 +67,7 @@ struct Shared {
     records: Records,
     clock: SharedClock,
     credentials: CredentialContext,
-    on_trial: CredentialContext,
+    dry_run_credentials: CredentialContext,
     limits: Limits,
     tls: Option<Acceptors>,
     access_log: crate::pipeline::AccessLog,
@@ -95,13 +95,13 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
     random(&mut instance)?;
     let (drain_at, drain) = watch::channel(None);
     let (unknown_keys, reports) = mpsc::channel(16);
-    let (credentials, on_trial) = credential_contexts(&clock)?;
+    let (credentials, dry_run_credentials) = credential_contexts(&clock)?;
     let shared = Shared {
         runtime: Arc::new(ArcSwap::from_pointee(Runtime::refusing())),
         records: records.map_err(|error| StartError::Io { what: "thread for records".to_owned(), error })?,
         clock: Arc::clone(&clock),
         credentials,
-        on_trial,
+        dry_run_credentials,
         limits: Limits::new(bootstrap.head, bootstrap.connections.get(), bootstrap.workers.get()),
         tls: tls.as_ref().map(TlsSource::acceptors),
         access_log: bootstrap.access_log,
@@ -162,7 +162,7 @@ fn serve_admin(
     Ok(())
 }
 
-/// What is remembered of credentials in force, and apart from it for policies on trial.
+/// What is remembered of credentials in force, and apart from it for policies in dry run.
 fn credential_contexts(clock: &SharedClock) -> Result<(CredentialContext, CredentialContext), StartError> {
     let (mut key, mut nonce_key) = ([0; 64], [0; 32]);
     random(&mut key)?;
@@ -248,7 +248,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 metrics: shared.metrics.clone(),
                 clock: shared.clock,
                 credentials: shared.credentials,
-                on_trial: shared.on_trial,
+                dry_run_credentials: shared.dry_run_credentials,
                 ids: DecisionIds::new(u64::from_le_bytes(seed)),
                 pseudonym: shared.pseudonym,
                 access_log: shared.access_log,

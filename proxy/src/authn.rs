@@ -13,6 +13,7 @@ mod authorization;
 mod basic;
 mod binding;
 mod budget;
+mod caller;
 mod certificate;
 mod claim_texts;
 mod claims;
@@ -61,17 +62,16 @@ pub use api_key::remove_api_key;
 pub use authorization::{AuthorizationField, CredentialFault};
 pub use binding::ProofFault;
 pub use build_inputs::{BuildInputs, CarriedState};
+pub use caller::{AcceptedCredential, Caller, CredentialKind, Unauthenticated};
 pub use claims::{Claims, Verified};
 pub use introspect::LookupFault;
 pub use jwt::{JwtFault, TokenShape, shape, verify_jws};
 pub(crate) use memoized::Derived;
 pub use memory::{CredentialMemory, NonceUse};
 pub use mint::Minter;
-pub use presentation::{
-    AcceptedCredential, AuthenticationError, CredentialRefusal, PeerCertificates, Presentation, TokenFault,
-};
+pub use presentation::{AuthenticationError, CredentialRefusal, PeerCertificates, Presentation, TokenFault};
 pub use token_cache::{Fingerprint, TokenDigest, TokenDigester};
 pub use token_service_client::TokenServiceClient;
 pub use upstream_token::UpstreamCredential;
 pub use verified_credential::{CacheState, Origin, VerificationError, VerifiedCredential};
-pub use verifier::{Authenticators, Caller, CredentialContext, Unauthenticated};
+pub use verifier::{Authenticators, CredentialContext};

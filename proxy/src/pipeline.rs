@@ -13,9 +13,11 @@ mod denial;
 mod dispatch;
 mod fields;
 mod forwarded;
+mod guard;
 mod hop;
 mod metrics;
 mod options;
+mod order;
 mod preflight;
 mod protected_resource;
 mod pseudonym;
@@ -34,12 +36,12 @@ pub(crate) mod bounds {
     pub(crate) use super::{
         answer::{UPGRADED_BUFFER, UPGRADED_IDLE},
         canonical::{MAX_COOKIES, MAX_FIELDS, MAX_HEAD_H2},
+        order::PREFLIGHT_TIMEOUT,
         preflight::MAX_PREFLIGHTS,
         record::MAX_TEXT,
         records::{MAX_BYTES, MAX_LINES},
         request_body::{DISCARD_TIME, MAX_DISCARDED},
-        service::PREFLIGHT_TIMEOUT,
-        stages::shadow::{MAX_TRIALS, TRIAL_TIME},
+        stages::shadow::{DRY_RUN_TIME, MAX_DRY_RUNS},
     };
 }
 

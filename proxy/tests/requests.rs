@@ -137,7 +137,7 @@ fn trust_headers_and_hop_by_hop_fields_of_the_client_do_not_pass_h1_h2() {
 #[test]
 fn p4_p5_the_target_that_was_matched_is_the_one_that_is_sent() {
     let mut admin = open_rule("admin", "/admin");
-    admin["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
+    admin["state"] = json!({"refusing": {"reason": "Closed", "message": "x"}});
     let fixture = Fixture::start(&json!([open_rule("public", "/public"), admin]));
     for (target, status, sent) in [
         ("/public/a?x=/admin", 200, "/public/a?x=/admin"),
@@ -166,9 +166,9 @@ fn p4_p5_the_target_that_was_matched_is_the_one_that_is_sent() {
 
 #[test]
 fn a_rule_without_policy_refuses_and_its_neighbour_does_not() {
-    let refused = json!({"refused": {"reason": "NoPolicy", "message": "nobody says"}});
+    let refused = json!({"refusing": {"reason": "NoPolicy", "message": "nobody says"}});
     let mut closed = open_rule("closed", "/closed");
-    closed["access"] = refused;
+    closed["state"] = refused;
     let fixture = Fixture::start(&json!([open_rule("all", "/open"), closed]));
     assert_eq!(fixture.get("/open").status, 200);
     let reply = fixture.get("/closed/x");
@@ -240,7 +240,7 @@ fn a_switch_of_protocols_needs_a_rule_that_allows_it_f3() {
 fn tokens_are_verified_and_scopes_compared() {
     let keys = fixture::Signer::new();
     let mut rule = open_rule("read", "/");
-    rule["access"] = fixture::jwt_access("orders:read");
+    rule["state"] = fixture::jwt_access("orders:read");
     let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
     let ask =
         |token: &str| fixture.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
@@ -319,7 +319,7 @@ fn drains_what_runs_and_ends_in_time() {
 fn snapshots_are_told_without_secrets_and_metrics_are_prometheus_text() {
     let keys = fixture::Signer::new();
     let mut rule = open_rule("read", "/");
-    rule["access"] = fixture::jwt_access("orders:read");
+    rule["state"] = fixture::jwt_access("orders:read");
     let fixture = Fixture::start_with(&json!([rule]), Some(&keys));
     fixture.get("/");
     let snapshot = fixture.admin("/snapshot");

@@ -7,8 +7,8 @@ use std::{
 };
 
 use portreeve_policy::{
-    Access, AppProtocol, ClientAddress, Cors, ForwardedHeaders, InvalidName, Millis, NamespacedName, Refusal,
-    RefusalReason, ResourceKind, ResourceName, Route, Rule, Secret, SecretName, TokenService, Upstream,
+    AppProtocol, ClientAddress, Cors, ForwardedHeaders, InvalidName, Millis, NamespacedName, Refusal, RefusalReason,
+    ResourceKind, ResourceName, Route, Rule, RuleState, Secret, SecretName, TokenService, Upstream,
 };
 
 use crate::{Digest, MAX_PAYLOAD, proto};
@@ -73,7 +73,7 @@ pub fn refusing_route(resource: &proto::Resource) -> Option<Route> {
             timeout: Millis::new(1000)?,
             upgrades: BTreeSet::new(),
             policies: Vec::new(),
-            access: Access::Refused(refusal),
+            state: RuleState::Refusing(refusal),
             shadows: Vec::new(),
         })
     };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use portreeve_policy::Reason;
 use serde_json::Value;
 
 use crate::{args::Outcome, printable::printable};
@@ -64,89 +65,49 @@ fn explain(record: &Value) -> String {
         story.push_str(&format!("policy     ApiPolicy {name}, generation {generation}\n"));
     }
     story.push_str(&format!("snapshot   revision {}\n", number("revision")));
-    if let Some(issuer) = text(record, "issuer") {
-        let cache = match text(record, "token_cache") {
-            Some("hit") => "remembered",
-            _ => "looked up for this request",
-        };
-        story.push_str(&format!(
-            "caller     subject {}, client {}, token of {} ({cache})\n",
-            get("subject"),
-            get("client_id"),
-            printable(issuer),
-        ));
-    } else if text(record, "credential_fingerprint").is_some() {
-        story.push_str("caller     a token was shown, but not accepted\n");
-    } else {
-        story.push_str("caller     nobody: no token was accepted or needed\n");
-    }
+    story.push_str(&caller(record));
     story.push_str(&format!("outcome    {}: {}", get("outcome"), in_words(&get("reason"))));
     if let Some(detail) = text(record, "detail") {
         story.push_str(&format!(" ({})", printable(detail)));
     }
     let shadow = record.get("shadow").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    for trial in shadow {
-        let get = |member: &str| printable(text(trial, member).unwrap_or("-"));
+    for dry_run in shadow {
+        let get = |member: &str| printable(text(dry_run, member).unwrap_or("-"));
         let (policy, would, reason) = (get("policy"), get("would"), get("reason"));
         let why = in_words(&reason);
-        story.push_str(&format!("\non trial   ApiPolicy {policy} would {would}: {why}"));
+        story.push_str(&format!("\ndry run    ApiPolicy {policy} would {would}: {why}"));
     }
     story.push_str(&format!("\nanswer     {} after {} ms\n", number("status"), number("duration_ms")));
     story
 }
 
-/// The reasons of a decision record; docs/decisions.md has the same list.
+/// Whose credential was accepted, if one was.
+fn caller(record: &Value) -> String {
+    let get = |member: &str| printable(text(record, member).unwrap_or("-"));
+    let Some(kind) = text(record, "credential_kind") else {
+        return match text(record, "credential_fingerprint") {
+            Some(_) => "caller     a credential was presented, but not accepted\n".to_owned(),
+            None => "caller     nobody: no credential was accepted or needed\n".to_owned(),
+        };
+    };
+    let (kind, subject, client) = (printable(kind), get("subject"), get("client_id"));
+    let mut line = format!("caller     subject {subject}, client {client}, by {kind}");
+    if let Some(issuer) = text(record, "issuer") {
+        line.push_str(&format!(" of {}", printable(issuer)));
+    }
+    line.push_str(match text(record, "token_cache") {
+        Some("hit") => " (cached)\n",
+        Some(_) => " (verified for this request)\n",
+        None => "\n",
+    });
+    line
+}
+
+/// A newer proxy may have reasons that this version does not know; those are printed as they are.
 fn in_words(reason: &str) -> &str {
-    match reason {
-        "permitted" => "authentication and authorization let it through",
-        "slow_request_body" => "the client did not send its body in the rule's time",
-        "target_too_long" => "the path or the request line is longer than the gateway takes",
-        "no_credentials" => "the rule needs a token and none was shown",
-        "broken_credentials" => "the Authorization header is malformed",
-        "invalid_token" => "the token is not valid",
-        "token_too_long_lived" => "the token lives longer than the API allows, or does not say how long",
-        "wrong_audience" => "the token was made for another API",
-        "insufficient_scope" => "the token lacks a scope that the rule demands",
-        "address_not_allowed" => "the client's address is not one that the policy allows",
-        "cedar_denied" => "no Cedar policy permits it, or one forbids it",
-        "cedar_undecidable" => "a claim does not fit what the policy declares, or a Cedar policy failed",
-        "claim_not_satisfied" => "a claim that the policy demands is missing or has another value",
-        "claim_undecidable" => "a claim has another type than the policy speaks of",
-        "decision_point_denied" => "the decision point refused it",
-        "decision_point_unavailable" => "the decision point gave no usable answer",
-        "decision_undecidable" => "an attribute of the request cannot be told to the decision point",
-        "obligation_unknown" => "the decision point set an obligation that the policy does not let through",
-        "outside_hours" => "the policy allows no calls at this time",
-        "request_not_allowed" => "method, path parameter or header is not what the policy allows",
-        "request_undecidable" => "the path parameter or claim that the policy compares is not there",
-        "closed" => "the route was closed at once, by its annotation",
-        "no_upstream_token" => "the token service gave no JWT for the application",
-        "token_service_unavailable" => "the token service could not be asked",
-        "route_not_found" => "no route claims this host and path",
-        "method_not_allowed" => "the path is known, the method is not allowed",
-        "ambiguous_fields" => {
-            "a header field name that applications read in different ways, or one taken away by Connection"
-        }
-        "cors_preflight" => "a CORS preflight that the route leaves to the application",
-        "cors_not_configured" => "a CORS preflight, and the route has no CORS settings",
-        "cors_overloaded" => "too many CORS preflights of the route waited for the application",
-        "cors_undecidable" => "a CORS preflight, and the rule's attribute rules or decision point need a caller",
-        "trial_timeout" => "nobody knows, for it took too long",
-        "trial_overloaded" => "nobody knows, for too many were on trial at once",
-        "loop_detected" => "the request came back to the proxy that had sent it on",
-        "not_ready" => "the proxy had no snapshot yet",
-        "no_policy" => "no ApiPolicy says who may call the rule",
-        "invalid_policy" => "an ApiPolicy that governs the rule is broken",
-        "invalid_route" => "the ApiRoute itself is broken",
-        "unresolved_reference" => "something that the policy refers to is missing",
-        "upgrade_not_allowed" => "the rule does not allow to switch protocols",
-        "upstream_timeout" => "the application did not answer within the rule's timeout",
-        "upstream_unreachable" => "no connection to the application",
-        "upstream_protocol_error" => "the application's answer was no valid HTTP",
-        "upstream_overloaded" => "every connection to the application was in use",
-        "incomplete_request_body" => "the client's body broke off",
-        "client_left" => "the client left before there was an answer",
-        other => other,
+    match Reason::parse(reason) {
+        Some(known) => known.words(),
+        None => reason,
     }
 }
 
@@ -181,6 +142,7 @@ mod tests {
             "subject",
             "client_id",
             "credential_fingerprint",
+            "credential_kind",
             "duration_ms",
             "token_cache",
         ] {
@@ -208,7 +170,7 @@ mod tests {
             "generation 3",
             "deny: the token lacks a scope",
             "answer     403",
-            "on trial   ApiPolicy default/next would deny: the policy allows no calls at this time",
+            "dry run    ApiPolicy default/next would deny: the policy allows no calls at this time",
         ] {
             assert!(story.contains(part), "{part}: {story}");
         }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_policy::{Authentication, NamespacedName};
+use portreeve_policy::NamespacedName;
 
-use super::{Blocks, PolicyState};
+use super::{BlockKind, PolicyState};
 use crate::validate::{Target, ValidRoute};
 
 /// A policy with a target that does not exist, and which rules it could have been meant for.
@@ -18,8 +18,8 @@ pub(super) struct Dangling<'a> {
     rule: Option<&'a str>,
     /// How specific the target is.
     rank: usize,
-    guards_caller: bool,
-    guards_action: bool,
+    /// The blocks without which rules would be more open.
+    restricts: Vec<BlockKind>,
 }
 
 /// Ranks of the places of a policy: overrides of the namespace, rule, route, defaults of the namespace.
@@ -39,13 +39,8 @@ impl<'a> Dangling<'a> {
         missing: &str,
         routes: &BTreeMap<NamespacedName, ValidRoute>,
     ) -> Option<Self> {
-        let (guards_caller, guards_action) = match &policy.blocks {
-            Blocks::Broken(_) => (true, true),
-            Blocks::Settled { authentication, authorization } => {
-                (authentication.as_ref().is_some_and(|who| *who != Authentication::Anonymous), authorization.is_some())
-            }
-        };
-        if policy.mode == portreeve_crds::v1alpha1::PolicyMode::Shadow || !(guards_caller || guards_action) {
+        let restricts: Vec<_> = BlockKind::ALL.into_iter().filter(|kind| policy.blocks.restricts(*kind)).collect();
+        if policy.mode == portreeve_crds::v1alpha1::PolicyMode::Shadow || restricts.is_empty() {
             return None;
         }
         let namespace = policy.name.namespace();
@@ -63,7 +58,7 @@ impl<'a> Dangling<'a> {
              are refused",
             policy.name
         );
-        Some(Self { policy, message, route, rule, rank, guards_caller, guards_action })
+        Some(Self { policy, message, route, rule, rank, restricts })
     }
 
     /// Whether the policy could have been meant for this rule of its own namespace, and nothing as specific says what it would have said.
@@ -72,23 +67,20 @@ impl<'a> Dangling<'a> {
         let here = self.route.as_deref().is_none_or(|named| named == route.name())
             && self.rule.is_none_or(|named| named == rule);
         let as_specific = || places.iter().take(self.rank.saturating_add(1)).flatten();
-        let says = |block: fn(&Blocks) -> bool| as_specific().any(|policy| block(&policy.blocks));
-        let caller = says(|blocks| match blocks {
-            Blocks::Broken(_) => true,
-            Blocks::Settled { authentication, .. } => authentication.is_some(),
-        });
-        let action = says(|blocks| match blocks {
-            Blocks::Broken(_) => true,
-            Blocks::Settled { authorization, .. } => authorization.is_some(),
-        });
-        here && ((self.guards_caller && !caller) || (self.guards_action && !action))
+        let said = |kind: &BlockKind| as_specific().any(|policy| policy.blocks.says(*kind));
+        here && !self.restricts.iter().all(said)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use portreeve_policy::Authentication;
+
     use super::{
-        super::tests::{broken, policy, scopes, settled, token},
+        super::{
+            Blocks,
+            tests::{broken, policy, scopes, token, valid},
+        },
         *,
     };
 
@@ -112,7 +104,7 @@ mod tests {
 
     #[test]
     fn k7_a_policy_without_target_may_mean_what_nothing_as_specific_covers() {
-        let both = || settled(Some(token()), Some(scopes()));
+        let both = || valid(Some(token()), Some(scopes()));
         let nothing: [Option<Blocks>; 4] = [None, None, None, None];
         for (route, rule, expected) in [
             (None, None, true),
@@ -128,7 +120,7 @@ mod tests {
             places[place] = Some(blocks);
             places
         };
-        let (who, what) = (|| settled(Some(token()), None), || settled(None, Some(scopes())));
+        let (who, what) = (|| valid(Some(token()), None), || valid(None, Some(scopes())));
         // Each block by itself: what another policy as specific says of it is what its owner relies on.
         for (dangling, there, expected) in [
             (who(), who(), false),
@@ -141,7 +133,7 @@ mod tests {
             (both(), broken(), false),
             (broken(), both(), false),
             (broken(), who(), true),
-            (who(), settled(Some(Authentication::Anonymous), None), false),
+            (who(), valid(Some(Authentication::Anonymous), None), false),
         ] {
             let found = may_mean(dangling.clone(), None, None, ROUTE, &at(ROUTE, there.clone()));
             assert_eq!(found, expected, "{dangling:?} beside {there:?}");
@@ -157,9 +149,9 @@ mod tests {
     fn k7_a_policy_that_guards_nothing_or_is_a_dry_run_closes_nothing() {
         let target = Target::Route("gone".to_owned());
         let closes = |policy: &PolicyState| Dangling::new(policy, &target, "", &BTreeMap::new()).is_some();
-        assert!(!closes(&policy("p", settled(Some(Authentication::Anonymous), None))));
-        assert!(!closes(&policy("p", settled(None, None))));
-        for blocks in [settled(Some(token()), None), settled(None, Some(scopes())), broken()] {
+        assert!(!closes(&policy("p", valid(Some(Authentication::Anonymous), None))));
+        assert!(!closes(&policy("p", valid(None, None))));
+        for blocks in [valid(Some(token()), None), valid(None, Some(scopes())), broken()] {
             assert!(closes(&policy("p", blocks.clone())));
             let shadow = PolicyState { mode: portreeve_crds::v1alpha1::PolicyMode::Shadow, ..policy("p", blocks) };
             assert!(!closes(&shadow));

@@ -9,7 +9,7 @@ pub(super) fn policy(name: &str, blocks: Blocks) -> PolicyState {
     PolicyState {
         name: NamespacedName::new("shop", name).unwrap(),
         generation: 1,
-        seniority: PolicyAge::of_value(&Value::Null),
+        age: PolicyAge::of_value(&Value::Null),
         precedence: Precedence::Defaults,
         mode: PolicyMode::Enforce,
         targets: vec![Target::Namespace],
@@ -21,8 +21,8 @@ pub(super) fn broken() -> Blocks {
     Blocks::Broken(Refusal { reason: RefusalReason::InvalidPolicy, message: "broken".to_owned() })
 }
 
-pub(super) fn settled(authentication: Option<Authentication>, authorization: Option<Authorization>) -> Blocks {
-    Blocks::Settled { authentication, authorization }
+pub(super) fn valid(authentication: Option<Authentication>, authorization: Option<Authorization>) -> Blocks {
+    Blocks::Valid(BlockSet { authentication, authorization })
 }
 
 pub(super) fn scopes() -> Authorization {
@@ -37,11 +37,11 @@ pub(super) fn token() -> Authentication {
     .unwrap()
 }
 
-fn access(chain: &[&PolicyState]) -> (Result<(), RefusalReason>, Vec<String>) {
-    let EffectiveAccess { access, policies, .. } = settle_chain(chain);
-    let verdict = match access {
-        Access::Guarded { .. } => Ok(()),
-        Access::Refused(refusal) => Err(refusal.reason),
+fn outcome(chain: &[&PolicyState]) -> (Result<(), RefusalReason>, Vec<String>) {
+    let EffectiveRule { state, policies, .. } = merge_chain(chain);
+    let verdict = match state {
+        RuleState::Ready(_) => Ok(()),
+        RuleState::Refusing(refusal) => Err(refusal.reason),
     };
     (verdict, policies.iter().map(|origin| origin.name.name().to_owned()).collect())
 }
@@ -49,29 +49,29 @@ fn access(chain: &[&PolicyState]) -> (Result<(), RefusalReason>, Vec<String>) {
 #[test]
 fn a_broken_policy_refuses_whatever_block_is_still_open() {
     let broken = policy("broken", broken());
-    for blocks in [settled(Some(token()), None), settled(None, Some(scopes())), settled(None, None)] {
+    for blocks in [valid(Some(token()), None), valid(None, Some(scopes())), valid(None, None)] {
         let above = policy("above", blocks);
-        assert_eq!(access(&[&above, &broken]).0, Err(RefusalReason::InvalidPolicy));
+        assert_eq!(outcome(&[&above, &broken]).0, Err(RefusalReason::InvalidPolicy));
     }
-    let above = policy("above", settled(Some(token()), Some(scopes())));
-    assert_eq!(access(&[&above, &broken]), (Ok(()), vec!["above".to_owned()]));
+    let above = policy("above", valid(Some(token()), Some(scopes())));
+    assert_eq!(outcome(&[&above, &broken]), (Ok(()), vec!["above".to_owned()]));
 }
 
 #[test]
 fn open_lifts_what_less_specific_policies_ask_of_a_caller_and_nothing_else() {
     let open = || Some(Authentication::Anonymous);
-    let (rule, route) = (policy("rule", settled(open(), None)), policy("route", settled(None, Some(scopes()))));
-    assert_eq!(access(&[&rule, &route]), (Ok(()), vec!["rule".to_owned()]));
-    assert_eq!(access(&[&route, &rule]).0, Err(RefusalReason::InvalidPolicy));
-    let both = policy("both", settled(open(), Some(scopes())));
-    assert_eq!(access(&[&both]).0, Err(RefusalReason::InvalidPolicy), "in one place it contradicts itself");
+    let (rule, route) = (policy("rule", valid(open(), None)), policy("route", valid(None, Some(scopes()))));
+    assert_eq!(outcome(&[&rule, &route]), (Ok(()), vec!["rule".to_owned()]));
+    assert_eq!(outcome(&[&route, &rule]).0, Err(RefusalReason::InvalidPolicy));
+    let both = policy("both", valid(open(), Some(scopes())));
+    assert_eq!(outcome(&[&both]).0, Err(RefusalReason::InvalidPolicy), "in one place it contradicts itself");
 }
 
 #[test]
 fn policies_are_named_from_the_highest_rank_down() {
-    let (who, what) = (policy("who", settled(Some(token()), None)), policy("what", settled(None, Some(scopes()))));
-    assert_eq!(access(&[&who, &what]), (Ok(()), vec!["who".to_owned(), "what".to_owned()]));
-    assert_eq!(access(&[&what, &who]), (Ok(()), vec!["what".to_owned(), "who".to_owned()]));
-    let both = policy("both", settled(Some(token()), Some(scopes())));
-    assert_eq!(access(&[&both]), (Ok(()), vec!["both".to_owned()]));
+    let (who, what) = (policy("who", valid(Some(token()), None)), policy("what", valid(None, Some(scopes()))));
+    assert_eq!(outcome(&[&who, &what]), (Ok(()), vec!["who".to_owned(), "what".to_owned()]));
+    assert_eq!(outcome(&[&what, &who]), (Ok(()), vec!["what".to_owned(), "who".to_owned()]));
+    let both = policy("both", valid(Some(token()), Some(scopes())));
+    assert_eq!(outcome(&[&both]), (Ok(()), vec!["both".to_owned()]));
 }

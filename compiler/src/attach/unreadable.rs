@@ -24,7 +24,7 @@ pub(crate) fn unreadable_policy(name: NamespacedName, value: &Value, refusal: Re
     let shadow = value.pointer("/spec/mode").and_then(Value::as_str) == Some("Shadow");
     PolicyState {
         generation: value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
-        seniority: PolicyAge::of_value(value),
+        age: PolicyAge::of_value(value),
         precedence: read_precedence(value.get("spec").unwrap_or(&Value::Null)),
         mode: if shadow { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,

@@ -16,7 +16,7 @@ use crate::Diagnostic;
 pub(crate) struct ValidPolicy {
     pub(crate) authentication: Option<AuthenticationDraft>,
     pub(crate) authorization: Option<Authorization>,
-    /// Whether the authorization alone is on trial.
+    /// Whether the authorization alone is in dry run.
     pub(crate) authorization_mode: PolicyMode,
 }
 

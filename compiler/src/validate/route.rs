@@ -31,7 +31,7 @@ pub(crate) const CLOSED: &str = "portreeve.dev/closed";
 #[derive(Debug, Clone)]
 pub(crate) struct ValidRoute {
     pub(crate) generation: u64,
-    pub(crate) seniority: PolicyAge,
+    pub(crate) age: PolicyAge,
     pub(crate) selector: Selector,
     /// Hosts that could be read; empty: any host.
     pub(crate) hostnames: BTreeSet<HostnamePattern>,
@@ -110,7 +110,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
     let upstream = validate_upstream(&mut faults, &spec.upstream);
     let mut valid = ValidRoute {
         generation: generation(&route.metadata),
-        seniority: PolicyAge::of(&route.metadata),
+        age: PolicyAge::of(&route.metadata),
         selector,
         hostnames,
         client_address,

@@ -50,7 +50,7 @@ pub(crate) fn unreadable_route(value: &Value) -> ValidRoute {
     }
     let mut route = ValidRoute {
         generation: value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
-        seniority: PolicyAge::of_value(value),
+        age: PolicyAge::of_value(value),
         selector: read_selector(spec),
         hostnames,
         client_address: ClientAddress::Peer,

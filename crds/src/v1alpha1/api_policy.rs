@@ -79,13 +79,13 @@ pub enum Precedence {
     Overrides,
 }
 
-/// Whether something is in force or on trial.
+/// Whether something is in force or in dry run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyMode {
     /// In force.
     #[default]
     Enforce,
-    /// On trial.
+    /// Dry run: evaluated and recorded, never enforced.
     Shadow,
 }
 

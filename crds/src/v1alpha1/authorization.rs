@@ -13,7 +13,7 @@ use crate::{CaBundleRef, ConfigMapKeyRef};
 #[x_kube(validation = Rule::new("has(self.request) || has(self.clientAddresses) || has(self.timeWindows) || has(self.scopes) || has(self.roles) || has(self.claims) || has(self.cedar) || has(self.external)").message("say at least one condition"))]
 #[serde(rename_all = "camelCase")]
 pub struct AuthorizationSpec {
-    /// Enforce (default), or Shadow: this block alone is on trial, as with `spec.mode`; the others stay in force.
+    /// Enforce (default), or Shadow: this block alone is in dry run, as with `spec.mode`; the others stay in force.
     #[serde(default)]
     pub mode: PolicyMode,
     /// Conditions on method, path parameters and headers.

@@ -113,7 +113,7 @@ impl Judge {
             dispatch: Constant,
             records: Records::start(std::io::sink(), metrics.records_dropped.clone())?,
             credentials: credentials(),
-            on_trial: credentials(),
+            dry_run_credentials: credentials(),
             ids: DecisionIds::new(0),
             pseudonym: Pseudonym::new(0),
             access_log: AccessLog::Off,

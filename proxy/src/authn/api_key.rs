@@ -14,9 +14,10 @@ use serde_json::Map;
 use super::{
     Origin, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
+    caller::{AcceptedCredential, CredentialKind},
     jwt::{self, TokenType},
     key_ring::KeyRing,
-    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
+    presentation::{AuthenticationError, CredentialRefusal, Presentation},
     verified_credential::place,
 };
 use crate::clock::UnixMillis;
@@ -42,7 +43,7 @@ enum Known {
 
 struct Entry {
     stored: ApiKeyEntry,
-    fact: Arc<VerifiedCredential>,
+    credential: Arc<VerifiedCredential>,
     last_use: Gauge,
 }
 
@@ -65,10 +66,14 @@ impl ApiKeys {
                     let origin = Origin::held("apiKey", &place(name));
                     let text = secret.expose_str().ok_or(InvalidApiKeys { line: 0, reason: "not text" })?;
                     for entry in parse_api_keys(text)? {
-                        let fact = fact(&entry, &origin).ok_or(InvalidApiKeys { line: 0, reason: "not a consumer" })?;
+                        let credential =
+                            credential(&entry, &origin).ok_or(InvalidApiKeys { line: 0, reason: "not a consumer" })?;
                         let last_use = last_use(&entry.consumer, &entry.key_id);
                         let id = entry.key_id.clone();
-                        if known.insert(id, Entry { stored: entry, fact: Arc::new(fact), last_use }).is_some() {
+                        if known
+                            .insert(id, Entry { stored: entry, credential: Arc::new(credential), last_use })
+                            .is_some()
+                        {
                             return Err(InvalidApiKeys { line: 0, reason: "a key identifier stands in two Secrets" });
                         }
                     }
@@ -97,14 +102,14 @@ impl ApiKeys {
         }
     }
 
-    pub(super) fn prove(
+    pub(super) fn verify(
         &self,
         key: &str,
         digester: &TokenDigester,
         now: UnixMillis,
     ) -> Result<AcceptedCredential, AuthenticationError> {
         let refused = AuthenticationError::Refused(CredentialRefusal::ApiKey);
-        let fact = match &self.known {
+        let credential = match &self.known {
             Known::Digests(known) => {
                 let id = ApiKeyEntry::id_of(key);
                 let found = id.and_then(|id| known.get(id));
@@ -123,18 +128,24 @@ impl ApiKeys {
                 }
                 #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages to come")]
                 found.last_use.set(seconds as f64);
-                Arc::clone(&found.fact)
+                Arc::clone(&found.credential)
             }
             Known::Signed { keys, audience, origin } => {
                 Arc::new(signed(key, keys, audience, origin, now).ok_or(refused)?)
             }
         };
-        Ok(AcceptedCredential { fact, digest: digester.digest(key), cache: None, issuer: None })
+        Ok(AcceptedCredential {
+            kind: CredentialKind::ApiKey,
+            credential,
+            digest: digester.digest(key),
+            cache: None,
+            issuer: None,
+        })
     }
 }
 
 /// What is known of a consumer.
-fn fact(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<VerifiedCredential> {
+fn credential(entry: &ApiKeyEntry, origin: &Arc<Origin>) -> Option<VerifiedCredential> {
     let scope: Vec<_> = entry.scopes.iter().map(portreeve_policy::Scope::as_str).collect();
     let mut members = Map::new();
     members.insert("sub".to_owned(), entry.consumer.as_str().into());
@@ -165,12 +176,12 @@ fn signed(
     }
     let consumer = members.get("sub")?.clone();
     members.entry("client_id").or_insert(consumer);
-    let fact = VerifiedCredential::of_claims(&members, origin, now)?;
-    let claims = fact.claims();
+    let credential = VerifiedCredential::of_claims(&members, origin, now)?;
+    let claims = credential.claims();
     claims.expires_at()?;
     jwt::check_times(claims, now).ok()?;
     let ours = claims.audiences().any(|named| named == audience);
-    ours.then_some(fact)
+    ours.then_some(credential)
 }
 
 fn in_header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, CredentialFault> {

@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::{
     CredentialContext, Origin, TokenDigest, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
-    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
+    caller::{AcceptedCredential, CredentialKind},
+    presentation::{AuthenticationError, CredentialRefusal, Presentation},
     shares::Short,
     verified_credential::place,
 };
@@ -71,7 +72,7 @@ impl BasicUsers {
         self.verified.held()
     }
 
-    pub(super) async fn prove(
+    pub(super) async fn verify(
         self: &Arc<Self>,
         presentation: &Presentation<'_>,
         credential: &str,
@@ -79,10 +80,16 @@ impl BasicUsers {
         now: UnixMillis,
     ) -> Result<AcceptedCredential, AuthenticationError> {
         let digest = digester.digest(credential);
-        if let Some(fact) = self.verified.get(&digest)
-            && now < fact.usable_until()
+        if let Some(credential) = self.verified.get(&digest)
+            && now < credential.usable_until()
         {
-            return Ok(AcceptedCredential { fact, digest, cache: None, issuer: None });
+            return Ok(AcceptedCredential {
+                kind: CredentialKind::Basic,
+                credential,
+                digest,
+                cache: None,
+                issuer: None,
+            });
         }
         let (user, password) = split(credential).ok_or(AuthenticationError::Broken(CredentialFault::Malformed))?;
         let peer = Peer::of(presentation.client);
@@ -95,22 +102,22 @@ impl BasicUsers {
         if !wait.is_zero() {
             return Err(too_many(wait));
         }
-        if !self.verify(&user, password, turn).await {
+        if !self.matches(&user, password, turn).await {
             attempt.failed(clock.now());
             return Err(AuthenticationError::Refused(CredentialRefusal::Password));
         }
         attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.as_str().into());
-        let fact = VerifiedCredential::of_claims(&members, &self.origin, now.plus(REMEMBERED));
-        let fact = Arc::new(fact.ok_or(AuthenticationError::Refused(CredentialRefusal::Password))?);
-        self.verified.insert(digest, Arc::clone(&fact));
-        Ok(AcceptedCredential { fact, digest, cache: None, issuer: None })
+        let credential = VerifiedCredential::of_claims(&members, &self.origin, now.plus(REMEMBERED));
+        let credential = Arc::new(credential.ok_or(AuthenticationError::Refused(CredentialRefusal::Password))?);
+        self.verified.insert(digest, Arc::clone(&credential));
+        Ok(AcceptedCredential { kind: CredentialKind::Basic, credential, digest, cache: None, issuer: None })
     }
 
     /// Runs slow hashes beside the workers, so that requests go on meanwhile. The turn lasts as long as they do, whether
     /// anybody waits for them or not.
-    async fn verify(&self, user: &str, password: Zeroizing<Vec<u8>>, turn: Turn) -> bool {
+    async fn matches(&self, user: &str, password: Zeroizing<Vec<u8>>, turn: Turn) -> bool {
         let (hashes, own) = self.hashes_for(user);
         let compare = move || {
             let _turn = turn;

@@ -14,7 +14,7 @@ pub struct BuildInputs<'a> {
     /// Secrets of the snapshot.
     pub secrets: &'a BTreeMap<SecretName, Secret>,
     /// Token services that could be built.
-    pub authorities: &'a BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
+    pub token_services: &'a BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
     /// What may be taken over.
     pub previous: &'a CarriedState,
     /// Metric of the last use of a consumer's key.

@@ -20,7 +20,8 @@ use x509_parser::{
 
 use super::{
     Origin, TokenDigester, VerifiedCredential,
-    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, PeerCertificates, unix_time},
+    caller::{AcceptedCredential, CredentialKind},
+    presentation::{AuthenticationError, CredentialRefusal, PeerCertificates, unix_time},
 };
 use crate::{
     bounded_cache::{BoundedCache, Held},
@@ -90,17 +91,23 @@ impl CertificateVerifier {
         self.rule.forward
     }
 
-    pub(super) fn prove(
+    pub(super) fn verify(
         &self,
         shown: &PeerCertificates,
         digester: &TokenDigester,
         now: UnixMillis,
     ) -> Result<AcceptedCredential, AuthenticationError> {
         let digest = digester.digest_bytes(shown.thumbprint());
-        if let Some(fact) = self.checked.get(shown.thumbprint())
-            && now < fact.usable_until()
+        if let Some(credential) = self.checked.get(shown.thumbprint())
+            && now < credential.usable_until()
         {
-            return Ok(AcceptedCredential { fact, digest, cache: None, issuer: None });
+            return Ok(AcceptedCredential {
+                kind: CredentialKind::ClientCertificate,
+                credential,
+                digest,
+                cache: None,
+                issuer: None,
+            });
         }
         let refused = AuthenticationError::Refused(CredentialRefusal::CertificateChain);
         let (own, rest) = shown.split().ok_or(refused)?;
@@ -112,9 +119,15 @@ impl CertificateVerifier {
         }
         let end = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
         let until = UnixMillis(end.saturating_mul(1000)).min(now.plus(REMEMBERED));
-        let fact = Arc::new(says.fact(&self.origin, end, until).ok_or(refused)?);
-        self.checked.insert(*shown.thumbprint(), Arc::clone(&fact));
-        Ok(AcceptedCredential { fact, digest, cache: None, issuer: None })
+        let credential = Arc::new(says.credential(&self.origin, end, until).ok_or(refused)?);
+        self.checked.insert(*shown.thumbprint(), Arc::clone(&credential));
+        Ok(AcceptedCredential {
+            kind: CredentialKind::ClientCertificate,
+            credential,
+            digest,
+            cache: None,
+            issuer: None,
+        })
     }
 }
 
@@ -187,7 +200,7 @@ impl Says {
         bytes.is_some_and(|bytes| URL_SAFE_NO_PAD.encode(bytes) == self.thumbprint)
     }
 
-    fn fact(&self, origin: &Arc<Origin>, end: u64, until: UnixMillis) -> Option<VerifiedCredential> {
+    fn credential(&self, origin: &Arc<Origin>, end: u64, until: UnixMillis) -> Option<VerifiedCredential> {
         let mut members = Map::new();
         members.insert("sub".to_owned(), self.spiffe_id().unwrap_or(&self.subject).into());
         members.insert("subject".to_owned(), self.subject.as_str().into());

@@ -69,7 +69,7 @@ impl GatewayClient {
     }
 
     /// Value for Authorization, and what goes at the end of the form. `None` when an assertion cannot be signed.
-    pub(super) fn prove(&self, now: UnixMillis) -> Option<(Option<HeaderValue>, Zeroizing<String>)> {
+    pub(super) fn verify(&self, now: UnixMillis) -> Option<(Option<HeaderValue>, Zeroizing<String>)> {
         let id = || form_encode(self.client_id.as_bytes());
         Some(match &self.proof {
             ClientProof::Basic(value) => (Some(value.clone()), Zeroizing::new(String::new())),

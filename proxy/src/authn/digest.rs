@@ -11,8 +11,9 @@ use super::{
     Origin, TokenDigester, VerifiedCredential,
     authorization::CredentialFault,
     basic::{counted_under, too_many},
+    caller::{AcceptedCredential, CredentialKind},
     memory::{CredentialMemory, NonceUse, NonceVerdict},
-    presentation::{AcceptedCredential, AuthenticationError, CredentialRefusal, Presentation},
+    presentation::{AuthenticationError, CredentialRefusal, Presentation},
     shares::Use,
     verified_credential::place,
 };
@@ -40,7 +41,7 @@ impl DigestUsers {
         Ok(Self { rule: rule.clone(), users: parse_htdigest(text, &rule.realm)?, origin })
     }
 
-    pub(super) fn prove(
+    pub(super) fn verify(
         &self,
         presentation: &Presentation<'_>,
         text: &str,
@@ -99,9 +100,15 @@ impl DigestUsers {
         attempt.succeeded();
         let mut members = Map::new();
         members.insert("sub".to_owned(), user.into());
-        let fact = VerifiedCredential::of_claims(&members, &self.origin, now).ok_or(refused)?;
+        let credential = VerifiedCredential::of_claims(&members, &self.origin, now).ok_or(refused)?;
         let digest = digester.digest(&format!("digest\0{realm}\0{user}\0{stored}"));
-        Ok(AcceptedCredential { fact: Arc::new(fact), digest, cache: None, issuer: None })
+        Ok(AcceptedCredential {
+            kind: CredentialKind::Digest,
+            credential: Arc::new(credential),
+            digest,
+            cache: None,
+            issuer: None,
+        })
     }
 }
 

@@ -13,10 +13,11 @@ use super::{
     AnswerFault, CacheState, CredentialContext, JwtFault, LookupFault, TokenDigest, TokenDigester, TokenServiceClient,
     TokenShape, VerificationError, VerifiedCredential,
     authorization::AuthorizationField,
+    caller::{AcceptedCredential, CredentialKind},
     client_authentication::form_encode,
     introspect::ClientEndpoint,
     jwt,
-    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
+    presentation::{AuthenticationError, Presentation, TokenFault},
     single_flight::SingleFlight,
     token::{SeenToken, unproven},
     token_service_client::Asker,
@@ -109,7 +110,7 @@ impl Exchanger {
         }
     }
 
-    pub(super) async fn prove(
+    pub(super) async fn verify(
         &self,
         presentation: &Presentation<'_>,
         seen: &SeenToken<'_>,
@@ -121,24 +122,30 @@ impl Exchanger {
         let own = self.own.as_ref().ok_or(missing)?;
         let endpoint = own.exchange().ok_or(missing)?;
         let expires_at = self.check_subject(presentation, seen, now)?;
-        let found = match self.state.exchanged.get(&digest).filter(|fact| fact.is_usable(now)) {
-            Some(fact) => Ok((fact, CacheState::Hit)),
+        let found = match self.state.exchanged.get(&digest).filter(|credential| credential.is_usable(now)) {
+            Some(credential) => Ok((credential, CacheState::Hit)),
             None if self.state.refused.get(&digest).is_some_and(|until| now < until) => Err(ExchangeFault::Refused),
             None => {
                 let asker = memory.asker(presentation.client);
                 self.exchange(endpoint, own, expires_at, seen, (digester, clock, &asker)).await
             }
         };
-        let (fact, cache) = found.map_err(|fault| match fault {
+        let (credential, cache) = found.map_err(|fault| match fault {
             ExchangeFault::Refused => AuthenticationError::Token(TokenFault::Exchange),
             ExchangeFault::Verification(fault) => unproven(fault),
         })?;
-        jwt::check_times(fact.claims(), now)
+        jwt::check_times(credential.claims(), now)
             .map_err(|fault| AuthenticationError::Token(TokenFault::Verification(fault.into())))?;
-        if !fact.claims().audiences().any(|audience| audience == self.rule.audience) {
+        if !credential.claims().audiences().any(|audience| audience == self.rule.audience) {
             return Err(AuthenticationError::Token(TokenFault::Audience));
         }
-        Ok(AcceptedCredential { fact, digest, cache: Some(cache), issuer: Some(own.issuer_shared()) })
+        Ok(AcceptedCredential {
+            kind: CredentialKind::Exchange,
+            credential,
+            digest,
+            cache: Some(cache),
+            issuer: Some(own.issuer_shared()),
+        })
     }
 
     /// Everything that can be checked before anybody is asked: nobody can make us ask with a token that the partner did
@@ -206,13 +213,13 @@ impl Exchanger {
                 TokenShape::Structured { .. } => own.verify(&issued.token, inner),
                 TokenShape::Opaque => own.introspect(&issued.token, inner, &asker).await,
             };
-            let (fact, _) = verified.map_err(ExchangeFault::Verification)?;
+            let (credential, _) = verified.map_err(ExchangeFault::Verification)?;
             let malformed =
                 ExchangeFault::Verification(VerificationError::Lookup(LookupFault::Answer(AnswerFault::Malformed)));
-            let until = issued.until(expires_at, &fact, asked_at);
-            let fact = Arc::new(fact.exchanged(&issued.token, (asked_at, until)).ok_or(malformed)?);
-            state.exchanged.insert(digest, Arc::clone(&fact));
-            Ok(fact)
+            let until = issued.until(expires_at, &credential, asked_at);
+            let credential = Arc::new(credential.exchanged(&issued.token, (asked_at, until)).ok_or(malformed)?);
+            state.exchanged.insert(digest, Arc::clone(&credential));
+            Ok(credential)
         };
         let ask = move || {
             let place = entrance.enter(peer);
@@ -220,7 +227,7 @@ impl Exchanger {
         };
         let found = Arc::clone(&self.state.flights).join(digest, ask).await;
         let interrupted = ExchangeFault::Verification(LookupFault::Interrupted.into());
-        found.unwrap_or(Err(interrupted)).map(|fact| (fact, CacheState::Miss))
+        found.unwrap_or(Err(interrupted)).map(|credential| (credential, CacheState::Miss))
     }
 
     fn form(&self, token: &str) -> zeroize::Zeroizing<String> {

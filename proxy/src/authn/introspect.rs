@@ -103,7 +103,7 @@ impl ClientEndpoint {
         now: UnixMillis,
     ) -> Result<Response<Bytes>, LookupFault> {
         let turn = self.outbound.turn(place).await.ok_or(LookupFault::Overloaded)?;
-        let (authorization, credentials) = self.client.prove(now).ok_or(LookupFault::Unavailable)?;
+        let (authorization, credentials) = self.client.verify(now).ok_or(LookupFault::Unavailable)?;
         let mut request =
             Request::builder().header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, accept);
         if let Some(value) = authorization {

@@ -60,7 +60,7 @@ pub(super) enum TokenType {
     /// `at+jwt` and nothing else (RFC 9068 section 4).
     #[cfg_attr(
         not(test),
-        expect(dead_code, reason = "rules look at the type of the fact, so that facts can be shared")
+        expect(dead_code, reason = "rules look at the type of the credential, so that facts can be shared")
     )]
     AccessToken,
     /// Also `JWT` and none, but never a token that only an ID token or a logout token can be (RFC 8725 section 3.12).

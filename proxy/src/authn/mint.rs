@@ -66,8 +66,13 @@ impl Minter {
     }
 
     /// Value for Authorization. `None` when nothing can be signed.
-    pub fn token_for(&self, digest: TokenDigest, fact: &VerifiedCredential, now: UnixMillis) -> Option<HeaderValue> {
-        let key = key(digest, fact);
+    pub fn token_for(
+        &self,
+        digest: TokenDigest,
+        credential: &VerifiedCredential,
+        now: UnixMillis,
+    ) -> Option<HeaderValue> {
+        let key = key(digest, credential);
         if let Some(held) = self.minted.get(&key)
             && now < held.renew_at
         {
@@ -75,8 +80,8 @@ impl Minter {
         }
         let end = end_of(now, self.rule.lifetime.duration().min(MAX_LIFETIME));
         // Never beyond the caller's own credential.
-        let end = fact.claims().expires_at().map_or(end, |expiry| expiry.min(end));
-        let text = self.signer.sign("JWT", &self.rule.key_id, &self.claims(fact, now, end)?)?;
+        let end = credential.claims().expires_at().map_or(end, |expiry| expiry.min(end));
+        let text = self.signer.sign("JWT", &self.rule.key_id, &self.claims(credential, now, end)?)?;
         let value = bearer_value(&text).ok()?;
         // The upstream shall have some time to use it.
         let life = end.since(now);
@@ -85,12 +90,12 @@ impl Minter {
         Some(value)
     }
 
-    fn claims(&self, fact: &VerifiedCredential, now: UnixMillis, end: UnixMillis) -> Option<Value> {
+    fn claims(&self, credential: &VerifiedCredential, now: UnixMillis, end: UnixMillis) -> Option<Value> {
         let mut claims = Map::new();
         for (name, source) in &self.rule.claims {
             let value = match source {
                 ClaimSource::Text(text) => Some(Value::from(text.as_str())),
-                ClaimSource::Claim(claim) => fact.claims().object().get(claim).cloned(),
+                ClaimSource::Claim(claim) => credential.claims().object().get(claim).cloned(),
             };
             claims.extend(value.map(|value| (name.clone(), value)));
         }
@@ -118,13 +123,13 @@ fn end_of(now: UnixMillis, lifetime: Duration) -> UnixMillis {
 
 /// Everything that a minted token follows from beside the rule, which has a table of its own: who vouches for the caller
 /// and how that was found out, the credential, and every claim (H1).
-fn key(credential: TokenDigest, fact: &VerifiedCredential) -> [u8; 32] {
+fn key(digest: TokenDigest, credential: &VerifiedCredential) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
-    let source = fact.origin().source().as_bytes();
+    let source = credential.origin().source().as_bytes();
     context.update(&source.len().to_le_bytes());
     context.update(source);
-    context.update(credential.bytes());
-    context.update(fact.claims().text());
+    context.update(digest.bytes());
+    context.update(credential.claims().text());
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
     key
@@ -156,24 +161,24 @@ mod tests {
         let key = Secret::new(rcgen::KeyPair::generate().unwrap().serialize_pem().into_bytes());
         let minter = Minter::new(&rule, &key, &[]).unwrap();
         let digest = TokenDigester::new(&[1; 64]).digest("opaque");
-        let fact = |issuer: &str, sub: &str, roles: &[&str]| {
+        let credential = |issuer: &str, sub: &str, roles: &[&str]| {
             let claims = json!({"sub": sub, "roles": roles});
             let origin = Origin::token_service(issuer, issuer);
             VerifiedCredential::of_claims(claims.as_object().unwrap(), &origin, NOW).unwrap()
         };
         let mut seen = Vec::new();
-        for fact in [
-            fact("https://corp", "mallory", &["admin"]),
-            fact("https://corp", "mallory", &[]),
-            fact("https://corp", "cfo", &["admin"]),
-            fact("https://partner", "mallory", &["admin"]),
+        for credential in [
+            credential("https://corp", "mallory", &["admin"]),
+            credential("https://corp", "mallory", &[]),
+            credential("https://corp", "cfo", &["admin"]),
+            credential("https://partner", "mallory", &["admin"]),
         ] {
-            let value = minter.token_for(digest, &fact, NOW).unwrap();
-            assert_eq!(minter.token_for(digest, &fact, NOW).unwrap(), value, "one for each credential");
+            let value = minter.token_for(digest, &credential, NOW).unwrap();
+            assert_eq!(minter.token_for(digest, &credential, NOW).unwrap(), value, "one for each credential");
             let claims = claims_of(&value);
             assert_eq!(
                 (&claims["sub"], &claims["roles"]),
-                (&fact.claims().object()["sub"], &fact.claims().object()["roles"])
+                (&credential.claims().object()["sub"], &credential.claims().object()["roles"])
             );
             assert_eq!(claims["exp"], 1_000_000 + 3600, "never longer than an hour");
             assert!(!seen.contains(&value), "{claims}");

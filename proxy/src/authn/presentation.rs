@@ -8,7 +8,7 @@ use portreeve_policy::{CanonicalPath, Hostname};
 use rustls_pki_types::CertificateDer;
 
 use super::{
-    TokenDigest, VerificationError,
+    VerificationError,
     authorization::{AuthorizationField, CredentialFault, authorization},
     binding::ProofFault,
 };
@@ -102,7 +102,7 @@ pub enum CredentialRefusal {
 
 impl<'a> Presentation<'a> {
     /// Reads the Authorization field.
-    #[expect(clippy::too_many_arguments, reason = "each is one fact of the request, named at the caller")]
+    #[expect(clippy::too_many_arguments, reason = "each is one credential of the request, named at the caller")]
     pub fn new(
         method: &'a Method,
         scheme: &'a str,
@@ -147,19 +147,6 @@ impl PeerCertificates {
     pub fn own(&self) -> &[u8] {
         self.chain.first().map(AsRef::as_ref).unwrap_or_default()
     }
-}
-
-/// A proven credential.
-#[derive(Clone)]
-pub struct AcceptedCredential {
-    /// What is known of its owner.
-    pub fact: std::sync::Arc<super::VerifiedCredential>,
-    /// Recognises the credential.
-    pub digest: TokenDigest,
-    /// Where the fact came from, for tokens.
-    pub cache: Option<super::CacheState>,
-    /// `iss` of the token service that vouches for it.
-    pub issuer: Option<std::sync::Arc<str>>,
 }
 
 /// The time in the form that rustls takes.

@@ -8,9 +8,10 @@ use super::{
     LookupFault, TokenDigest, TokenDigester, TokenServiceClient, TokenShape, VerificationError,
     authorization::AuthorizationField,
     binding::ProofFault,
+    caller::{AcceptedCredential, CredentialKind},
     dpop,
     memory::CredentialMemory,
-    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
+    presentation::{AuthenticationError, Presentation, TokenFault},
     saml::Assertion,
     shape,
     verified_credential::{Found, VerifiedCredential},
@@ -106,19 +107,19 @@ impl TokenVerifier {
     }
 
     /// Facts that are held of a token: it was found to be for this rule before, and is not taken apart again.
-    pub(super) fn recall(&self, token: &SeenToken<'_>, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
+    pub(super) fn lookup(&self, token: &SeenToken<'_>, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
         let authority = self.authority.as_ref()?;
         match self.source {
-            TokenSource::Introspection => authority.recall_answer(&token.digest, now),
-            TokenSource::Signature(_) => authority.recall_signature(&token.digest, now),
+            TokenSource::Introspection => authority.cached_answer(&token.digest, now),
+            TokenSource::Signature(_) => authority.cached_signature(&token.digest, now),
         }
     }
 
-    pub(super) async fn prove(
+    pub(super) async fn verify(
         &self,
         presentation: &Presentation<'_>,
         token: &SeenToken<'_>,
-        recalled: Option<Arc<VerifiedCredential>>,
+        cached: Option<Arc<VerifiedCredential>>,
         memory: &CredentialMemory,
         now: UnixMillis,
     ) -> Result<AcceptedCredential, AuthenticationError> {
@@ -126,9 +127,9 @@ impl TokenVerifier {
         let Some(authority) = &self.authority else {
             return Err(AuthenticationError::Unavailable(VerificationError::Lookup(LookupFault::Unavailable)));
         };
-        let found: Found = match (recalled, self.source) {
-            (Some(fact), TokenSource::Introspection) => TokenServiceClient::reuse_answer(fact, now),
-            (Some(fact), TokenSource::Signature(_)) => TokenServiceClient::reuse_signature(fact, now),
+        let found: Found = match (cached, self.source) {
+            (Some(credential), TokenSource::Introspection) => TokenServiceClient::reuse_answer(credential, now),
+            (Some(credential), TokenSource::Signature(_)) => TokenServiceClient::reuse_signature(credential, now),
             // Boxed: only a question needs the room.
             (None, TokenSource::Introspection) => {
                 let client = memory.asker(presentation.client);
@@ -136,29 +137,34 @@ impl TokenVerifier {
             }
             (None, TokenSource::Signature(_)) => authority.verify(token, digest),
         };
-        let (fact, cache) = found.map_err(unproven)?;
+        let (credential, cache) = found.map_err(unproven)?;
         // The verdict is made anew on every use of a fact (I1).
-        self.check(&fact, now)?;
-        check_possession(&fact, presentation, token, &self.proof, memory, now)?;
-        Ok(AcceptedCredential { fact, digest, cache: Some(cache), issuer: Some(authority.issuer_shared()) })
+        self.check(&credential, now)?;
+        check_possession(&credential, presentation, token, &self.proof, memory, now)?;
+        let kind = match self.source {
+            TokenSource::Introspection => CredentialKind::Introspection,
+            TokenSource::Signature(_) => CredentialKind::Jwt,
+        };
+        let issuer = Some(authority.issuer_shared());
+        Ok(AcceptedCredential { kind, credential, digest, cache: Some(cache), issuer })
     }
 
-    fn check(&self, fact: &VerifiedCredential, now: UnixMillis) -> Result<(), AuthenticationError> {
+    fn check(&self, credential: &VerifiedCredential, now: UnixMillis) -> Result<(), AuthenticationError> {
         if let TokenSource::Signature(wanted) = self.source
-            && !fact.is_of(wanted)
+            && !credential.is_of(wanted)
         {
             return Err(AuthenticationError::Token(TokenFault::Verification(VerificationError::Jwt(
                 super::JwtFault::Type,
             ))));
         }
-        if !self.audiences.accept(fact.claims().audiences()) {
+        if !self.audiences.accept(credential.claims().audiences()) {
             return Err(AuthenticationError::Token(TokenFault::Audience));
         }
-        let claims = fact.claims();
+        let claims = credential.claims();
         if !self.max_age.allows(claims.issued_at().map(|at| at.0), claims.expires_at().map(|at| at.0)) {
             return Err(AuthenticationError::Token(TokenFault::TooLongLived));
         }
-        if self.needs_jwt && fact.upstream_jwt(now).is_none() {
+        if self.needs_jwt && credential.upstream_jwt(now).is_none() {
             return Err(AuthenticationError::Token(TokenFault::NoUpstreamJwt));
         }
         Ok(())
@@ -178,7 +184,7 @@ pub(super) fn unproven(fault: VerificationError) -> AuthenticationError {
 
 /// Whether the sender is the one to whom the token is bound (RFC 8705 section 3, RFC 9449 section 7.1).
 fn check_possession(
-    fact: &VerifiedCredential,
+    credential: &VerifiedCredential,
     presentation: &Presentation<'_>,
     token: &str,
     rule: &ProofRule,
@@ -186,7 +192,7 @@ fn check_possession(
     now: UnixMillis,
 ) -> Result<(), AuthenticationError> {
     let fault = |fault| Err(AuthenticationError::Token(TokenFault::Proof(fault)));
-    let binding = fact.claims().binding();
+    let binding = credential.claims().binding();
     if !binding.satisfies(rule) {
         return fault(ProofFault::Unbound);
     }

@@ -117,8 +117,8 @@ impl TokenCache {
 
     /// What may be used at this moment; a bound that has passed is as good as nothing.
     pub(super) fn get(&self, token: &TokenDigest, now: UnixMillis) -> Remembered {
-        if let Some(fact) = self.recall(token, now) {
-            return Remembered::Active(fact);
+        if let Some(credential) = self.lookup(token, now) {
+            return Remembered::Active(credential);
         }
         match self.inactive.get(token) {
             Some(until) if now < until => Remembered::Inactive,
@@ -127,8 +127,8 @@ impl TokenCache {
     }
 
     /// An active answer that may be used at this moment.
-    pub(super) fn recall(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
-        self.active.get(token).filter(|fact| fact.is_usable(now))
+    pub(super) fn lookup(&self, token: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
+        self.active.get(token).filter(|credential| credential.is_usable(now))
     }
 
     /// An active answer, also one whose time has run out.
@@ -136,8 +136,8 @@ impl TokenCache {
         self.active.get(token)
     }
 
-    pub(super) fn put_active(&self, token: TokenDigest, fact: Arc<VerifiedCredential>) {
-        self.active.insert(token, fact);
+    pub(super) fn put_active(&self, token: TokenDigest, credential: Arc<VerifiedCredential>) {
+        self.active.insert(token, credential);
     }
 
     /// The token was found inactive: an older active answer goes at once.
@@ -180,7 +180,7 @@ mod tests {
             (UnixMillis(found_at.0 - 1), false),
             (UnixMillis(found_at.0 - 3_600_000), false),
         ] {
-            assert_eq!(cache.recall(&digest, now).is_some(), used, "{now:?}");
+            assert_eq!(cache.lookup(&digest, now).is_some(), used, "{now:?}");
         }
     }
 
@@ -189,23 +189,23 @@ mod tests {
     fn i10_floods_leave_entries_in_use_alone() {
         let (cache, now) = (TokenCache::new(1 << 20), UnixMillis(1_000));
         let digester = TokenDigester::new(&[1; 64]);
-        let fact = |number: usize| {
+        let credential = |number: usize| {
             Arc::new(VerifiedCredential::of_claims_for_tests(&serde_json::json!({ "sub": number.to_string() })))
         };
         let used: Vec<_> = (0..50).map(|number| digester.digest(&format!("used {number}"))).collect();
         for (number, digest) in used.iter().enumerate() {
-            cache.put_active(*digest, fact(number));
-            assert!(cache.recall(digest, now).is_some());
+            cache.put_active(*digest, credential(number));
+            assert!(cache.lookup(digest, now).is_some());
         }
         for number in 0..50_000 {
             // Tokens that nobody knows, and good ones of one caller that never come again.
             cache.put_inactive(digester.digest(&format!("bad {number}")), UnixMillis(u64::MAX));
-            cache.put_active(digester.digest(&format!("once {number}")), fact(number));
+            cache.put_active(digester.digest(&format!("once {number}")), credential(number));
             if number % 1_000 == 0 {
-                assert!(used.iter().all(|digest| cache.recall(digest, now).is_some()), "{number}");
+                assert!(used.iter().all(|digest| cache.lookup(digest, now).is_some()), "{number}");
             }
         }
-        assert!(used.iter().all(|digest| cache.recall(digest, now).is_some()));
+        assert!(used.iter().all(|digest| cache.lookup(digest, now).is_some()));
         assert!(cache.held().bytes <= 1 << 20);
     }
 }

@@ -153,38 +153,38 @@ impl TokenServiceClient {
     pub fn verify(&self, token: &str, digest: TokenDigest) -> Found {
         let keys = self.keys.as_ref().ok_or(VerificationError::KeysUnavailable)?;
         let now = self.clock.now();
-        if let Some(fact) = keys.cache.recall(&digest, now) {
-            return Self::reuse_signature(fact, now);
+        if let Some(credential) = keys.cache.lookup(&digest, now) {
+            return Self::reuse_signature(credential, now);
         }
         let (claims, token_type) =
             jwt::verify(token, TokenType::Any, (&self.issuer, &self.config.scope_claim), &keys.ring, now)?;
         let usable_until = claims.get().expires_at().unwrap_or(now);
         let origin = Arc::clone(&keys.origin);
-        let fact = Arc::new(VerifiedCredential::new(claims, origin, token_type, None, (now, usable_until)));
-        keys.cache.put_active(digest, Arc::clone(&fact));
-        Ok((fact, CacheState::Miss))
+        let credential = Arc::new(VerifiedCredential::new(claims, origin, token_type, None, (now, usable_until)));
+        keys.cache.put_active(digest, Arc::clone(&credential));
+        Ok((credential, CacheState::Miss))
     }
 
     /// Facts of this token that its signature proved.
-    pub(super) fn recall_signature(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
-        self.keys.as_ref()?.cache.recall(digest, now)
+    pub(super) fn cached_signature(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
+        self.keys.as_ref()?.cache.lookup(digest, now)
     }
 
     /// Such facts used again: times are looked at on every use.
-    pub(super) fn reuse_signature(fact: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
-        jwt::check_times(fact.claims(), now)?;
-        Ok((fact, CacheState::Hit))
+    pub(super) fn reuse_signature(credential: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
+        jwt::check_times(credential.claims(), now)?;
+        Ok((credential, CacheState::Hit))
     }
 
     /// Facts of this token that an introspection gave.
-    pub(super) fn recall_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
-        self.lookup.as_ref()?.state.cache.recall(digest, now)
+    pub(super) fn cached_answer(&self, digest: &TokenDigest, now: UnixMillis) -> Option<Arc<VerifiedCredential>> {
+        self.lookup.as_ref()?.state.cache.lookup(digest, now)
     }
 
     /// Such facts used again: a token whose time is over is as good as inactive.
-    pub(super) fn reuse_answer(fact: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
-        match jwt::check_times(fact.claims(), now) {
-            Ok(()) => Ok((fact, CacheState::Hit)),
+    pub(super) fn reuse_answer(credential: Arc<VerifiedCredential>, now: UnixMillis) -> Found {
+        match jwt::check_times(credential.claims(), now) {
+            Ok(()) => Ok((credential, CacheState::Hit)),
             Err(_) => Err(VerificationError::Inactive),
         }
     }
@@ -199,7 +199,7 @@ impl TokenServiceClient {
         let lookup = self.lookup.as_ref().ok_or(LookupFault::Unavailable)?;
         let now = self.clock.now();
         match lookup.state.cache.get(&digest, now) {
-            Remembered::Active(fact) => return Self::reuse_answer(fact, now),
+            Remembered::Active(credential) => return Self::reuse_answer(credential, now),
             Remembered::Inactive => return Err(VerificationError::Inactive),
             Remembered::Nothing => {}
         }
@@ -225,10 +225,10 @@ impl TokenServiceClient {
         }
         let found = Arc::clone(&lookup.state.flights).join(digest, ask).await;
         match found.unwrap_or(Err(LookupFault::Interrupted.into())) {
-            Ok(fact) => Ok((fact, CacheState::Miss)),
+            Ok(credential) => Ok((credential, CacheState::Miss)),
             Err(VerificationError::Lookup(fault)) if fault.is_outage() => {
                 let stale = lookup.stale(&digest, self.clock.now());
-                stale.map(|fact| (fact, CacheState::Stale)).ok_or(VerificationError::Lookup(fault))
+                stale.map(|credential| (credential, CacheState::Stale)).ok_or(VerificationError::Lookup(fault))
             }
             Err(fault) => Err(fault),
         }
@@ -242,9 +242,9 @@ impl Lookup {
             StaleAnswers::Never => return None,
             StaleAnswers::For(window) => window.duration(),
         };
-        let fact = self.state.cache.get_active(digest)?;
-        let fresh_enough = now < fact.usable_until().plus(window);
-        (fresh_enough && jwt::check_times(fact.claims(), now).is_ok()).then_some(fact)
+        let credential = self.state.cache.get_active(digest)?;
+        let fresh_enough = now < credential.usable_until().plus(window);
+        (fresh_enough && jwt::check_times(credential.claims(), now).is_ok()).then_some(credential)
     }
 
     async fn find_out(
@@ -274,15 +274,15 @@ impl Lookup {
                 let ends = [claims.get().expires_at(), upstream_jwt.as_ref().map(|jwt| jwt.expires_at)];
                 let usable_until = ends.into_iter().flatten().fold(cap, UnixMillis::min);
                 let origin = Arc::clone(&self.state.origin);
-                let fact = Arc::new(VerifiedCredential::new(
+                let credential = Arc::new(VerifiedCredential::new(
                     claims,
                     origin,
                     FoundType::Other,
                     upstream_jwt,
                     (asked_at, usable_until),
                 ));
-                self.state.cache.put_active(digest, Arc::clone(&fact));
-                Ok(fact)
+                self.state.cache.put_active(digest, Arc::clone(&credential));
+                Ok(credential)
             }
             Answer::Inactive => {
                 self.state.cache.put_inactive(digest, asked_at.plus(self.limits.negative_ttl.duration()));

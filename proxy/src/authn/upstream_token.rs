@@ -32,10 +32,12 @@ pub enum UpstreamCredential {
 }
 
 impl UpstreamTokenMode {
-    pub(super) fn credential(&self, fact: &VerifiedCredential, now: UnixMillis) -> UpstreamCredential {
+    pub(super) fn credential(&self, credential: &VerifiedCredential, now: UnixMillis) -> UpstreamCredential {
         match self {
-            Self::Jwt => fact.upstream_jwt(now).cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set),
-            Self::JwtOrMinted(minter) => match fact.upstream_jwt(now) {
+            Self::Jwt => {
+                credential.upstream_jwt(now).cloned().map_or(UpstreamCredential::Remove, UpstreamCredential::Set)
+            }
+            Self::JwtOrMinted(minter) => match credential.upstream_jwt(now) {
                 Some(jwt) => UpstreamCredential::Set(jwt.clone()),
                 None => UpstreamCredential::Mint(Arc::clone(minter)),
             },

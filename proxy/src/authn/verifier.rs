@@ -8,17 +8,17 @@ use portreeve_policy::{
 };
 
 use super::{
-    AnswerFault, Fingerprint, JwtFault, LookupFault, Minter, TokenDigester, TokenShape, VerificationError,
-    VerifiedCredential,
+    AnswerFault, JwtFault, LookupFault, Minter, TokenDigester, TokenShape, VerificationError, VerifiedCredential,
     api_key::ApiKeys,
     authorization::AuthorizationField,
     basic::BasicUsers,
     build_inputs::{BuildInputs, CarriedState, keep},
+    caller::{AcceptedCredential, Caller, Unauthenticated},
     certificate::CertificateVerifier,
     digest::DigestUsers,
     exchange::Exchanger,
     memory::CredentialMemory,
-    presentation::{AcceptedCredential, AuthenticationError, Presentation, TokenFault},
+    presentation::{AuthenticationError, Presentation, TokenFault},
     token::{SeenToken, TokenSource, TokenVerifier},
     upstream_token::{UpstreamCredential, UpstreamTokenMode},
 };
@@ -63,47 +63,14 @@ enum Presented {
     No,
     Yes,
     /// A token of which facts are held.
-    Recalled(Arc<VerifiedCredential>),
-}
-
-/// The caller, as far as known.
-#[derive(Clone, Default)]
-pub struct Caller {
-    /// Every credential that was proven; the first names the caller. None: nobody.
-    pub proven: Vec<AcceptedCredential>,
-    /// What the upstream gets.
-    pub upstream: UpstreamCredential,
-    /// Whether the upstream gets the client's certificate.
-    pub forwards_certificate: bool,
-}
-
-/// Why there is no caller.
-#[derive(Debug)]
-pub enum Unauthenticated {
-    /// Nothing that any alternative asks for.
-    NoCredentials,
-    /// Something that does not count.
-    AuthenticationError {
-        /// Why.
-        fault: AuthenticationError,
-        /// Recognises the credential.
-        fingerprint: Option<Fingerprint>,
-        /// The token service whose key set lacks the token's key.
-        unknown_key_at: Option<NamespacedName>,
-    },
-}
-
-impl From<AuthenticationError> for Unauthenticated {
-    fn from(fault: AuthenticationError) -> Self {
-        Self::AuthenticationError { fault, fingerprint: None, unknown_key_at: None }
-    }
+    Cached(Arc<VerifiedCredential>),
 }
 
 impl Authenticators {
     /// Makes everything that can fail. The fault names what is wrong and no secret.
     pub fn new(
         authentication: &Authentication,
-        materials: &BuildInputs<'_>,
+        inputs: &BuildInputs<'_>,
         kept: &mut CarriedState,
     ) -> Result<Self, String> {
         let list = match authentication {
@@ -116,7 +83,7 @@ impl Authenticators {
                 Authenticator::Anonymous => this.anonymous = true,
                 Authenticator::AllOf(all) if all.is_empty() => return Err("an alternative asks for nothing".to_owned()),
                 Authenticator::AllOf(all) => {
-                    let made = all.iter().map(|credential| Verifier::new(credential, materials, kept));
+                    let made = all.iter().map(|credential| Verifier::new(credential, inputs, kept));
                     let made = made.collect::<Result<Vec<_>, _>>()?;
                     this.key_locations.extend(made.iter().filter_map(Verifier::key_location).cloned());
                     this.alternatives.push(made);
@@ -132,7 +99,7 @@ impl Authenticators {
     }
 
     /// Finds the alternative that the request is for, and has it prove everything. Its refusal is final.
-    pub async fn prove(
+    pub async fn verify(
         &self,
         presentation: &Presentation<'_>,
         context: &CredentialContext,
@@ -142,13 +109,13 @@ impl Authenticators {
         let mut something = presentation.authorization != AuthorizationField::Absent;
         let now = presentation.now;
         for alternative in &self.alternatives {
-            let (mut all, mut recalled) = (true, None);
+            let (mut all, mut cached) = (true, None);
             for verifier in alternative {
                 let shown = match verifier.is_shown(presentation, token.as_ref(), now)? {
                     Presented::No => false,
                     Presented::Yes => true,
-                    Presented::Recalled(fact) => {
-                        recalled = Some((verifier, fact));
+                    Presented::Cached(credential) => {
+                        cached = Some((verifier, credential));
                         true
                     }
                 };
@@ -156,7 +123,7 @@ impl Authenticators {
                 all &= shown;
             }
             if all {
-                return decide(alternative, presentation, token.as_ref(), recalled, context, now).await;
+                return decide(alternative, presentation, token.as_ref(), cached, context, now).await;
             }
         }
         match token {
@@ -189,31 +156,31 @@ async fn decide(
     alternative: &[Verifier],
     presentation: &Presentation<'_>,
     token: Option<&SeenToken<'_>>,
-    mut recalled: Option<(&Verifier, Arc<VerifiedCredential>)>,
+    mut cached: Option<(&Verifier, Arc<VerifiedCredential>)>,
     context: &CredentialContext,
     now: UnixMillis,
 ) -> Result<Caller, Unauthenticated> {
     let mut caller = Caller::default();
     for verifier in alternative {
-        let known = recalled.take_if(|(by, _)| std::ptr::eq(*by, verifier)).map(|(_, fact)| fact);
-        let proven = verifier.prove(presentation, token, known, context, now).await?;
+        let known = cached.take_if(|(by, _)| std::ptr::eq(*by, verifier)).map(|(_, credential)| credential);
+        let verified = verifier.verify(presentation, token, known, context, now).await?;
         if matches!(caller.upstream, UpstreamCredential::Remove) {
-            caller.upstream = verifier.upstream.credential(&proven.fact, now);
+            caller.upstream = verifier.upstream.credential(&verified.credential, now);
         }
         caller.forwards_certificate |= matches!(&verifier.kind, Kind::Certificate(rule) if rule.forwards());
-        caller.proven.push(proven);
+        caller.verified.push(verified);
     }
     Ok(caller)
 }
 
-fn secret_of<'a>(materials: &BuildInputs<'a>, name: &SecretName) -> Result<&'a Secret, String> {
-    materials.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
+fn secret_of<'a>(inputs: &BuildInputs<'a>, name: &SecretName) -> Result<&'a Secret, String> {
+    inputs.secrets.get(name).ok_or_else(|| format!("secret {name} did not come with it"))
 }
 
 impl Verifier {
-    fn new(credential: &Credential, materials: &BuildInputs<'_>, kept: &mut CarriedState) -> Result<Self, String> {
-        let secret = |name: &SecretName| secret_of(materials, name);
-        let authority = |name: &NamespacedName| materials.authorities.get(name).map(Arc::clone);
+    fn new(credential: &Credential, inputs: &BuildInputs<'_>, kept: &mut CarriedState) -> Result<Self, String> {
+        let secret = |name: &SecretName| secret_of(inputs, name);
+        let authority = |name: &NamespacedName| inputs.token_services.get(name).map(Arc::clone);
         let text = |fault: &dyn std::fmt::Display, what: &str| format!("{what}: {fault}");
         let kind = match credential {
             Credential::ApiKey(rule) => {
@@ -223,17 +190,17 @@ impl Verifier {
                     }
                     portreeve_policy::ApiKeySource::Signed { .. } => Vec::new(),
                 };
-                let keys = ApiKeys::new(rule, &secrets, materials.api_key_use);
+                let keys = ApiKeys::new(rule, &secrets, inputs.api_key_use);
                 Kind::ApiKey(Box::new(keys.map_err(|fault| text(&fault, "API keys"))?))
             }
             Credential::Basic(rule) => {
-                let users = BasicUsers::new(rule, secret(&rule.users)?, &materials.previous.basics);
+                let users = BasicUsers::new(rule, secret(&rule.users)?, &inputs.previous.basics);
                 let users = users.map_err(|fault| text(&fault, "users"))?;
                 keep(&mut kept.basics, &users);
                 Kind::Basic(users)
             }
             Credential::ClientCertificate(rule) => {
-                let verifier = CertificateVerifier::new(rule, &materials.previous.certificates);
+                let verifier = CertificateVerifier::new(rule, &inputs.previous.certificates);
                 let verifier = verifier.map_err(|fault| text(&fault, "client certificates"))?;
                 keep(&mut kept.certificates, &verifier);
                 Kind::Certificate(verifier)
@@ -245,7 +212,7 @@ impl Verifier {
             Credential::Exchange(rule) => {
                 let partner = rule.subject.partner().and_then(authority);
                 let own = authority(&rule.token_service);
-                let exchanger = Exchanger::new(rule, partner, own, &materials.previous.exchangers);
+                let exchanger = Exchanger::new(rule, partner, own, &inputs.previous.exchangers);
                 keep(&mut kept.exchangers, &exchanger);
                 Kind::Exchange(exchanger)
             }
@@ -264,18 +231,18 @@ impl Verifier {
                 Kind::Token(Box::new(verifier))
             }
         };
-        let upstream = Self::upstream(credential, &kind, materials, kept)?;
+        let upstream = Self::upstream(credential, &kind, inputs, kept)?;
         Ok(Self { kind, upstream })
     }
 
     fn upstream(
         credential: &Credential,
         kind: &Kind,
-        materials: &BuildInputs<'_>,
+        inputs: &BuildInputs<'_>,
         kept: &mut CarriedState,
     ) -> Result<UpstreamTokenMode, String> {
         let mut minter = |rule: &portreeve_policy::MintRule| {
-            let minter = Minter::new(rule, secret_of(materials, &rule.signing_key)?, &materials.previous.minters);
+            let minter = Minter::new(rule, secret_of(inputs, &rule.signing_key)?, &inputs.previous.minters);
             let minter = minter.map_err(|fault| format!("signing key: {fault}"))?;
             keep(&mut kept.minters, &minter);
             Ok::<_, String>(minter)
@@ -306,9 +273,9 @@ impl Verifier {
         now: UnixMillis,
     ) -> Result<Presented, AuthenticationError> {
         if let (Kind::Token(verifier), Some(token)) = (&self.kind, token)
-            && let Some(fact) = verifier.recall(token, now)
+            && let Some(credential) = verifier.lookup(token, now)
         {
-            return Ok(Presented::Recalled(fact));
+            return Ok(Presented::Cached(credential));
         }
         let shown = match &self.kind {
             Kind::ApiKey(keys) => keys.find(presentation).map_err(AuthenticationError::Broken)?.is_some(),
@@ -329,11 +296,11 @@ impl Verifier {
         }
     }
 
-    async fn prove(
+    async fn verify(
         &self,
         presentation: &Presentation<'_>,
         token: Option<&SeenToken<'_>>,
-        recalled: Option<Arc<VerifiedCredential>>,
+        cached: Option<Arc<VerifiedCredential>>,
         context: &CredentialContext,
         now: UnixMillis,
     ) -> Result<AcceptedCredential, Unauthenticated> {
@@ -347,24 +314,24 @@ impl Verifier {
         match (&self.kind, presentation.authorization) {
             (Kind::Token(verifier), _) => {
                 let seen = token.ok_or(absent)?;
-                let proven = verifier.prove(presentation, seen, recalled, memory, now).await;
-                proven.map_err(|fault| unproven(fault, seen, &verifier.name))
+                let accepted = verifier.verify(presentation, seen, cached, memory, now).await;
+                accepted.map_err(|fault| unproven(fault, seen, &verifier.name))
             }
             (Kind::Exchange(exchange), _) => {
                 let seen = token.ok_or(absent)?;
                 // Boxed, so that requests with other credentials do not carry room for it.
-                let proven = Box::pin(exchange.prove(presentation, seen, context)).await;
-                proven.map_err(|fault| unproven(fault, seen, exchange.keys_of()))
+                let verified = Box::pin(exchange.verify(presentation, seen, context)).await;
+                verified.map_err(|fault| unproven(fault, seen, exchange.keys_of()))
             }
             (Kind::Basic(users), AuthorizationField::Basic(credential)) => {
-                Ok(users.prove(presentation, credential, context, now).await?)
+                Ok(users.verify(presentation, credential, context, now).await?)
             }
             (Kind::Digest(users), AuthorizationField::Digest(text)) => {
-                Ok(users.prove(presentation, text, digester, memory, now)?)
+                Ok(users.verify(presentation, text, digester, memory, now)?)
             }
             (Kind::ApiKey(keys), _) => {
                 let key = keys.find(presentation).map_err(AuthenticationError::Broken)?.ok_or(absent)?;
-                keys.prove(key, digester, now).map_err(|fault| Unauthenticated::AuthenticationError {
+                keys.verify(key, digester, now).map_err(|fault| Unauthenticated::AuthenticationError {
                     fault,
                     fingerprint: Some(digester.digest(key).fingerprint()),
                     unknown_key_at: None,
@@ -372,7 +339,7 @@ impl Verifier {
             }
             (Kind::Certificate(verifier), _) => {
                 let shown = presentation.certificates.ok_or(absent)?;
-                Ok(verifier.prove(shown, digester, now)?)
+                Ok(verifier.verify(shown, digester, now)?)
             }
             (Kind::Basic(_) | Kind::Digest(_), _) => Err(absent),
         }
@@ -389,13 +356,6 @@ fn is_unknown_key(fault: AuthenticationError) -> bool {
         VerificationError::Jwt(JwtFault::UnknownKey)
             | VerificationError::Lookup(LookupFault::Answer(AnswerFault::Token(JwtFault::UnknownKey)))
     )
-}
-
-impl Caller {
-    /// What is known of the one who calls; nothing of nobody.
-    pub fn fact(&self) -> Option<&Arc<VerifiedCredential>> {
-        self.proven.first().map(|proven| &proven.fact)
-    }
 }
 
 #[cfg(test)]

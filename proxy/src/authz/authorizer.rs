@@ -85,7 +85,7 @@ impl Authorizer {
         self.checks.iter().try_for_each(|check| check.judge(asked))?;
         match &self.external {
             None => Ok(Permit::new(Vec::new(), false)),
-            Some(point) => point.consult(asked).await.map(|told| Permit::new(told.headers, told.unheard)),
+            Some(point) => point.consult(asked).await.map(|told| Permit::new(told.headers, told.failed_open)),
         }
     }
 }
@@ -106,8 +106,8 @@ impl Check {
             Self::Scopes(rule) => return scopes(rule, asked),
             Self::Cedar(check) => return check.judge(asked),
             Self::Claims(rules) => {
-                let fact = asked.caller.ok_or(Refusal::NoCaller)?;
-                let claims = fact.claims().object();
+                let credential = asked.caller.ok_or(Refusal::NoCaller)?;
+                let claims = credential.claims().object();
                 let judgement = Judgement::all(rules.iter().map(|rule| rule.judge(&claims)));
                 (judgement, Forbidden::ClaimMissing, Forbidden::ClaimUndecidable)
             }
@@ -122,7 +122,7 @@ impl Check {
 
 /// Nobody carries no scope, and is asked for a token rather than told that it lacks a scope.
 fn scopes(rule: &ScopeRule, asked: &AuthorizationInput<'_>) -> Result<(), Refusal> {
-    let fact = asked.caller.ok_or(Refusal::NoCaller)?;
-    let holds = rule.satisfied_by(|scope| fact.claims().has_scope(scope));
+    let credential = asked.caller.ok_or(Refusal::NoCaller)?;
+    let holds = rule.satisfied_by(|scope| credential.claims().has_scope(scope));
     if holds { Ok(()) } else { Err(Refusal::InsufficientScope) }
 }

@@ -123,9 +123,9 @@ impl CedarCheck {
 
     /// Decides.
     pub(super) fn judge(&self, asked: &AuthorizationInput<'_>) -> Result<(), Refusal> {
-        let fact = asked.caller.ok_or(Refusal::NoCaller)?;
-        let claims = fact.claims();
-        let make = || Principal::new(&self.rule, &self.names, fact);
+        let credential = asked.caller.ok_or(Refusal::NoCaller)?;
+        let claims = credential.claims();
+        let make = || Principal::new(&self.rule, &self.names, credential);
         let principal = claims.derived(&self.recipe, make);
         let is_kept = matches!(principal, Derived::Memoized(_));
         let undecidable = Refusal::Forbidden(Forbidden::CedarUndecidable);

@@ -44,7 +44,7 @@ pub(super) struct Consulted {
     /// Fields for the upstream.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// No usable answer came, and `failureMode: Permit` lets the request through.
-    pub(super) unheard: bool,
+    pub(super) failed_open: bool,
 }
 
 /// Decisions that are remembered at the most, and for how long.
@@ -96,7 +96,7 @@ impl DecisionPoint {
         let Some((answer, seconds)) = heard else {
             return match self.rule.failure_mode {
                 FailureMode::Deny => Err(Refusal::DecisionPointUnavailable),
-                FailureMode::Permit => Ok(Consulted { headers: Vec::new(), unheard: true }),
+                FailureMode::Permit => Ok(Consulted { headers: Vec::new(), failed_open: true }),
             };
         };
         let answer = Arc::new(answer);
@@ -147,7 +147,7 @@ impl DecisionPoint {
                 None => {}
             }
         }
-        Ok(Consulted { headers, unheard: false })
+        Ok(Consulted { headers, failed_open: false })
     }
 
     fn earn(&self) {

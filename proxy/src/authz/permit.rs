@@ -1,12 +1,13 @@
 //! The proof that a request may go on, and what stands against it.
 
 use http::{HeaderName, HeaderValue};
+use portreeve_policy::Reason;
 
 /// Proof that every condition held.
 #[derive(Debug)]
 pub struct Permit {
     headers: Vec<(HeaderName, HeaderValue)>,
-    unheard: bool,
+    failed_open: bool,
 }
 
 /// A value that may go upstream. Only this folder can make one.
@@ -56,46 +57,28 @@ pub enum Forbidden {
     RequestUndecidable,
 }
 
-impl Forbidden {
-    /// As records and metrics spell it.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Address => "address_not_allowed",
-            Self::CedarDenied => "cedar_denied",
-            Self::CedarUndecidable => "cedar_undecidable",
-            Self::ClaimMissing => "claim_not_satisfied",
-            Self::ClaimUndecidable => "claim_undecidable",
-            Self::DecisionPointDenied => "decision_point_denied",
-            Self::DecisionUndecidable => "decision_undecidable",
-            Self::ObligationUnknown => "obligation_unknown",
-            Self::OutsideHours => "outside_hours",
-            Self::RequestNotAllowed => "request_not_allowed",
-            Self::RequestUndecidable => "request_undecidable",
-        }
-    }
-
-    /// What a record says beside the reason.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::Address => "the client's address is not among those that the policy allows",
-            Self::CedarDenied => "no Cedar policy permits the request, or one forbids it",
-            Self::CedarUndecidable => "a claim does not fit what the policy declares, or a Cedar policy failed",
-            Self::ClaimMissing => "a claim that the policy demands is missing or has another value",
-            Self::ClaimUndecidable => "a claim that the policy looks at has another type than the policy speaks of",
-            Self::DecisionPointDenied => "the decision point refused the request",
-            Self::DecisionUndecidable => "an attribute of the request cannot be told to the decision point",
-            Self::ObligationUnknown => "the decision point set an obligation that is not in upstreamHeaders",
-            Self::OutsideHours => "the policy allows no calls at this time",
-            Self::RequestNotAllowed => "method, path parameter or header is not what the policy allows",
-            Self::RequestUndecidable => "the path parameter or claim that the policy compares is not there",
+impl From<Forbidden> for Reason {
+    fn from(why: Forbidden) -> Self {
+        match why {
+            Forbidden::Address => Self::AddressNotAllowed,
+            Forbidden::CedarDenied => Self::CedarDenied,
+            Forbidden::CedarUndecidable => Self::CedarUndecidable,
+            Forbidden::ClaimMissing => Self::ClaimNotSatisfied,
+            Forbidden::ClaimUndecidable => Self::ClaimUndecidable,
+            Forbidden::DecisionPointDenied => Self::DecisionPointDenied,
+            Forbidden::DecisionUndecidable => Self::DecisionUndecidable,
+            Forbidden::ObligationUnknown => Self::ObligationUnknown,
+            Forbidden::OutsideHours => Self::OutsideHours,
+            Forbidden::RequestNotAllowed => Self::RequestNotAllowed,
+            Forbidden::RequestUndecidable => Self::RequestUndecidable,
         }
     }
 }
 
 impl Permit {
     /// For whoever judged every condition.
-    pub(super) fn new(headers: Vec<(HeaderName, HeaderValue)>, unheard: bool) -> Self {
-        Self { headers, unheard }
+    pub(super) fn new(headers: Vec<(HeaderName, HeaderValue)>, failed_open: bool) -> Self {
+        Self { headers, failed_open }
     }
 
     /// Fields that a decision point sets for the upstream; every one is on the policy's list.
@@ -104,8 +87,8 @@ impl Permit {
     }
 
     /// Whether a decision point said nothing usable, and the policy says to go on all the same.
-    pub fn is_unheard(&self) -> bool {
-        self.unheard
+    pub fn failed_open(&self) -> bool {
+        self.failed_open
     }
 
     /// Binds the proof to what it was given for.

@@ -39,8 +39,8 @@ pub(super) struct Unfit;
 
 /// `authority#subject`. The authority is the verified one, never a claim: an issuer has no fragment (RFC 8414 section 2),
 /// and places of other credentials have none, so that no two callers share a name.
-fn name(fact: &VerifiedCredential) -> String {
-    format!("{}#{}", fact.origin().authority(), fact.claims().subject().unwrap_or_default())
+fn name(credential: &VerifiedCredential) -> String {
+    format!("{}#{}", credential.origin().authority(), credential.claims().subject().unwrap_or_default())
 }
 
 pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
@@ -48,13 +48,13 @@ pub(super) fn uid(kind: &EntityTypeName, name: &str) -> EntityUid {
 }
 
 impl Principal {
-    pub(super) fn new(rule: &CedarRule, names: &Names, fact: &VerifiedCredential) -> Result<Self, Unfit> {
+    pub(super) fn new(rule: &CedarRule, names: &Names, credential: &VerifiedCredential) -> Result<Self, Unfit> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let claims = fact.claims();
+        let claims = credential.claims();
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let scopes = claims.scopes().map(text);
         let mut attributes = HashMap::from([
-            ("issuer".to_owned(), text(fact.origin().authority())),
+            ("issuer".to_owned(), text(credential.origin().authority())),
             ("scopes".to_owned(), RestrictedExpression::new_set(scopes)),
         ]);
         attributes.extend(claims.subject().map(|subject| ("sub".to_owned(), text(subject))));
@@ -75,7 +75,7 @@ impl Principal {
         // Every text of the claims may stand in it, both in the entity and in the store.
         let texts = claims.heap_bytes().saturating_mul(2);
         let bytes = values.saturating_mul(VALUE).saturating_add(texts).saturating_add(ENTITY);
-        let me = uid(&names.user, &name(fact));
+        let me = uid(&names.user, &name(credential));
         let unfit = |_ignored: cedar_policy::EntityAttrEvaluationError| Unfit;
         let entity = Entity::new(me.clone(), attributes, parents).map_err(unfit)?;
         let alone = Entities::from_entities([entity], None);
@@ -176,9 +176,9 @@ mod tests {
                 "roles": many("role"), "groups": many("group"),
             });
             claims.as_object_mut().unwrap().extend(many("claim").into_iter().map(|name| (name, json!("value"))));
-            let fact = VerifiedCredential::of_claims_for_tests(&claims);
-            drop(Principal::new(&rule, &names, &fact).unwrap());
-            let (bytes, principal) = taken(|| Principal::new(&rule, &names, &fact).unwrap());
+            let credential = VerifiedCredential::of_claims_for_tests(&claims);
+            drop(Principal::new(&rule, &names, &credential).unwrap());
+            let (bytes, principal) = taken(|| Principal::new(&rule, &names, &credential).unwrap());
             println!("{size}: takes {bytes}, weighed {}", principal.heap_bytes());
             assert!(bytes <= principal.heap_bytes(), "{size}: {bytes} > {}", principal.heap_bytes());
             assert!(principal.heap_bytes() <= bytes.saturating_mul(4), "{size}: {bytes} << {}", principal.heap_bytes());

@@ -26,8 +26,8 @@ pub(super) struct Field {
 
 /// The question as a text, the same for the same attributes; `None` when an attribute cannot be told.
 pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &AuthorizationInput<'_>) -> Option<String> {
-    let fact = asked.caller?;
-    let claims = fact.claims();
+    let credential = asked.caller?;
+    let claims = credential.claims();
     let (host, address, tls) = (asked.host?, asked.address?, asked.tls?);
     let object = claims.object();
     let mut told = Map::new();
@@ -52,7 +52,7 @@ pub(super) fn question(rule: &ExternalRule, resource: &str, asked: &Authorizatio
     let subject = claims.subject().unwrap_or_default();
     let subject = json!({
         "type": "user", "id": subject,
-        "properties": {"issuer": fact.origin().authority(), "client_id": claims.client_id(), "claims": told},
+        "properties": {"issuer": credential.origin().authority(), "client_id": claims.client_id(), "claims": told},
     });
     let action = json!({"name": asked.method});
     let resource = json!({

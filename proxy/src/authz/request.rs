@@ -17,8 +17,8 @@ fn parameter(rule: &ParameterRule, asked: &AuthorizationInput<'_>) -> Judgement 
     match &rule.test {
         ParameterTest::In(list) => Judgement::of(list.contains(value.as_ref())),
         ParameterTest::EqualsClaim(path) => {
-            let Some(fact) = asked.caller else { return Judgement::Fault };
-            path.text(&fact.claims().object()).map_or(Judgement::Fault, |claim| Judgement::of(claim == value))
+            let Some(credential) = asked.caller else { return Judgement::Fault };
+            path.text(&credential.claims().object()).map_or(Judgement::Fault, |claim| Judgement::of(claim == value))
         }
     }
 }

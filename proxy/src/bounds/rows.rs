@@ -345,15 +345,15 @@ fn of_answers() -> Vec<Bound> {
             ..Bound::default()
         },
         Bound {
-            state: "policies on trial",
+            state: "policies in dry run",
             bound: format!(
                 "{} requests at a time for each worker, {}",
-                exchange::MAX_TRIALS,
-                time(exchange::TRIAL_TIME)
+                exchange::MAX_DRY_RUNS,
+                time(exchange::DRY_RUN_TIME)
             ),
-            beyond: "`trial_overloaded`, `trial_timeout` in the record; no word to the client",
+            beyond: "`dry_run_overloaded`, `dry_run_timeout` in the record; no word to the client",
             metric: "`portreeve_proxy_shadow_decisions_total`",
-            test: "m2_a_policy_on_trial_is_never_waited_for",
+            test: "m2_a_policy_in_dry_run_is_never_waited_for",
             ..Bound::default()
         },
     ]

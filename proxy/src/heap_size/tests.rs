@@ -118,10 +118,10 @@ fn an_entry_that_alone_is_too_large_is_not_kept() {
 
 #[test]
 fn derived_objects_give_their_room_back() {
-    let fact = VerifiedCredential::of_claims_for_tests(&claims(1));
-    let (bytes, ()) = taken(|| drop(fact.claims().object()));
+    let credential = VerifiedCredential::of_claims_for_tests(&claims(1));
+    let (bytes, ()) = taken(|| drop(credential.claims().object()));
     // Other tests take and give meanwhile, so that only the weight itself can be looked at.
-    let weighed = fact.claims().object().heap_bytes();
+    let weighed = credential.claims().object().heap_bytes();
     assert!((1..weighed + 256).contains(&bytes), "{bytes} taken, weighed {weighed}");
     let (left, ()) = taken(|| ());
     assert_eq!(left, 0);

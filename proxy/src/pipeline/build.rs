@@ -8,19 +8,20 @@ use std::{
 };
 
 use portreeve_policy::{
-    Access, Authentication, Authorization, Cors, Introspection, Match, NamespacedName, Reach, ResourceName, Route,
-    Rule, Shadow, Snapshot, TokenExchange, TokenService,
+    Cors, Introspection, Match, NamespacedName, Reach, ResourceName, Route, Rule, RuleState as CompiledState, Shadow,
+    Snapshot, TokenExchange, TokenService,
 };
 
 use super::{
-    Challenge, Metrics, Runtime,
+    Metrics, Runtime,
+    guard::{Guard, RuleState, wants_bound_tokens},
     preflight::{PreflightBudget, PreflightPolicy},
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
-    runtime::{RuleAuthenticator, RuleRuntime, ShadowRuntime, Target, wants_bound_tokens},
+    runtime::{RuleRuntime, ShadowRuntime, Target},
 };
 use crate::{
-    authn::{Authenticators, BuildInputs, CarriedState, TokenServiceClient},
+    authn::{BuildInputs, CarriedState, TokenServiceClient},
     authz::Authorizer,
     clock::SharedClock,
 };
@@ -28,7 +29,7 @@ use crate::{
 /// What building needs beside the snapshot.
 #[derive(Clone)]
 pub struct BuildContext {
-    /// For the authorities' expiry checks.
+    /// For expiry checks.
     pub clock: SharedClock,
     /// Where rules get their handles.
     pub metrics: Metrics,
@@ -53,15 +54,15 @@ pub fn build(
     context: &BuildContext,
 ) -> (Runtime, Vec<Rejection>) {
     let mut rejections = Vec::new();
-    let mut authorities = BTreeMap::new();
+    let mut token_services = BTreeMap::new();
     for (name, service) in &snapshot.token_services {
-        let held = previous.authorities.get(name);
-        match authority(name, service, snapshot, held, context) {
-            Ok(authority) => drop(authorities.insert(name.clone(), Arc::new(authority))),
+        let held = previous.token_services.get(name);
+        match token_service(name, service, snapshot, held, context) {
+            Ok(client) => drop(token_services.insert(name.clone(), Arc::new(client))),
             Err(reason) => {
                 rejections.push(Rejection { resource: ResourceName::token_service(name), reason });
                 // With the last good form the API stays open; without one, its rules answer 503.
-                authorities.extend(held.map(|held| (name.clone(), Arc::clone(held))));
+                token_services.extend(held.map(|held| (name.clone(), Arc::clone(held))));
             }
         }
     }
@@ -74,31 +75,32 @@ pub fn build(
     }
     let metrics = &context.metrics;
     let api_key_use = |consumer: &str, key: &str| metrics.api_key_use(consumer, key);
-    let materials = BuildInputs {
+    let inputs = BuildInputs {
         secrets: &snapshot.secrets,
-        authorities: &authorities,
-        previous: &previous.kept,
+        token_services: &token_services,
+        previous: &previous.carried,
         api_key_use: &api_key_use,
     };
-    let trial_key_use = |consumer: &str, key: &str| metrics.api_key_use_on_trial(consumer, key);
-    let on_trial = BuildInputs { previous: &previous.kept_on_trial, api_key_use: &trial_key_use, ..materials };
-    let (kept, kept_on_trial) = (CarriedState::default(), CarriedState::default());
-    let mut made = Routes { materials, on_trial, previous, context, kept, kept_on_trial, rejections };
-    let (router, rules) = made.build(&snapshot.routes);
-    let Routes { kept, kept_on_trial, rejections, .. } = made;
-    let issuer = |name: &NamespacedName| authorities.get(name).map(|known| known.issuer().to_owned());
+    let dry_run_key_use = |consumer: &str, key: &str| metrics.api_key_use_in_dry_run(consumer, key);
+    let inputs_in_dry_run =
+        BuildInputs { previous: &previous.carried_in_dry_run, api_key_use: &dry_run_key_use, ..inputs };
+    let (carried, carried_in_dry_run) = (CarriedState::default(), CarriedState::default());
+    let mut building = Routes { inputs, inputs_in_dry_run, previous, context, carried, carried_in_dry_run, rejections };
+    let (router, rules) = building.build(&snapshot.routes);
+    let Routes { carried, carried_in_dry_run, rejections, .. } = building;
+    let issuer = |name: &NamespacedName| token_services.get(name).map(|known| known.issuer().to_owned());
     let resources = ProtectedResources::of(snapshot.routes.values().map(AsRef::as_ref), &issuer);
-    let bound = |rule: &RuleRuntime| rule.rule().is_some_and(|rule| wants_bound_tokens(&rule.access));
-    let wants_certificates = kept.wants_certificates() || rules.iter().any(bound);
+    let bound = |rule: &RuleRuntime| rule.rule().is_some_and(|rule| wants_bound_tokens(&rule.state));
+    let wants_certificates = carried.wants_certificates() || rules.iter().any(bound);
     let runtime = Runtime {
         revision,
         ready: true,
         router,
         rules,
         routes: snapshot.routes.clone(),
-        authorities,
-        kept,
-        kept_on_trial,
+        token_services,
+        carried,
+        carried_in_dry_run,
         resources,
         wants_certificates,
         watched: snapshot.routes.values().flat_map(|route| route.watched_fields()).map(str::to_owned).collect(),
@@ -108,15 +110,14 @@ pub fn build(
 
 /// Whether a route asks this token service.
 fn uses(route: &Route, resource: &ResourceName) -> bool {
-    route.rules.iter().any(|rule| match &rule.access {
-        Access::Guarded { authentication, .. } => {
-            authentication.token_services().map(ResourceName::token_service).any(|name| name == *resource)
-        }
-        Access::Refused(_) => false,
-    })
+    let guards = route.rules.iter().filter_map(|rule| rule.state.guard());
+    guards
+        .flat_map(portreeve_policy::Guard::token_services)
+        .map(ResourceName::token_service)
+        .any(|name| name == *resource)
 }
 
-fn authority(
+fn token_service(
     name: &NamespacedName,
     service: &TokenService,
     snapshot: &Snapshot,
@@ -140,12 +141,12 @@ fn authority(
 
 /// Makes the rules of every route.
 struct Routes<'a> {
-    materials: BuildInputs<'a>,
-    on_trial: BuildInputs<'a>,
+    inputs: BuildInputs<'a>,
+    inputs_in_dry_run: BuildInputs<'a>,
     previous: &'a Runtime,
     context: &'a BuildContext,
-    kept: CarriedState,
-    kept_on_trial: CarriedState,
+    carried: CarriedState,
+    carried_in_dry_run: CarriedState,
     rejections: Vec<Rejection>,
 }
 
@@ -162,10 +163,6 @@ impl Routes<'_> {
                 for (number, clause) in rule.matches.iter().enumerate() {
                     router.insert(route.hostnames.iter(), &matchable(route, clause), (target, number));
                 }
-                let authorizer = authorizer(&rule.access, &label, &rule.name);
-                if let Err(reason) = &authorizer {
-                    self.rejections.push(Rejection { resource: ResourceName::route(name), reason: reason.clone() });
-                }
                 let preflight = preflight(route.cors, rule, &label, &budget);
                 rules.push(RuleRuntime {
                     name: name.clone(),
@@ -173,11 +170,9 @@ impl Routes<'_> {
                     label,
                     route: Arc::clone(route),
                     index,
-                    challenge: Challenge::of(&rule.access, metadata_address(&rule.access)),
-                    gate: self.gate(name, route, rule),
+                    state: self.state(name, route, rule),
                     preflight,
                     shadows: self.shadows(name, rule),
-                    authorizer,
                 });
             }
         }
@@ -185,63 +180,72 @@ impl Routes<'_> {
     }
 
     /// What cannot be built is rejected by name. It keeps its last good form, or else it refuses.
-    fn gate(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleAuthenticator {
+    fn state(&mut self, name: &NamespacedName, route: &Route, rule: &Rule) -> RuleState {
         if let Some(reason) = unfit(route, rule, &self.context.own_ports) {
-            let told =
-                Rejection { resource: ResourceName::route(name), reason: format!("rule {}: {reason}", rule.name) };
-            self.rejections.push(told);
-            return RuleAuthenticator::Broken(reason);
+            self.reject(name, rule, &reason);
+            return RuleState::unfit(reason);
         }
-        make_gate(&rule.access, &self.materials, &mut self.kept).unwrap_or_else(|reason| {
-            let resource = ResourceName::route(name);
-            self.rejections.push(Rejection { resource, reason: format!("rule {}: {reason}", rule.name) });
-            let same = |held: &&RuleRuntime| {
-                held.name == *name && held.rule().is_some_and(|old| old.name == rule.name && old.access == rule.access)
+        let metadata = rule.state.guard().and_then(metadata_address);
+        let built = ready(&rule.state, (name, &rule.name), metadata, &self.inputs, &mut self.carried);
+        built.unwrap_or_else(|reason| {
+            self.reject(name, rule, &reason);
+            let same = |old: &&RuleRuntime| {
+                old.name == *name && old.rule().is_some_and(|old| old.name == rule.name && old.state == rule.state)
             };
-            let held = self.previous.rules.iter().find(same).map(|held| held.gate.clone());
-            held.unwrap_or(RuleAuthenticator::Broken(reason))
+            let last_good = self.previous.rules.iter().find(same).map(|old| old.state.clone());
+            last_good.unwrap_or_else(|| RuleState::unfit(reason))
         })
     }
 
-    /// Policies on trial made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on
+    fn reject(&mut self, route: &NamespacedName, rule: &Rule, reason: &str) {
+        let reason = format!("rule {}: {reason}", rule.name);
+        self.rejections.push(Rejection { resource: ResourceName::route(route), reason });
+    }
+
+    /// Policies in dry run made ready. One that cannot be made so would refuse; it rejects nothing, for nothing hangs on
     /// it.
     fn shadows(&mut self, route: &NamespacedName, rule: &Rule) -> Vec<ShadowRuntime> {
         let label = route.to_string();
-        let mut ready = Vec::with_capacity(rule.shadows.len());
-        for Shadow { policy, access, .. } in &rule.shadows {
+        let mut shadows = Vec::with_capacity(rule.shadows.len());
+        for Shadow { policy, state } in &rule.shadows {
             let policy = policy.name.to_string();
-            let gate =
-                make_gate(access, &self.on_trial, &mut self.kept_on_trial).unwrap_or_else(RuleAuthenticator::Broken);
             let count = |outcome| self.context.metrics.shadow(&label, &rule.name, &policy, outcome);
-            ready.push(ShadowRuntime {
-                access: access.clone(),
-                challenge: Challenge::of(access, None),
-                gate,
-                authorizer: authorizer(access, &label, &rule.name),
+            let built = ready(state, (route, &rule.name), None, &self.inputs_in_dry_run, &mut self.carried_in_dry_run);
+            let caller = |state: &CompiledState| state.guard().map(|guard| guard.authentication.clone());
+            shadows.push(ShadowRuntime {
+                state: built.unwrap_or_else(RuleState::unfit),
+                same_caller: state.guard().is_some() && caller(state) == caller(&rule.state),
                 would_permit: count("permit"),
                 would_deny: count("deny"),
                 undecided: count("unknown"),
                 policy,
             });
         }
-        ready
+        shadows
     }
 }
 
-/// The rule's conditions made ready; a rule that refuses anyway has none.
-fn authorizer(access: &Access, route: &str, rule: &str) -> Result<Authorizer, String> {
-    let authorization = match access {
-        Access::Guarded { authorization, .. } => authorization,
-        Access::Refused(_) => &Authorization::Anyone,
-    };
-    Authorizer::new(authorization, route, rule).map_err(|fault| fault.to_string())
+/// A rule as it runs, in force or in dry run; the fault says why it cannot.
+fn ready(
+    state: &CompiledState,
+    rule: (&NamespacedName, &str),
+    resource_metadata: Option<Box<str>>,
+    inputs: &BuildInputs<'_>,
+    carried: &mut CarriedState,
+) -> Result<RuleState, String> {
+    match state {
+        CompiledState::Ready(guard) => {
+            Ok(RuleState::Ready(Arc::new(Guard::new(guard, rule, resource_metadata, inputs, carried)?)))
+        }
+        CompiledState::Refusing(refusal) => Ok(RuleState::Refusing(refusal.clone())),
+    }
 }
 
 /// What a rule makes of preflights. What cannot be made ready refuses them.
 fn preflight(cors: Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> PreflightPolicy {
-    let authorization = match (cors, &rule.access) {
-        (Cors::Passthrough, Access::Guarded { authorization, .. }) => authorization.of_preflight(),
-        (Cors::Refuse, _) | (Cors::Passthrough, Access::Refused(_)) => return PreflightPolicy::Refuse,
+    let authorization = match (cors, &rule.state) {
+        (Cors::Passthrough, CompiledState::Ready(guard)) => guard.authorization.of_preflight(),
+        (Cors::Refuse, _) | (Cors::Passthrough, CompiledState::Refusing(_)) => return PreflightPolicy::Refuse,
     };
     let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, route, &rule.name).ok());
     ready.map_or(PreflightPolicy::Undecidable, |ready| PreflightPolicy::Passthrough(Box::new(ready), budget.clone()))
@@ -270,20 +274,4 @@ fn unfit(route: &Route, rule: &Rule, own_ports: &BTreeSet<u16>) -> Option<String
     let untaken = untaken.map(|one| format!("a match needs the header {}, which is taken out of requests", one.name));
     let ambiguous = route.ambiguous_field();
     untaken.or_else(|| ambiguous.map(|one| format!("{one} may pass, and a rule looks at its other spelling")))
-}
-
-/// How an access establishes its caller, in force or on trial; the fault says why it cannot.
-fn make_gate(
-    access: &Access,
-    materials: &BuildInputs<'_>,
-    kept: &mut CarriedState,
-) -> Result<RuleAuthenticator, String> {
-    match access {
-        Access::Guarded { authentication: Authentication::Anonymous, .. } => Ok(RuleAuthenticator::Anonymous),
-        Access::Refused(refusal) => Ok(RuleAuthenticator::Broken(refusal.message.clone())),
-        Access::Guarded { authentication, .. } => {
-            let made = Authenticators::new(authentication, materials, kept)?;
-            Ok(RuleAuthenticator::Authenticators(Arc::new(made)))
-        }
-    }
 }

@@ -8,7 +8,7 @@ use http::{
     request::Parts,
     uri::Authority,
 };
-use portreeve_policy::{CanonicalPath, ClientAddress, Hostname, InvalidPath};
+use portreeve_policy::{CanonicalPath, ClientAddress, Hostname, InvalidPath, Reason};
 
 use super::{ClientSide, Upload, fields::SetAside};
 use crate::authn::PeerCertificates;
@@ -123,6 +123,21 @@ pub(crate) const MAX_HEAD_H2: usize = 32 * 1024;
 pub(crate) const MAX_COOKIES: usize = 180;
 
 impl InvalidRequest {
+    /// The reason, one of a closed set.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Connection | Self::NamedByConnection | Self::Underscore => Reason::AmbiguousFields,
+            Self::ForbiddenMethod => Reason::ForbiddenMethod,
+            Self::Framing(_) | Self::LookAlike => Reason::AmbiguousFraming,
+            Self::HeadTooLarge => Reason::HeadTooLarge,
+            Self::Host | Self::HostMismatch => Reason::InvalidHost,
+            Self::Malformed => Reason::MalformedRequest,
+            Self::Scheme => Reason::WrongScheme,
+            Self::Path(InvalidPath::TooLong) | Self::TargetTooLong => Reason::TargetTooLong,
+            Self::Path(_) | Self::Query | Self::Target => Reason::InvalidTarget,
+        }
+    }
+
     /// Whether the bytes that follow on the connection can still be trusted.
     pub fn spoils_connection(self) -> bool {
         matches!(

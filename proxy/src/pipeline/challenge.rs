@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use portreeve_policy::{
-    Access, ApiKeyLocation, Authorization, BindingMethod, Condition, Credential, DigestAlgorithm, ProofRule, Scope,
+    ApiKeyLocation, Authorization, BindingMethod, Condition, Credential, DigestAlgorithm, Guard, ProofRule, Scope,
     ScopeRule,
 };
 
@@ -67,8 +67,8 @@ pub(super) const DPOP_ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 PS384 PS512 RS
 
 impl Challenge {
     /// The challenge of a rule.
-    pub fn of(access: &Access, resource_metadata: Option<Box<str>>) -> Self {
-        let Access::Guarded { authentication, authorization } = access else { return Self::default() };
+    pub fn of(guard: &Guard, resource_metadata: Option<Box<str>>) -> Self {
+        let Guard { authentication, authorization } = guard;
         let scopes = scopes_of(authorization).cloned().collect();
         let mut schemes = Vec::new();
         for scheme in authentication.credentials().flat_map(schemes_of) {
@@ -85,19 +85,19 @@ impl Challenge {
     }
 
     /// Values of WWW-Authenticate. A rule that takes no scheme at all answers as one for bearer tokens.
-    pub(super) fn lines(&self, trouble: ChallengeError, memory: &CredentialMemory, now: UnixMillis) -> Vec<String> {
+    pub(super) fn lines(&self, error: ChallengeError, memory: &CredentialMemory, now: UnixMillis) -> Vec<String> {
         let bearer = [ChallengeScheme::Bearer];
         let schemes = if self.schemes.is_empty() { &bearer } else { self.schemes.as_slice() };
         let mut lines = Vec::new();
         for scheme in schemes {
             match scheme {
-                ChallengeScheme::Bearer => lines.push(self.token_line("Bearer", trouble)),
+                ChallengeScheme::Bearer => lines.push(self.token_line("Bearer", error)),
                 ChallengeScheme::Dpop => {
-                    lines.push(format!("{}, algs=\"{DPOP_ALGORITHMS}\"", self.token_line("DPoP", trouble)));
+                    lines.push(format!("{}, algs=\"{DPOP_ALGORITHMS}\"", self.token_line("DPoP", error)));
                 }
                 ChallengeScheme::Basic { realm } => lines.push(format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")),
                 ChallengeScheme::Digest { realm, algorithms } => {
-                    let stale = if trouble == ChallengeError::StaleNonce { ", stale=true" } else { "" };
+                    let stale = if error == ChallengeError::StaleNonce { ", stale=true" } else { "" };
                     for algorithm in algorithms {
                         let nonce = memory.nonce(NonceUse::Digest, now);
                         let name = algorithm.as_str();
@@ -121,12 +121,12 @@ impl Challenge {
     }
 
     /// RFC 6750 section 3: each parameter at most once. Scope tokens hold neither quote nor backslash.
-    fn token_line(&self, scheme: &str, trouble: ChallengeError) -> String {
+    fn token_line(&self, scheme: &str, error: ChallengeError) -> String {
         let mut text = format!("{scheme} realm=\"portreeve\"");
         // `invalid_dpop_proof` and `use_dpop_nonce` are words of DPoP only.
-        match trouble {
-            ChallengeError::Token(error) if scheme == "DPoP" || !error.contains("dpop") => {
-                text.push_str(&format!(", error=\"{error}\""));
+        match error {
+            ChallengeError::Token(code) if scheme == "DPoP" || !code.contains("dpop") => {
+                text.push_str(&format!(", error=\"{code}\""));
             }
             ChallengeError::Token(_) | ChallengeError::None | ChallengeError::StaleNonce | ChallengeError::Other => {}
         }

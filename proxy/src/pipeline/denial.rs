@@ -1,11 +1,11 @@
 //! Every way in which a request can be refused.
 
-use portreeve_policy::{InvalidPath, RefusalReason};
+use portreeve_policy::{Reason, RefusalReason};
 
-use super::{Challenge, InvalidRequest, PreflightFault, UpstreamFault};
+use super::{Challenge, InvalidRequest, PreflightFault, UpstreamFault, challenge::ChallengeError};
 pub use crate::authn::TokenFault;
 use crate::{
-    authn::{CredentialFault, CredentialRefusal, VerificationError},
+    authn::{CredentialFault, CredentialRefusal, ProofFault, VerificationError},
     authz::Forbidden,
     transport::{HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS},
 };
@@ -69,64 +69,80 @@ impl Denial {
         }
     }
 
-    /// The reason as records and metrics spell it; one of a closed set.
-    pub fn reason(&self) -> &'static str {
+    /// The reason, one of a closed set.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::BrokenCredentials(..) => "broken_credentials",
+            Self::BrokenCredentials(..) => Reason::BrokenCredentials,
             Self::CredentialsRefused(refusal, _) => match refusal {
-                CredentialRefusal::ApiKey => "invalid_api_key",
-                CredentialRefusal::Password => "wrong_password",
-                CredentialRefusal::Digest | CredentialRefusal::StaleNonce => "invalid_digest",
-                CredentialRefusal::CertificateChain | CredentialRefusal::CertificateName => "invalid_certificate",
+                CredentialRefusal::ApiKey => Reason::InvalidApiKey,
+                CredentialRefusal::Password => Reason::WrongPassword,
+                CredentialRefusal::Digest | CredentialRefusal::StaleNonce => Reason::InvalidDigest,
+                CredentialRefusal::CertificateChain | CredentialRefusal::CertificateName => Reason::InvalidCertificate,
             },
-            Self::DecisionPointUnavailable => "decision_point_unavailable",
-            Self::Forbidden(why) => why.reason(),
-            Self::InsufficientScope(_) => "insufficient_scope",
-            Self::InvalidRequest(fault) => match fault {
-                InvalidRequest::Connection | InvalidRequest::NamedByConnection | InvalidRequest::Underscore => {
-                    "ambiguous_fields"
-                }
-                InvalidRequest::ForbiddenMethod => "forbidden_method",
-                InvalidRequest::Framing(_) | InvalidRequest::LookAlike => "ambiguous_framing",
-                InvalidRequest::HeadTooLarge => "head_too_large",
-                InvalidRequest::Host | InvalidRequest::HostMismatch => "invalid_host",
-                InvalidRequest::Malformed => "malformed_request",
-                InvalidRequest::Scheme => "wrong_scheme",
-                InvalidRequest::Path(InvalidPath::TooLong) | InvalidRequest::TargetTooLong => "target_too_long",
-                InvalidRequest::Path(_) | InvalidRequest::Query | InvalidRequest::Target => "invalid_target",
-            },
+            Self::DecisionPointUnavailable => Reason::DecisionPointUnavailable,
+            Self::Forbidden(why) => (*why).into(),
+            Self::InsufficientScope(_) => Reason::InsufficientScope,
+            Self::InvalidRequest(fault) => fault.reason(),
             Self::InvalidToken(fault, _) => match fault {
-                TokenFault::Audience => "wrong_audience",
-                TokenFault::Verification(_) | TokenFault::Exchange => "invalid_token",
-                TokenFault::Proof(_) => "invalid_proof",
-                TokenFault::TooLongLived => "token_too_long_lived",
-                TokenFault::NoUpstreamJwt => "no_upstream_token",
+                TokenFault::Audience => Reason::WrongAudience,
+                TokenFault::Verification(_) | TokenFault::Exchange => Reason::InvalidToken,
+                TokenFault::Proof(_) => Reason::InvalidProof,
+                TokenFault::TooLongLived => Reason::TokenTooLongLived,
+                TokenFault::NoUpstreamJwt => Reason::NoUpstreamToken,
             },
-            Self::Loop => "loop_detected",
-            Self::MethodNotAllowed(_) => "method_not_allowed",
-            Self::NoCredentials(_) => "no_credentials",
-            Self::NotReady => "not_ready",
+            Self::Loop => Reason::LoopDetected,
+            Self::MethodNotAllowed(_) => Reason::MethodNotAllowed,
+            Self::NoCredentials(_) => Reason::NoCredentials,
+            Self::NotReady => Reason::NotReady,
             Self::Preflight(fault) => match fault {
-                PreflightFault::NotConfigured => "cors_not_configured",
-                PreflightFault::Overloaded => "cors_overloaded",
-                PreflightFault::Undecidable => "cors_undecidable",
+                PreflightFault::NotConfigured => Reason::CorsNotConfigured,
+                PreflightFault::Overloaded => Reason::CorsOverloaded,
+                PreflightFault::Undecidable => Reason::CorsUndecidable,
             },
-            Self::Overloaded => "overloaded",
-            Self::ProofsOverloaded => "proofs_overloaded",
-            Self::RouteNotFound => "route_not_found",
-            Self::RuleRefuses(reason) => match reason {
-                RefusalReason::Closed => "closed",
-                RefusalReason::Conflicted => "conflicted",
-                RefusalReason::InvalidPolicy => "invalid_policy",
-                RefusalReason::InvalidRoute => "invalid_route",
-                RefusalReason::NoPolicy => "no_policy",
-                RefusalReason::UnresolvedReference => "unresolved_reference",
-            },
-            Self::TokenServiceUnavailable(_) => "token_service_unavailable",
-            Self::TooManyAttempts(_) => "too_many_attempts",
-            Self::Undecided => "decision_timeout",
-            Self::UpgradeNotAllowed => "upgrade_not_allowed",
+            Self::Overloaded => Reason::Overloaded,
+            Self::ProofsOverloaded => Reason::ProofsOverloaded,
+            Self::RouteNotFound => Reason::RouteNotFound,
+            Self::RuleRefuses(reason) => (*reason).into(),
+            Self::TokenServiceUnavailable(_) => Reason::TokenServiceUnavailable,
+            Self::TooManyAttempts(_) => Reason::TooManyAttempts,
+            Self::Undecided => Reason::DecisionTimeout,
+            Self::UpgradeNotAllowed => Reason::UpgradeNotAllowed,
             Self::Upstream(fault) => fault.reason(),
+        }
+    }
+
+    /// What the caller is told about how to be let in.
+    pub(super) fn challenge(&self) -> Option<(&Challenge, ChallengeError)> {
+        match self {
+            Self::BrokenCredentials(_, challenge) => Some((challenge, ChallengeError::Token("invalid_request"))),
+            Self::CredentialsRefused(CredentialRefusal::StaleNonce, challenge) => {
+                Some((challenge, ChallengeError::StaleNonce))
+            }
+            Self::CredentialsRefused(_, challenge) => Some((challenge, ChallengeError::Other)),
+            Self::InsufficientScope(challenge) => Some((challenge, ChallengeError::Token("insufficient_scope"))),
+            Self::InvalidToken(fault, challenge) if *fault != TokenFault::NoUpstreamJwt => {
+                Some((challenge, ChallengeError::Token(token_error(*fault))))
+            }
+            // No credentials, no error code (RFC 6750 section 3.1).
+            Self::NoCredentials(challenge) => Some((challenge, ChallengeError::None)),
+            // A token without an upstream JWT is valid; it is the token service that gave nothing.
+            Self::DecisionPointUnavailable
+            | Self::Forbidden(_)
+            | Self::InvalidRequest(_)
+            | Self::InvalidToken(..)
+            | Self::Loop
+            | Self::MethodNotAllowed(_)
+            | Self::NotReady
+            | Self::Preflight(_)
+            | Self::Overloaded
+            | Self::ProofsOverloaded
+            | Self::RouteNotFound
+            | Self::RuleRefuses(_)
+            | Self::TokenServiceUnavailable(_)
+            | Self::TooManyAttempts(_)
+            | Self::Undecided
+            | Self::UpgradeNotAllowed
+            | Self::Upstream(_) => None,
         }
     }
 
@@ -139,7 +155,8 @@ impl Denial {
             Self::InvalidToken(TokenFault::Exchange, _) => {
                 Some("the token service did not exchange the partner's token".to_owned())
             }
-            Self::Forbidden(why) => Some(why.detail().to_owned()),
+            // Words of their own are the reason's.
+            Self::Forbidden(why) => Some(Reason::from(*why).words().to_owned()),
             Self::InvalidRequest(fault) => Some(fault.to_string()),
             Self::InvalidToken(TokenFault::Verification(fault), _) | Self::TokenServiceUnavailable(fault) => {
                 Some(fault.to_string())
@@ -168,5 +185,25 @@ impl Denial {
             | Self::Undecided
             | Self::UpgradeNotAllowed => None,
         }
+    }
+}
+
+/// RFC 6750 section 3.1 and RFC 9449 section 7.1.
+fn token_error(fault: TokenFault) -> &'static str {
+    match fault {
+        TokenFault::Proof(fault) => match fault {
+            ProofFault::Nonce => "use_dpop_nonce",
+            ProofFault::Missing
+            | ProofFault::Malformed
+            | ProofFault::Mismatch
+            | ProofFault::Age
+            | ProofFault::Replayed => "invalid_dpop_proof",
+            ProofFault::Certificate | ProofFault::Key | ProofFault::Scheme | ProofFault::Unbound => "invalid_token",
+        },
+        TokenFault::Audience
+        | TokenFault::Exchange
+        | TokenFault::TooLongLived
+        | TokenFault::Verification(_)
+        | TokenFault::NoUpstreamJwt => "invalid_token",
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use http::{Request, Response};
-use portreeve_policy::Upstream;
+use portreeve_policy::{Reason, Upstream};
 use tokio::time::Instant;
 
 use super::{AnswerBody, RequestBody};
@@ -54,14 +54,14 @@ pub enum UpstreamFault {
 }
 
 impl UpstreamFault {
-    pub(super) fn reason(self) -> &'static str {
+    pub(super) fn reason(self) -> Reason {
         match self {
-            Self::Connect => "upstream_unreachable",
-            Self::Overloaded => "upstream_overloaded",
-            Self::Protocol => "upstream_protocol_error",
-            Self::RequestBody => "incomplete_request_body",
-            Self::SlowBody => "slow_request_body",
-            Self::Timeout => "upstream_timeout",
+            Self::Connect => Reason::UpstreamUnreachable,
+            Self::Overloaded => Reason::UpstreamOverloaded,
+            Self::Protocol => Reason::UpstreamProtocolError,
+            Self::RequestBody => Reason::IncompleteRequestBody,
+            Self::SlowBody => Reason::SlowRequestBody,
+            Self::Timeout => Reason::UpstreamTimeout,
         }
     }
 }

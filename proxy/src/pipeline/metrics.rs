@@ -1,5 +1,6 @@
 //! What the proxy counts. Handles of the request path are resolved when a snapshot is built.
 
+use portreeve_policy::Reason;
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -15,8 +16,8 @@ pub struct Metrics {
     shadow: IntCounterVec,
     duration: HistogramVec,
     api_key_use: GaugeVec,
-    /// Of keys that only policies on trial accepted; shown to nobody.
-    trial_key_use: GaugeVec,
+    /// Of keys that only policies in dry run accepted; shown to nobody.
+    dry_run_key_use: GaugeVec,
     /// Decision records that nobody could take.
     pub records_dropped: IntCounter,
     /// Revision that runs.
@@ -78,7 +79,7 @@ impl Metrics {
             &["route", "rule", "outcome", "reason"],
         )?;
         let shadow = IntCounterVec::new(
-            Opts::new("portreeve_proxy_shadow_decisions_total", "What policies on trial would have decided."),
+            Opts::new("portreeve_proxy_shadow_decisions_total", "What policies in dry run would have decided."),
             &["route", "rule", "policy", "outcome"],
         )?;
         let duration = HistogramVec::new(
@@ -92,7 +93,7 @@ impl Metrics {
             Opts::new("portreeve_proxy_api_key_last_use_timestamp_seconds", "When an API key was last accepted."),
             &["consumer", "key_id"],
         )?;
-        let trial_key_use = GaugeVec::new(Opts::new("unregistered", "never shown"), &["consumer", "key_id"])?;
+        let dry_run_key_use = GaugeVec::new(Opts::new("unregistered", "never shown"), &["consumer", "key_id"])?;
         let table = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["table"]);
         let cache_entries = table("portreeve_proxy_cache_entries", "What is remembered, by table.")?;
         let cache_bytes = table("portreeve_proxy_cache_bytes", "Memory of what is remembered, by table.")?;
@@ -108,7 +109,7 @@ impl Metrics {
             shadow,
             duration,
             api_key_use,
-            trial_key_use,
+            dry_run_key_use,
             records_dropped: counter("portreeve_proxy_decision_records_dropped_total", "Records that found no room.")?,
             snapshot_revision: gauge("portreeve_proxy_snapshot_revision", "Revision that runs.")?,
             snapshot_time,
@@ -133,7 +134,7 @@ impl Metrics {
     /// Handles of a rule.
     pub fn rule(&self, route: &str, rule: &str) -> RuleMetrics {
         RuleMetrics {
-            permitted: self.decisions.with_label_values(&[route, rule, "permit", "permitted"]),
+            permitted: self.decisions.with_label_values(&[route, rule, "permit", Reason::Permitted.code()]),
             ok: self.duration.with_label_values(&[&format!("{route}/{rule}"), "200"]),
         }
     }
@@ -143,19 +144,19 @@ impl Metrics {
         self.api_key_use.with_label_values(&[consumer, key_id])
     }
 
-    /// The same for policies on trial, whose use is no use.
-    pub(super) fn api_key_use_on_trial(&self, consumer: &str, key_id: &str) -> Gauge {
-        self.trial_key_use.with_label_values(&[consumer, key_id])
+    /// The same for policies in dry run, whose use is no use.
+    pub(super) fn api_key_use_in_dry_run(&self, consumer: &str, key_id: &str) -> Gauge {
+        self.dry_run_key_use.with_label_values(&[consumer, key_id])
     }
 
-    /// Handle for what a policy on trial would decide: `permit`, `deny` or `unknown`.
+    /// Handle for what a policy in dry run would decide: `permit`, `deny` or `unknown`.
     pub fn shadow(&self, route: &str, rule: &str, policy: &str, outcome: &str) -> IntCounter {
         self.shadow.with_label_values(&[route, rule, policy, outcome])
     }
 
     /// Counts a refusal; route and rule are empty where none was found.
-    pub fn denied(&self, route: &str, rule: &str, reason: &str) {
-        self.decisions.with_label_values(&[route, rule, "deny", reason]).inc();
+    pub fn denied(&self, route: &str, rule: &str, reason: Reason) {
+        self.decisions.with_label_values(&[route, rule, "deny", reason.code()]).inc();
     }
 
     /// Notes the duration of an answer other than 200.

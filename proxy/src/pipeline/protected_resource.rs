@@ -9,8 +9,8 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use portreeve_policy::{
-    Access, Audiences, Authentication, BindingMethod, CanonicalPath, Credential, ExchangeSubject, Hostname,
-    NamespacedName, ProofRule, Route, Rule,
+    Audiences, Authentication, BindingMethod, CanonicalPath, Credential, ExchangeSubject, Guard, Hostname,
+    NamespacedName, ProofRule, Route,
 };
 use serde_json::{Map, Value, json};
 
@@ -44,12 +44,12 @@ impl ProtectedResources {
         issuer: &dyn Fn(&NamespacedName) -> Option<String>,
     ) -> Self {
         let mut gathered: BTreeMap<String, Gathered> = BTreeMap::new();
-        for rule in routes.flat_map(|route| &route.rules) {
-            for (audiences, token_service, proof) in tokens_of(rule) {
+        for guard in routes.flat_map(|route| &route.rules).filter_map(|rule| rule.state.guard()) {
+            for (audiences, token_service, proof) in tokens(&guard.authentication) {
                 for resource in audiences.iter().filter(|audience| place_of(audience).is_some()) {
                     let entry = gathered.entry(resource.to_owned()).or_default();
                     entry.issuers.extend(issuer(token_service));
-                    entry.add(rule, proof);
+                    entry.add(guard, proof);
                 }
             }
         }
@@ -74,10 +74,9 @@ impl ProtectedResources {
 }
 
 /// The address of the metadata of the first resource among a rule's audiences, for the challenge.
-pub(super) fn metadata_address(access: &Access) -> Option<Box<str>> {
-    let Access::Guarded { authentication, .. } = access else { return None };
+pub(super) fn metadata_address(guard: &Guard) -> Option<Box<str>> {
     let resource =
-        tokens(authentication).flat_map(|(audiences, ..)| audiences.iter()).find(|a| place_of(a).is_some())?;
+        tokens(&guard.authentication).flat_map(|(audiences, ..)| audiences.iter()).find(|a| place_of(a).is_some())?;
     let uri: Uri = resource.parse().ok()?;
     let path = uri.path().trim_end_matches('/');
     Some(format!("https://{}{WELL_KNOWN}{path}", uri.authority()?).into())
@@ -96,14 +95,6 @@ fn place_of(resource: &str) -> Option<(Hostname, CanonicalPath)> {
     Some((Hostname::parse(uri.host()?).ok()?, CanonicalPath::parse(&path).ok()?))
 }
 
-fn tokens_of(rule: &Rule) -> impl Iterator<Item = (&Audiences, &NamespacedName, Option<&ProofRule>)> {
-    let authentication = match &rule.access {
-        Access::Guarded { authentication, .. } => Some(authentication),
-        Access::Refused(_) => None,
-    };
-    authentication.into_iter().flat_map(tokens)
-}
-
 fn tokens(authentication: &Authentication) -> impl Iterator<Item = (&Audiences, &NamespacedName, Option<&ProofRule>)> {
     authentication.credentials().filter_map(|credential| match credential {
         Credential::Introspection(rule) => Some((&rule.audiences, &rule.token_service, Some(&rule.proof))),
@@ -119,10 +110,8 @@ fn tokens(authentication: &Authentication) -> impl Iterator<Item = (&Audiences, 
 }
 
 impl Gathered {
-    fn add(&mut self, rule: &Rule, proof: Option<&ProofRule>) {
-        if let Access::Guarded { authorization, .. } = &rule.access {
-            self.scopes.extend(scopes_of(authorization).map(|scope| scope.as_str().to_owned()));
-        }
+    fn add(&mut self, guard: &Guard, proof: Option<&ProofRule>) {
+        self.scopes.extend(scopes_of(&guard.authorization).map(|scope| scope.as_str().to_owned()));
         let Some(proof) = proof else { return };
         self.certificate_bound |= proof.required.contains(&BindingMethod::Certificate);
         self.dpop |= proof.required.contains(&BindingMethod::Dpop) || proof.dpop_nonce;

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use portreeve_policy::PolicyOrigin;
+use portreeve_policy::{PolicyOrigin, Reason};
 use serde::Serialize;
 
 use crate::{
-    authn::{CacheState, Fingerprint},
+    authn::{CacheState, CredentialKind, Fingerprint},
     clock::UnixMillis,
 };
 
-/// A decision, as a line of JSON; where policies are on trial, with a last member `shadow` that lists what they would
+/// A decision, as a line of JSON; where policies are in dry run, with a last member `shadow` that lists what they would
 /// have decided. Its texts are bounded. Holds no credential and no header of the caller.
 #[derive(Debug, Serialize)]
 pub struct DecisionRecord<'a> {
@@ -35,14 +35,14 @@ pub struct DecisionRecord<'a> {
     pub route: Option<String>,
     /// Rule within it.
     pub rule: Option<&'a str>,
-    /// Policies that had the say, with their generations.
+    /// Policies that applied, with their generations.
     pub policies: &'a [PolicyOrigin],
     /// Revision of the snapshot that decided.
     pub revision: u64,
     /// `permit`, `deny`, or `abandoned` when the client left before there was a decision.
     pub outcome: &'static str,
     /// One of a closed set; `permitted` for a permit, `client_left` with no status when the client left before the answer.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// More about the reason.
     pub detail: Option<Cow<'a, str>>,
     /// Status of the answer.
@@ -53,6 +53,8 @@ pub struct DecisionRecord<'a> {
     pub subject: Option<Cow<'a, str>>,
     /// `client_id` of the token that was accepted.
     pub client_id: Option<Cow<'a, str>>,
+    /// Kind of the credential that names the caller, as ApiPolicy spells it.
+    pub credential_kind: Option<CredentialKind>,
     /// Recognises a credential without being one.
     pub credential_fingerprint: Option<Fingerprint>,
     /// Where the facts about the token came from.

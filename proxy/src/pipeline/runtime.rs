@@ -6,15 +6,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use portreeve_policy::{Access, BindingMethod, Credential, NamespacedName, Route, Rule};
+use portreeve_policy::{ApiKeyLocation, NamespacedName, Route, Rule};
 use prometheus::IntCounter;
 
-use super::{metrics::RuleMetrics, preflight::PreflightPolicy, protected_resource::ProtectedResources, router::Router};
+use super::{
+    guard::{Authenticator, RuleState},
+    metrics::RuleMetrics,
+    preflight::PreflightPolicy,
+    protected_resource::ProtectedResources,
+    router::Router,
+};
 use crate::{
-    authn::{Authenticators, CarriedState, TokenServiceClient},
-    authz::Authorizer,
+    authn::{CarriedState, TokenServiceClient},
     bounded_cache::Held,
-    pipeline::Challenge,
 };
 
 /// The runtime that is in force, shared by all workers.
@@ -27,13 +31,13 @@ pub struct Runtime {
     pub(super) router: Router<Target>,
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
-    pub(super) authorities: BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
-    pub(super) kept: CarriedState,
-    /// The same for policies on trial: what is in force shares nothing with them.
-    pub(super) kept_on_trial: CarriedState,
+    pub(super) token_services: BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
+    pub(super) carried: CarriedState,
+    /// The same for policies in dry run: what is in force shares nothing with them.
+    pub(super) carried_in_dry_run: CarriedState,
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
-    /// Header fields that any rule looks at, in force or on trial.
+    /// Header fields that any rule looks at, in force or in dry run.
     pub(super) watched: BTreeSet<String>,
 }
 
@@ -46,39 +50,24 @@ pub(super) struct RuleRuntime {
     pub(super) label: String,
     pub(super) route: Arc<Route>,
     pub(super) index: usize,
-    pub(super) challenge: Challenge,
-    pub(super) gate: RuleAuthenticator,
-    /// Its conditions; `Err` when they cannot be made ready, and everything is refused.
-    pub(super) authorizer: Result<Authorizer, String>,
+    pub(super) state: RuleState,
     pub(super) metrics: RuleMetrics,
     /// What becomes of CORS preflights.
     pub(super) preflight: PreflightPolicy,
     pub(super) shadows: Vec<ShadowRuntime>,
 }
 
-/// A policy on trial, ready.
+/// A policy in dry run, ready.
 pub(super) struct ShadowRuntime {
     /// `namespace/name`
     pub(super) policy: String,
-    pub(super) access: Access,
-    pub(super) challenge: Challenge,
-    pub(super) gate: RuleAuthenticator,
-    pub(super) authorizer: Result<Authorizer, String>,
+    pub(super) state: RuleState,
+    /// Authentication is the one in force, so that its caller is the one found already.
+    pub(super) same_caller: bool,
     pub(super) would_permit: IntCounter,
     pub(super) would_deny: IntCounter,
     /// Out of time, or too many at once.
     pub(super) undecided: IntCounter,
-}
-
-/// How a rule establishes its caller.
-#[derive(Clone)]
-pub(super) enum RuleAuthenticator {
-    /// Nobody is asked.
-    Anonymous,
-    /// One of these is asked for.
-    Authenticators(Arc<Authenticators>),
-    /// Nobody passes: the policy can be read, but not be run.
-    Broken(String),
 }
 
 impl Runtime {
@@ -90,9 +79,9 @@ impl Runtime {
             router: Router::default(),
             rules: Vec::new(),
             routes: BTreeMap::new(),
-            authorities: BTreeMap::new(),
-            kept: CarriedState::default(),
-            kept_on_trial: CarriedState::default(),
+            token_services: BTreeMap::new(),
+            carried: CarriedState::default(),
+            carried_in_dry_run: CarriedState::default(),
             resources: ProtectedResources::default(),
             wants_certificates: false,
             watched: BTreeSet::new(),
@@ -112,22 +101,21 @@ impl Runtime {
     /// What is remembered, table by table.
     pub(crate) fn held(&self) -> impl Iterator<Item = (&'static str, Held)> {
         let decisions = |rule: &RuleRuntime| {
-            let shadows = rule.shadows.iter().map(|shadow| &shadow.authorizer);
-            let all = shadows.chain([&rule.authorizer]).filter_map(|authorizer| authorizer.as_ref().ok());
-            all.map(Authorizer::held).sum::<Held>()
+            let states = rule.shadows.iter().map(|shadow| &shadow.state).chain([&rule.state]);
+            states.filter_map(RuleState::guard).map(|guard| guard.authorizer.held()).sum::<Held>()
         };
         let of_tokens = [
-            ("signed", self.authorities.values().map(|authority| authority.held_of_signed()).sum()),
-            ("introspected", self.authorities.values().map(|authority| authority.held_of_introspected()).sum()),
+            ("signed", self.token_services.values().map(|client| client.held_of_signed()).sum()),
+            ("introspected", self.token_services.values().map(|client| client.held_of_introspected()).sum()),
             ("cedar_decisions", self.rules.iter().map(decisions).sum()),
         ];
-        let kept = self.kept.held().into_iter().zip(self.kept_on_trial.held());
-        of_tokens.into_iter().chain(kept.map(|((table, held), (_, trial))| (table, [held, trial].into_iter().sum())))
+        let carried = self.carried.held().into_iter().zip(self.carried_in_dry_run.held());
+        of_tokens.into_iter().chain(carried.map(|((table, held), (_, trial))| (table, [held, trial].into_iter().sum())))
     }
 
     /// Names of the token services in force.
     pub fn token_services(&self) -> impl Iterator<Item = &NamespacedName> {
-        self.authorities.keys()
+        self.token_services.keys()
     }
 
     /// Whether the TLS handshake asks for client certificates.
@@ -138,7 +126,7 @@ impl Runtime {
     /// Public keys with which minted tokens can be verified, as a JWK Set.
     pub fn published_keys(&self) -> serde_json::Value {
         let mut keys: Vec<serde_json::Value> = Vec::new();
-        for jwk in self.kept.minters().iter().flat_map(|minter| minter.published().to_jwks()) {
+        for jwk in self.carried.minters().iter().flat_map(|minter| minter.published().to_jwks()) {
             if !keys.contains(&jwk) {
                 keys.push(jwk);
             }
@@ -153,24 +141,15 @@ impl Runtime {
 }
 
 impl RuleRuntime {
+    /// Where API keys are taken out of requests, whichever alternative decided.
+    pub(super) fn key_locations(&self) -> &[ApiKeyLocation] {
+        self.state.guard().map_or(&[], |guard| match &guard.authenticator {
+            Authenticator::Anonymous => &[],
+            Authenticator::AnyOf(authenticators) => authenticators.key_locations(),
+        })
+    }
+
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.route.rules.get(self.index)
     }
-}
-
-/// Tokens that are bound to a certificate need the handshake to show one (RFC 8705 section 3).
-pub(super) fn wants_bound_tokens(access: &Access) -> bool {
-    let Access::Guarded { authentication, .. } = access else { return false };
-    authentication.credentials().any(|credential| {
-        let proof = match credential {
-            Credential::Introspection(rule) => &rule.proof,
-            Credential::Jwt(rule) => &rule.proof,
-            Credential::ApiKey(_)
-            | Credential::Basic(_)
-            | Credential::ClientCertificate(_)
-            | Credential::Digest(_)
-            | Credential::Exchange(_) => return false,
-        };
-        proof.required.contains(&BindingMethod::Certificate)
-    })
 }

@@ -24,7 +24,7 @@ use crate::{
 fn fixture() -> Fixture {
     let closed = json!({
         "name": "closed", "matches": [{"path": {"prefix": "/closed"}, "methods": [], "headers": []}], "timeout": 5000,
-        "upgrades": [], "policies": [], "access": jwt_access("orders:read"),
+        "upgrades": [], "policies": [], "state": jwt_access("orders:read"),
     });
     Fixture::start_with(&json!([open_rule("open", "/open"), closed]), Some(&Signer::new()))
 }

@@ -21,15 +21,15 @@ use super::fixture::{Fixture, Reply, Signer, jwt_access, open_rule};
 fn guarded(name: &str, template: &str, conditions: &Value) -> Value {
     let mut rule = open_rule(name, "/");
     rule["matches"][0]["path"] = json!({"template": template});
-    rule["access"] = jwt_access("unused");
-    rule["access"]["guarded"]["authorization"] = json!({"allOf": conditions});
+    rule["state"] = jwt_access("unused");
+    rule["state"]["ready"]["authorization"] = json!({"allOf": conditions});
     rule
 }
 
 /// An open rule with these conditions.
 fn conditional(prefix: &str, conditions: &Value) -> Value {
     let mut rule = open_rule(prefix.trim_start_matches('/'), prefix);
-    rule["access"]["guarded"]["authorization"] = json!({"allOf": conditions});
+    rule["state"]["ready"]["authorization"] = json!({"allOf": conditions});
     rule
 }
 
@@ -135,19 +135,19 @@ fn forged_forwarding_headers_change_no_address_decision_h4() {
     assert!(fixture.app_log().pop().unwrap().contains("forwarded: for=192.0.2.1;"));
 }
 
-/// What the record of a decision says of policies on trial.
-fn trial(fixture: &Fixture, reply: &Reply) -> Value {
+/// What the record of a decision says of policies in dry run.
+fn dry_runs(fixture: &Fixture, reply: &Reply) -> Value {
     fixture.record_where("decision_id", reply.header("portreeve-decision-id"))["shadow"].clone()
 }
 
 #[test]
-fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
+fn policies_in_dry_run_are_recorded_and_counted_and_decide_nothing() {
     let keys = Signer::new();
-    let open = json!({"guarded": {"authentication": "anonymous", "authorization": "anyone"}});
-    let broken = json!({"refused": {"reason": "InvalidPolicy", "message": "x"}});
-    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "access": access});
+    let open = json!({"ready": {"authentication": "anonymous", "authorization": "anyone"}});
+    let broken = json!({"refusing": {"reason": "InvalidPolicy", "message": "x"}});
+    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "state": access});
     let mut read = open_rule("read", "/read");
-    read["access"] = jwt_access("orders:read");
+    read["state"] = jwt_access("orders:read");
     read["shadows"] =
         json!([shadow("open", &open), shadow("strict", &jwt_access("orders:all")), shadow("bad", &broken)]);
     let mut public = open_rule("public", "/public");
@@ -159,21 +159,21 @@ fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
     let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
 
     let nobody = fixture.get("/read");
-    assert_eq!(nobody.status, 401, "a laxer policy on trial loosens nothing");
+    assert_eq!(nobody.status, 401, "a laxer policy in dry run loosens nothing");
     let open_permits = told("open", "permit", "permitted");
     let bad = told("bad", "deny", "invalid_policy");
     let refused = told("strict", "deny", "no_credentials");
-    assert_eq!(trial(&fixture, &nobody), json!([open_permits, refused, bad]));
+    assert_eq!(dry_runs(&fixture, &nobody), json!([open_permits, refused, bad]));
 
     let caller = get("/read", &keys.token("orders:read", "orders"));
-    assert_eq!(caller.status, 200, "a stricter or broken policy on trial refuses nothing");
+    assert_eq!(caller.status, 200, "a stricter or broken policy in dry run refuses nothing");
     let lacking = told("strict", "deny", "insufficient_scope");
-    assert_eq!(trial(&fixture, &caller), json!([open_permits, lacking, bad]));
+    assert_eq!(dry_runs(&fixture, &caller), json!([open_permits, lacking, bad]));
 
     let anybody = fixture.get("/public");
-    assert_eq!((anybody.status, trial(&fixture, &anybody)), (200, json!([refused])));
+    assert_eq!((anybody.status, dry_runs(&fixture, &anybody)), (200, json!([refused])));
     let full = get("/public", &keys.token("orders:all", "orders"));
-    assert_eq!((full.status, trial(&fixture, &full)), (200, json!([told("strict", "permit", "permitted")])));
+    assert_eq!((full.status, dry_runs(&fixture, &full)), (200, json!([told("strict", "permit", "permitted")])));
     assert_eq!(fixture.app_log().len(), 3);
 
     let metrics = fixture.admin("/metrics").body;
@@ -186,16 +186,16 @@ fn policies_on_trial_are_recorded_and_counted_and_decide_nothing() {
     }
 }
 
-/// A trial that hangs, and more of them than are judged at a time, cost the exchange nothing.
+/// A dry run that hangs, and more of them than are evaluated at a time, cost the exchange nothing.
 #[test]
-fn m2_a_policy_on_trial_is_never_waited_for() {
+fn m2_a_policy_in_dry_run_is_never_waited_for() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut hanging = external("AuthZen", silent.local_addr().unwrap().port(), "Deny");
     hanging[0]["external"]["timeout"] = json!(60_000);
     let keys = Signer::new();
     let mut access = jwt_access("unused");
-    access["guarded"]["authorization"] = json!({ "allOf": hanging });
-    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "access": access});
+    access["ready"]["authorization"] = json!({ "allOf": hanging });
+    let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "state": access});
     let mut rule = open_rule("all", "/");
     rule["timeout"] = json!(2000);
     rule["shadows"] = json!([shadow("strict", &jwt_access("orders:all")), shadow("slow", &access)]);
@@ -213,8 +213,8 @@ fn m2_a_policy_on_trial_is_never_waited_for() {
     }
     assert!(start.elapsed() < std::time::Duration::from_secs(4), "{:?}", start.elapsed());
     let told = |policy: &str, would: &str, reason: &str| json!({"policy": format!("default/{policy}"), "would": would, "reason": reason});
-    let first = json!([told("strict", "deny", "insufficient_scope"), told("slow", "unknown", "trial_timeout")]);
-    assert_eq!(trial(&fixture, &reply), first, "one record, with what became of the trials");
+    let first = json!([told("strict", "deny", "insufficient_scope"), told("slow", "unknown", "dry_run_timeout")]);
+    assert_eq!(dry_runs(&fixture, &reply), first, "one record, with what became of the dry runs");
     let metrics = fixture.admin("/metrics").body;
     assert!(metrics.contains(r#"outcome="unknown",policy="default/slow""#), "{metrics}");
     assert_eq!(fixture.app_log().len(), 81);
@@ -223,7 +223,7 @@ fn m2_a_policy_on_trial_is_never_waited_for() {
 #[test]
 fn a_closed_route_answers_503_and_says_nothing_of_why() {
     let mut rule = open_rule("all", "/");
-    rule["access"] = json!({"refused": {"reason": "Closed", "message": "closed by annotation: INC-7"}});
+    rule["state"] = json!({"refusing": {"reason": "Closed", "message": "closed by annotation: INC-7"}});
     let fixture = Fixture::start(&json!([rule]));
     let reply = fixture.get("/");
     assert_eq!((reply.status, reply.json()["reason"].clone()), (503, json!("closed")));

@@ -12,8 +12,8 @@ const PREFLIGHT: &str = "Origin: https://app.example.com\r\nAccess-Control-Reque
 fn closed(more: &Value) -> Value {
     let mut rule = open_rule("r", "/r");
     rule["matches"] = json!([{"path": {"prefix": "/r"}, "methods": ["GET"], "headers": []}]);
-    rule["access"] = guarded(&json!([{"allOf": [{"jwt": jwt_rule()}]}]), "orders:read");
-    let conditions = rule["access"]["guarded"]["authorization"]["allOf"].as_array_mut().unwrap();
+    rule["state"] = guarded(&json!([{"allOf": [{"jwt": jwt_rule()}]}]), "orders:read");
+    let conditions = rule["state"]["ready"]["authorization"]["allOf"].as_array_mut().unwrap();
     conditions.extend(more.as_array().unwrap().iter().cloned());
     rule
 }
@@ -31,7 +31,7 @@ fn options(fixture: &Fixture, target: &str, lines: &str) -> (u16, String) {
 #[test]
 fn c4_preflight_without_cors_settings_is_403_and_reaches_nobody() {
     let mut refusing = open_rule("closed", "/closed");
-    refusing["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
+    refusing["state"] = json!({"refusing": {"reason": "Closed", "message": "x"}});
     let fixture = start(&json!([closed(&json!([])), open_rule("open", "/open"), refusing]), &json!("refuse"));
     for (target, lines, status, reason) in [
         ("/r", PREFLIGHT.to_owned(), 403, "cors_not_configured"),

@@ -45,7 +45,7 @@ fn api_keys_name_their_consumer_and_never_go_on() {
         .rule("c", &json!([{"allOf": [api_key(&json!({"cookie": "key"}))]}]))
         .raw({
             let mut rule = open_rule("s", "/s");
-            rule["access"] = guarded(&json!([{"allOf": [api_key(&json!({"header": "x-api-key"}))]}]), "orders:read");
+            rule["state"] = guarded(&json!([{"allOf": [api_key(&json!({"header": "x-api-key"}))]}]), "orders:read");
             rule
         })
         .secret("default/keys#keys", &key_file())
@@ -140,7 +140,7 @@ fn m4_l6_a_key_names_no_issuer_and_callers_of_other_kinds_are_other_principals()
     let rule = |name: &str, principal: &str| {
         let mut rule = open_rule(name, &format!("/{name}"));
         let alternatives = json!([{"allOf": [key_rule]}, {"allOf": [basic_rule]}]);
-        rule["access"] = json!({"guarded": {
+        rule["state"] = json!({"ready": {
             "authentication": {"anyOf": alternatives}, "authorization": cedar(principal),
         }});
         rule
@@ -415,7 +415,7 @@ fn metadata_of_a_protected_resource_comes_from_its_policies() {
     rule["audiences"] = json!(["https://orders.example.com/v1"]);
     rule["proof"] = json!({"required": ["dpop"], "dpopNonce": false});
     let mut guarded_rule = open_rule("read", "/v1");
-    guarded_rule["access"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
+    guarded_rule["state"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
     let fixture =
         Setup::default().signer("default/login", "https://login.example.com", &signer).raw(guarded_rule).start();
     let ask = |host: &str, path: &str| fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));

@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, open_rule};
 fn conditional(prefix: &str, headers: &Value) -> Value {
     let mut rule = open_rule(prefix.trim_start_matches('/'), prefix);
     let condition = json!({"request": {"methods": [], "pathParameters": [], "headers": headers}});
-    rule["access"]["guarded"]["authorization"] = json!({"allOf": [condition]});
+    rule["state"]["ready"]["authorization"] = json!({"allOf": [condition]});
     rule
 }
 
@@ -29,7 +29,7 @@ fn h7_what_a_condition_saw_is_what_the_application_gets() {
     let tenant = conditional("/tenant", &json!([{"name": "x-tenant", "test": {"in": ["acme"]}}]));
     let debug = conditional("/debug", &json!([{"name": "x-debug", "test": {"exists": false}}]));
     let mut old = open_rule("old", "/api");
-    old["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
+    old["state"] = json!({"refusing": {"reason": "Closed", "message": "x"}});
     let mut new = open_rule("new", "/api");
     new["matches"][0]["headers"] = json!([{"name": "x-api-version", "value": "2"}]);
     let fixture = Fixture::start(&json!([tenant, debug, old, new]));
@@ -70,7 +70,7 @@ fn m8_overrides_go_no_further_unless_the_route_lets_them() {
 
     let mut tunnelled = open_rule("tunnelled", "/");
     tunnelled["matches"][0]["headers"] = json!([{"name": "x-http-method-override", "value": "DELETE"}]);
-    tunnelled["access"] = json!({"refused": {"reason": "Closed", "message": "x"}});
+    tunnelled["state"] = json!({"refusing": {"reason": "Closed", "message": "x"}});
     let rules = json!([open_rule("all", "/"), tunnelled]);
     let passed = json!({"passHeaders": ["x-http-method-override", "x_legacy"]});
     let fixture = Fixture::start_route(&rules, None, &passed);
@@ -104,7 +104,7 @@ fn m8_h7_a_rule_that_can_never_match_refuses() {
 fn m1_19_a_trusted_proxy_is_never_the_client_because_of_what_it_wrote() {
     let mut rule = open_rule("all", "/");
     let inside = json!({"addresses": {"allow": ["10.0.0.0/8", "127.0.0.0/8"], "deny": []}});
-    rule["access"]["guarded"]["authorization"] = json!({"allOf": [inside]});
+    rule["state"]["ready"]["authorization"] = json!({"allOf": [inside]});
     for (header, field, values) in [
         (
             "Forwarded",

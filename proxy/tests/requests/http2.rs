@@ -135,7 +135,7 @@ fn would_wait(error: &std::io::Error) -> bool {
 async fn a_browser_brings_its_bearer_token_over_http2_after_a_preflight_c1() {
     let signer = Signer::new();
     let mut rule = open_rule("r", "/r");
-    rule["access"] = jwt_access("orders:read");
+    rule["state"] = jwt_access("orders:read");
     let fixture = Fixture::start_route(&json!([rule]), Some(&signer), &json!({"cors": "passthrough"}));
     let mut sender = speak(TcpStream::connect(fixture.listen()).await.unwrap()).await;
     let preflight = Request::options("http://orders.example.com/r/7")

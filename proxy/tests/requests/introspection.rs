@@ -159,7 +159,7 @@ fn j16_an_active_token_of_another_kind_is_refused_as_invalid() {
 fn an_answer_of_a_token_that_lives_too_long_is_refused() {
     let endpoint = Endpoint::start();
     let mut rules = rules();
-    let rule = "/0/access/guarded/authentication/anyOf/0/allOf/0/introspection";
+    let rule = "/0/state/ready/authentication/anyOf/0/allOf/0/introspection";
     rules.pointer_mut(rule).unwrap()["maxTokenAge"] = json!({"atMost": 1_800_000});
     let fixture = Fixture::start_asking(&rules, &endpoint.url(), 60_000);
     endpoint.set("active");
@@ -175,7 +175,7 @@ fn rules() -> Value {
             "proof": {"required": [], "dpopNonce": false},
         });
         let mut open = open_rule(name, prefix);
-        open["access"] = json!({"guarded": {
+        open["state"] = json!({"ready": {
             "authentication": {"anyOf": [{"allOf": [{"introspection": rule}]}]},
             "authorization": {"allOf": [{"scopes": {"allOf": [scope], "anyOf": []}}]},
         }});
@@ -368,9 +368,9 @@ fn a_structured_token_of_a_stranger_is_never_shown_to_the_token_service() {
 fn fault_05_a_token_whose_scope_is_a_list_has_these_scopes() {
     let keys = Signer::new();
     let mut read = open_rule("read", "/read");
-    read["access"] = jwt_access("orders:read");
+    read["state"] = jwt_access("orders:read");
     let mut any = open_rule("any", "/any");
-    any["access"] = json!({"guarded": {
+    any["state"] = json!({"ready": {
         "authentication": {"anyOf": [{"allOf": [{"jwt": jwt_rule()}]}]}, "authorization": "anyone",
     }});
     let fixture = Fixture::start_with(&json!([read, any]), Some(&keys));

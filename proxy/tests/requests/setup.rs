@@ -31,7 +31,7 @@ impl Setup {
     /// Adds a rule below a prefix with these alternatives and no further condition.
     pub(crate) fn rule(mut self, name: &str, alternatives: &Value) -> Self {
         let mut rule = open_rule(name, &format!("/{name}"));
-        rule["access"] = json!({"guarded": {"authentication": {"anyOf": alternatives}, "authorization": "anyone"}});
+        rule["state"] = json!({"ready": {"authentication": {"anyOf": alternatives}, "authorization": "anyone"}});
         self.rules.push(rule);
         self
     }

@@ -12,9 +12,9 @@ fn a_token_that_lives_longer_than_the_rule_allows_is_refused_whatever_the_issuer
     let signer = Signer::new();
     let (mut short, mut any) = (open_rule("short", "/short"), open_rule("any", "/any"));
     let mut rule = jwt_rule();
-    any["access"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
+    any["state"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
     rule["maxTokenAge"] = json!({"atMost": 1_800_000});
-    short["access"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
+    short["state"] = guarded(&json!([{"allOf": [{"jwt": rule}]}]), "orders:read");
     let fixture = Fixture::start_with(&json!([short, any]), Some(&signer));
     let header = json!({"alg": "EdDSA", "kid": "ed-1", "typ": "at+jwt"});
     let token = |times: &Value| {

@@ -55,10 +55,10 @@ fn rule(authority: &Authority, names: Vec<CertificateName>) -> ClientCertificate
 fn verdict(rule: &ClientCertificateRule, shown: &PeerCertificates) -> Result<Option<String>, AuthenticationError> {
     let Ok(verifier) = CertificateVerifier::new(rule, &[]) else { return Ok(Some("no verifier".to_owned())) };
     let digester = TokenDigester::new(&[1; 64]);
-    let proven = verifier.prove(shown, &digester, NOW)?;
-    let again = verifier.prove(shown, &digester, NOW)?;
-    assert_eq!(again.fact.claims(), proven.fact.claims());
-    Ok(proven.fact.claims().subject().map(str::to_owned))
+    let accepted = verifier.verify(shown, &digester, NOW)?;
+    let again = verifier.verify(shown, &digester, NOW)?;
+    assert_eq!(again.credential.claims(), accepted.credential.claims());
+    Ok(accepted.credential.claims().subject().map(str::to_owned))
 }
 
 fn number(shown: &PeerCertificates, at: usize) -> u128 {

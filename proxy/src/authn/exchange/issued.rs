@@ -30,15 +30,15 @@ impl Issued {
     pub(super) fn until(
         &self,
         subject: Option<UnixMillis>,
-        fact: &VerifiedCredential,
+        credential: &VerifiedCredential,
         asked_at: UnixMillis,
     ) -> UnixMillis {
         let mut until = asked_at.plus(MAX_TTL);
         until = self.expires_in.map_or(until, |length| asked_at.plus(length).min(until));
-        for bound in [subject, fact.claims().expires_at()].into_iter().flatten() {
+        for bound in [subject, credential.claims().expires_at()].into_iter().flatten() {
             until = until.min(bound);
         }
-        until.min(fact.usable_until())
+        until.min(credential.usable_until())
     }
 }
 

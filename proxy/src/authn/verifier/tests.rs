@@ -80,7 +80,7 @@ fn tokens() -> Vec<String> {
 }
 
 /// The three sources: two services, one of them asked by two clients.
-fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<TokenServiceClient>> {
+fn token_services(port: u16) -> BTreeMap<NamespacedName, Arc<TokenServiceClient>> {
     let make = |name: &str, issuer: &str, seed: u8, client: &str| {
         let service = json!({
             "issuer": issuer, "keys": {"known": key_set(seed)}, "exchange": "disabled",
@@ -105,7 +105,7 @@ fn authorities(port: u16) -> BTreeMap<NamespacedName, Arc<TokenServiceClient>> {
         .into()
 }
 
-fn rules(authorities: &BTreeMap<NamespacedName, Arc<TokenServiceClient>>) -> Vec<Authenticators> {
+fn rules(token_services: &BTreeMap<NamespacedName, Arc<TokenServiceClient>>) -> Vec<Authenticators> {
     let proof = json!({"required": [], "dpopNonce": false});
     let jwt = |service: &str, audience: &str, typ: &str| {
         json!({"allOf": [{"jwt": {
@@ -141,18 +141,18 @@ fn rules(authorities: &BTreeMap<NamespacedName, Arc<TokenServiceClient>>) -> Vec
     let secrets = BTreeMap::from([("d/s#gw".to_owned().try_into().unwrap(), Secret::new(key.into_bytes()))]);
     let previous = CarriedState::default();
     let api_key_use = |_: &str, _: &str| Gauge::new("unused", "unused").unwrap();
-    let materials = BuildInputs { secrets: &secrets, authorities, previous: &previous, api_key_use: &api_key_use };
-    let make = |materials: &BuildInputs<'_>, kept: &mut CarriedState| {
+    let inputs = BuildInputs { secrets: &secrets, token_services, previous: &previous, api_key_use: &api_key_use };
+    let make = |inputs: &BuildInputs<'_>, kept: &mut CarriedState| {
         let make = |list: &Value| {
             let authentication = serde_json::from_value(json!({ "anyOf": list })).unwrap();
-            Authenticators::new(&authentication, materials, kept).unwrap()
+            Authenticators::new(&authentication, inputs, kept).unwrap()
         };
         lists.iter().map(make).collect()
     };
     // As after an edit: from the second snapshot on, rules share what is kept.
     let mut kept = CarriedState::default();
-    let _first: Vec<Authenticators> = make(&materials, &mut kept);
-    make(&BuildInputs { previous: &kept, ..materials }, &mut CarriedState::default())
+    let _first: Vec<Authenticators> = make(&inputs, &mut kept);
+    make(&BuildInputs { previous: &kept, ..inputs }, &mut CarriedState::default())
 }
 
 fn context() -> CredentialContext {
@@ -170,9 +170,9 @@ async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext
     let shown =
         Presentation::new(&Method::GET, "https", &host, None, &path, None, &headers, client, SystemClock.now(), None)
             .unwrap();
-    match rule.prove(&shown, context).await {
+    match rule.verify(&shown, context).await {
         Ok(caller) => {
-            let subject = caller.fact().and_then(|fact| fact.claims().subject()).unwrap_or("nobody");
+            let subject = caller.verified().and_then(|credential| credential.claims().subject()).unwrap_or("nobody");
             format!("{subject} {}", upstream(&caller))
         }
         Err(Unauthenticated::NoCredentials) => "no credentials".to_owned(),
@@ -182,9 +182,9 @@ async fn verdict(rule: &Authenticators, token: &str, context: &CredentialContext
 
 /// What the upstream would be told of the caller.
 fn upstream(caller: &Caller) -> String {
-    match (&caller.upstream, caller.proven.first()) {
-        (UpstreamCredential::Mint(minter), Some(proven)) => {
-            let value = minter.token_for(proven.digest, &proven.fact, SystemClock.now()).unwrap();
+    match (&caller.upstream, caller.verified.first()) {
+        (UpstreamCredential::Mint(minter), Some(verified)) => {
+            let value = minter.token_for(verified.digest, &verified.credential, SystemClock.now()).unwrap();
             let payload = value.to_str().unwrap().split('.').nth(1).unwrap();
             let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
             format!("{} {}", claims["sub"], claims["roles"])
@@ -204,8 +204,8 @@ fn cached_and_uncached_verdicts_agree_h1_i1_i2_i3_j9() {
         let mut truth = Vec::new();
         for token in &tokens {
             // Made anew for every token: nothing can be remembered of another one.
-            for (rule, ready) in rules(&authorities(port)).iter().enumerate() {
-                let fresh = rules(&authorities(port));
+            for (rule, ready) in rules(&token_services(port)).iter().enumerate() {
+                let fresh = rules(&token_services(port));
                 let alone = verdict(&fresh[rule], token, &context()).await;
                 assert_eq!(verdict(ready, token, &context()).await, alone);
                 truth.push(alone);
@@ -213,7 +213,7 @@ fn cached_and_uncached_verdicts_agree_h1_i1_i2_i3_j9() {
         }
         let distinct: std::collections::BTreeSet<_> = truth.iter().collect();
         assert!(distinct.len() > 40, "the draws tell verdicts apart: {distinct:?}");
-        let shared = Arc::new((rules(&authorities(port)), tokens, truth, context()));
+        let shared = Arc::new((rules(&token_services(port)), tokens, truth, context()));
         let mut draws = tokio::task::JoinSet::new();
         for task in 0..TASKS {
             let shared = Arc::clone(&shared);
@@ -295,13 +295,13 @@ async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
     let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, shared).unwrap();
     let digest = TokenDigester::new(&[5; 64]).digest("opaque");
     let client = CredentialMemory::new(&[1; 32]).asker([192, 0, 2, 1].into());
-    let (fact, _) = authority.introspect("opaque", digest, &client).await.unwrap();
-    assert!(fact.upstream_jwt(clock.now()).is_some());
+    let (credential, _) = authority.introspect("opaque", digest, &client).await.unwrap();
+    assert!(credential.upstream_jwt(clock.now()).is_some());
     authority.introspect("opaque", digest, &client).await.unwrap();
     assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1, "remembered");
     clock.0.store(1_000_060_000, std::sync::atomic::Ordering::Relaxed);
-    assert!(fact.upstream_jwt(clock.now()).is_none());
-    assert!(authority.recall_answer(&digest, clock.now()).is_none(), "asked anew");
+    assert!(credential.upstream_jwt(clock.now()).is_none());
+    assert!(authority.cached_answer(&digest, clock.now()).is_none(), "asked anew");
     // The JWT that comes again is over as well: nothing is sent on, although the answer says that the token is in use.
     assert_eq!(authority.introspect("opaque", digest, &client).await.err(), Some(VerificationError::Inactive));
 }

@@ -18,7 +18,7 @@ fn check(text: &str, reads: &Value) -> CedarCheck {
 }
 
 struct Given {
-    fact: VerifiedCredential,
+    credential: VerifiedCredential,
     method: &'static str,
     address: &'static str,
     path: &'static str,
@@ -29,8 +29,15 @@ struct Given {
 fn given(more: &Value) -> Given {
     let mut claims = json!({"iss": "https://login.example.com", "sub": "ada", "client_id": "shop", "scope": "a b"});
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let fact = VerifiedCredential::of_claims_for_tests(&claims);
-    Given { fact, method: "GET", address: "10.0.0.1", path: "/tenants/acme/orders", channel: &["shop"], tls: true }
+    let credential = VerifiedCredential::of_claims_for_tests(&claims);
+    Given {
+        credential,
+        method: "GET",
+        address: "10.0.0.1",
+        path: "/tenants/acme/orders",
+        channel: &["shop"],
+        tls: true,
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +57,7 @@ fn judge(check: &CedarCheck, given: &Given) -> Verdict {
     let path = CanonicalPath::parse(given.path).unwrap();
     let template = PathMatch::Template("/tenants/{tenant}/orders".to_owned().try_into().unwrap());
     let asked = AuthorizationInput {
-        caller: Some(&given.fact),
+        caller: Some(&given.credential),
         address: given.address.parse().ok(),
         tls: Some(given.tls),
         method: given.method,

@@ -1,24 +1,25 @@
 //! Stage: who calls. Finds the caller, or says why there is none.
 
-use portreeve_policy::{NamespacedName, RefusalReason};
+use portreeve_policy::NamespacedName;
 
 use crate::{
-    authn::{
-        AuthenticationError, Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation, Unauthenticated,
-    },
+    authn::{self, AuthenticationError, Caller, CredentialContext, Fingerprint, PeerCertificates, Presentation},
     clock::UnixMillis,
-    pipeline::{CanonicalRequest, Challenge, ClientSide, Denial, Scheme, runtime::RuleAuthenticator},
+    pipeline::{
+        CanonicalRequest, Challenge, ClientSide, Denial, Scheme,
+        guard::{Authenticator, Guard},
+    },
 };
 
 /// Why there is no caller.
-pub(in crate::pipeline) struct Refused {
+pub(in crate::pipeline) struct Unauthenticated {
     pub(in crate::pipeline) denial: Denial,
     pub(in crate::pipeline) fingerprint: Option<Fingerprint>,
     /// The token service whose key set lacks the token's key.
     pub(in crate::pipeline) unknown_key_at: Option<NamespacedName>,
 }
 
-impl From<Denial> for Refused {
+impl From<Denial> for Unauthenticated {
     fn from(denial: Denial) -> Self {
         Self { denial, fingerprint: None, unknown_key_at: None }
     }
@@ -34,17 +35,16 @@ pub(in crate::pipeline) struct PresentedCredentials<'a> {
 }
 
 pub(in crate::pipeline) async fn authenticate(
-    gate: &RuleAuthenticator,
-    challenge: &Challenge,
-    shown: &PresentedCredentials<'_>,
+    guard: &Guard,
+    presented: &PresentedCredentials<'_>,
     context: &CredentialContext,
-) -> Result<Caller, Refused> {
-    let authenticators = match gate {
-        RuleAuthenticator::Anonymous => return Ok(Caller::default()),
-        RuleAuthenticator::Authenticators(authenticators) => authenticators,
-        RuleAuthenticator::Broken(_) => return Err(Denial::RuleRefuses(RefusalReason::InvalidPolicy).into()),
+) -> Result<Caller, Unauthenticated> {
+    let challenge = &guard.challenge;
+    let authenticators = match &guard.authenticator {
+        Authenticator::Anonymous => return Ok(Caller::default()),
+        Authenticator::AnyOf(authenticators) => authenticators,
     };
-    let PresentedCredentials { request, side, now, certificates } = shown;
+    let PresentedCredentials { request, side, now, certificates } = presented;
     // A scheme or host that nobody knows is that of no proof (RFC 9449 section 4.3).
     let scheme = match side.scheme.filter(|_| side.authority.is_some()) {
         Some(Scheme::Http) => "http",
@@ -65,10 +65,10 @@ pub(in crate::pipeline) async fn authenticate(
         *certificates,
     );
     let presentation = presentation.map_err(|fault| Denial::BrokenCredentials(fault, challenge.clone()))?;
-    authenticators.prove(&presentation, context).await.map_err(|refused| match refused {
-        Unauthenticated::NoCredentials => Denial::NoCredentials(challenge.clone()).into(),
-        Unauthenticated::AuthenticationError { fault, fingerprint, unknown_key_at } => {
-            Refused { denial: denial(fault, challenge), fingerprint, unknown_key_at }
+    authenticators.verify(&presentation, context).await.map_err(|refused| match refused {
+        authn::Unauthenticated::NoCredentials => Denial::NoCredentials(challenge.clone()).into(),
+        authn::Unauthenticated::AuthenticationError { fault, fingerprint, unknown_key_at } => {
+            Unauthenticated { denial: denial(fault, challenge), fingerprint, unknown_key_at }
         }
     })
 }

@@ -10,10 +10,10 @@ use crate::{
 /// Decides.
 pub(in crate::pipeline) async fn authorize(
     authorizer: &Authorizer,
-    asked: &AuthorizationInput<'_>,
+    input: &AuthorizationInput<'_>,
     challenge: &Challenge,
 ) -> Result<Permit, Denial> {
-    authorizer.authorize(asked).await.map_err(|refusal| match refusal {
+    authorizer.authorize(input).await.map_err(|refusal| match refusal {
         Refusal::NoCaller => Denial::NoCredentials(challenge.clone()),
         Refusal::DecisionPointUnavailable => Denial::DecisionPointUnavailable,
         Refusal::InsufficientScope => Denial::InsufficientScope(challenge.clone()),
@@ -22,16 +22,16 @@ pub(in crate::pipeline) async fn authorize(
 }
 
 /// What conditions look at.
-pub(in crate::pipeline) fn asked<'a>(
+pub(in crate::pipeline) fn authorization_input<'a>(
     request: &'a CanonicalRequest,
     side: &'a ClientSide,
-    (target, clause): (&'a RuleRuntime, usize),
+    (rule, position): (&'a RuleRuntime, usize),
     caller: &'a Caller,
     now: UnixMillis,
 ) -> AuthorizationInput<'a> {
-    let matched = target.rule().and_then(|rule| rule.matches.get(clause)).map(|clause| &clause.path);
+    let matched = rule.rule().and_then(|rule| rule.matches.get(position)).map(|matched| &matched.path);
     AuthorizationInput {
-        caller: caller.fact().map(AsRef::as_ref),
+        caller: caller.verified().map(AsRef::as_ref),
         address: side.address,
         tls: side.scheme.map(|scheme| scheme == Scheme::Https),
         method: request.method.as_str(),

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Request, Uri,
     header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TE},
 };
 use portreeve_policy::{ApiKeyLocation, ForwardedHeaders};
@@ -13,7 +13,8 @@ use crate::{
     authn::{Caller, PeerCertificates, UpstreamCredential, remove_api_key},
     clock::UnixMillis,
     pipeline::{
-        CanonicalRequest, Challenge, ClientSide, Denial, Pseudonym, TokenFault, forwarded, respond::DECISION_ID,
+        CanonicalRequest, Challenge, ClientSide, Denial, InvalidRequest, Pseudonym, RequestBody, TokenFault, forwarded,
+        respond::DECISION_ID,
     },
 };
 
@@ -37,22 +38,22 @@ pub(in crate::pipeline) struct UpstreamRequestContext<'a> {
 /// Header fields for the upstream; takes the caller's out of the request.
 pub(in crate::pipeline) fn credentials(
     request: &mut CanonicalRequest,
-    passport: &UpstreamRequestContext<'_>,
+    told: &UpstreamRequestContext<'_>,
     form: ForwardedHeaders,
     switch: Option<Switch>,
     decision_id: &str,
 ) -> Result<HeaderMap, Denial> {
     let mut headers = std::mem::take(&mut request.headers);
     join_cookies(&mut headers);
-    for location in passport.key_locations {
+    for location in told.key_locations {
         remove_api_key(location, &mut headers, &mut request.query);
     }
-    passport.stamp(&mut headers)?;
-    forwarded::set(&mut headers, passport.side, form);
+    told.stamp(&mut headers)?;
+    forwarded::set(&mut headers, told.side, form);
     if let Ok(value) = HeaderValue::from_str(&request.authority()) {
         headers.insert(HOST, value);
     }
-    passport.pseudonym.add_to(&mut headers, request.version);
+    told.pseudonym.add_to(&mut headers, request.version);
     if let Ok(value) = HeaderValue::from_str(decision_id) {
         headers.insert(DECISION_ID, value);
     }
@@ -66,6 +67,26 @@ pub(in crate::pipeline) fn credentials(
     Ok(headers)
 }
 
+/// The request as it goes upstream: the canonical one, nothing else.
+pub(in crate::pipeline) fn upstream_request(
+    request: &CanonicalRequest,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, Denial> {
+    let target = match &request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.to_string(),
+    };
+    // A canonical path and a checked query always make a target.
+    let target = Uri::try_from(target)
+        .map_err(|_ignored: http::uri::InvalidUri| Denial::InvalidRequest(InvalidRequest::Query))?;
+    let mut upstream = Request::new(body);
+    *upstream.method_mut() = request.method.clone();
+    *upstream.uri_mut() = target;
+    *upstream.headers_mut() = headers;
+    Ok(upstream)
+}
+
 impl UpstreamRequestContext<'_> {
     /// Sets what speaks of the caller, and nothing that the caller said of himself stays beside it (H5).
     fn stamp(&self, headers: &mut HeaderMap) -> Result<(), Denial> {
@@ -75,8 +96,8 @@ impl UpstreamRequestContext<'_> {
             UpstreamCredential::Set(value) => Some(Some(value.clone())),
             UpstreamCredential::Mint(minter) => {
                 let nothing = || Denial::InvalidToken(TokenFault::NoUpstreamJwt, Challenge::default());
-                let proven = self.caller.proven.first().ok_or_else(nothing)?;
-                Some(Some(minter.token_for(proven.digest, &proven.fact, self.now).ok_or_else(nothing)?))
+                let verified = self.caller.verified.first().ok_or_else(nothing)?;
+                Some(Some(minter.token_for(verified.digest, &verified.credential, self.now).ok_or_else(nothing)?))
             }
         };
         if let Some(value) = value {

@@ -43,7 +43,7 @@ fn route(more: (&str, serde_json::Value)) -> serde_json::Value {
         "generation": 1, "hostnames": [],
         "upstream": {"port": 8080, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 1},
         "rules": [{"name": "all", "matches": [{"path": {"prefix": "/"}, "methods": [], "headers": []}], "timeout": 1000,
-            "upgrades": [], "policies": [], "access": {"guarded": {"authentication": "anonymous", "authorization": "anyone"}}}],
+            "upgrades": [], "policies": [], "state": {"ready": {"authentication": "anonymous", "authorization": "anyone"}}}],
     });
     route[more.0] = more.1;
     route
@@ -78,8 +78,8 @@ fn keeps_the_last_good_form_of_a_route_that_it_does_not_understand_o8() {
     session.apply(update(2, newer)).unwrap();
     assert_eq!(session.rejections().len(), 1);
     assert!(matches!(
-        session.snapshot().routes.values().next().unwrap().rules[0].access,
-        portreeve_policy::Access::Guarded { .. }
+        session.snapshot().routes.values().next().unwrap().rules[0].state,
+        portreeve_policy::RuleState::Ready(_)
     ));
     assert!(session.hello().is_empty(), "a rejected resource counts as not held");
 }
@@ -89,7 +89,7 @@ fn a_route_without_a_good_form_refuses_what_it_matches() {
     let mut session = Session::default();
     session.apply(update(1, route_resource(&route(("quantumSafe", json!(true)))))).unwrap();
     let routes = &session.snapshot().routes;
-    assert!(matches!(routes.values().next().unwrap().rules[0].access, portreeve_policy::Access::Refused(_)));
+    assert!(matches!(routes.values().next().unwrap().rules[0].state, portreeve_policy::RuleState::Refusing(_)));
 }
 
 proptest! {

@@ -1,0 +1,56 @@
+//! What a policy says, block by block. A new block is one field, one [`BlockKind`] and one arm in each match.
+
+use portreeve_policy::{Authentication, Authorization, Refusal};
+
+/// What a policy says.
+#[derive(Debug, Clone)]
+pub(crate) enum Blocks {
+    /// It cannot be enforced, so wherever it would decide, everything is refused.
+    Broken(Refusal),
+    /// Its blocks.
+    Valid(BlockSet),
+}
+
+/// The blocks that a policy sets; what it leaves out is for less specific policies to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BlockSet {
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) authorization: Option<Authorization>,
+}
+
+/// The kinds of block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockKind {
+    Authentication,
+    Authorization,
+}
+
+impl BlockKind {
+    pub(crate) const ALL: [Self; 2] = [Self::Authentication, Self::Authorization];
+}
+
+impl Blocks {
+    /// Whether less specific policies are not asked for this block. A broken policy may have meant any.
+    pub(crate) fn says(&self, kind: BlockKind) -> bool {
+        match self {
+            Self::Broken(_) => true,
+            Self::Valid(set) => match kind {
+                BlockKind::Authentication => set.authentication.is_some(),
+                BlockKind::Authorization => set.authorization.is_some(),
+            },
+        }
+    }
+
+    /// Whether requests are refused for this block that would pass without it.
+    pub(crate) fn restricts(&self, kind: BlockKind) -> bool {
+        match self {
+            Self::Broken(_) => true,
+            Self::Valid(set) => match kind {
+                BlockKind::Authentication => {
+                    set.authentication.as_ref().is_some_and(|who| *who != Authentication::Anonymous)
+                }
+                BlockKind::Authorization => set.authorization.is_some(),
+            },
+        }
+    }
+}
