@@ -1,22 +1,20 @@
 //! Third pass: policies meet their targets. Precedence follows GEP-713: a namespace's overrides beat a rule's policy,
 //! which beats the route's, which beats the namespace's defaults. Of two policies of one rank the older one wins.
 //!
-//! Precedence is decided for each block (authentication, authorization) by itself; a block is taken whole.
+//! Precedence is decided for each block (authentication, authorization, limits) by itself; a block is taken whole.
 
 mod blocks;
 mod dangling;
 mod unreadable;
 
-use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dangling::Dangling;
 
 use portreeve_crds::v1alpha1::{PolicyMode, Precedence};
 use portreeve_policy::{
-    Authentication, Authorization, Guard, NamespacedName, PolicyOrigin, Refusal, RefusalReason, RuleState, Shadow,
+    Authentication, Authorization, Guard, Limits, NamespacedName, PolicyOrigin, Refusal, RefusalReason, RuleState,
+    Shadow,
 };
 
 pub(crate) use blocks::{BlockKind, BlockSet, Blocks};
@@ -213,51 +211,58 @@ fn missing_target(namespace: &str, target: &Target, routes: &BTreeMap<Namespaced
 fn merge_chain(chain: &[&PolicyState]) -> EffectiveRule {
     for (rank, policy) in chain.iter().enumerate() {
         let above = || chain.iter().take(rank);
-        if let Blocks::Broken(refusal) = &policy.blocks
-            && BlockKind::ALL.into_iter().any(|kind| !above().any(|policy| policy.blocks.says(kind)))
+        if let Blocks::Broken(refusal, blocks) = &policy.blocks
+            && blocks.iter().any(|kind| !above().any(|policy| policy.blocks.says(*kind)))
         {
             let state = RuleState::Refusing(refusal.clone());
             return EffectiveRule { state, policies: vec![origin(policy)], shadows: Vec::new() };
         }
     }
     let authentication = first(chain, |set| set.authentication.as_ref());
-    let authorization = first(chain, |set| set.authorization.as_ref());
     let Some((rank, source, who)) = authentication else {
         let message = "no ApiPolicy on the rule, its route or its namespace says who may call; attach one \
                        (authentication: {anonymous: {}} is how one says \"open\")";
         return refused(RefusalReason::NoPolicy, message, chain);
     };
-    let mut policies = vec![source];
-    let authorization = match authorization {
-        // A more specific "open" lifts what less specific policies ask of a caller, for there is none; what they ask of
-        // request, place and time stays.
-        Some((below, policy, what)) if who == Authentication::Anonymous && below > rank && what.needs_caller() => {
-            let kept = what.without_caller();
-            if kept != Authorization::Anyone {
-                policies.push(policy);
-            }
-            kept
-        }
-        Some((_, above, what)) if who == Authentication::Anonymous && what.needs_caller() => {
-            let message = format!(
-                "ApiPolicy {} says \"open\", but ApiPolicy {} demands something of the caller and ranks higher",
-                source.name, above.name
-            );
-            return refused(RefusalReason::InvalidPolicy, &message, &[source, above]);
-        }
+    let open = who == Authentication::Anonymous;
+    let mut sources = vec![(rank, source)];
+    let contradicts = |above: &PolicyState| {
+        let message = format!(
+            "ApiPolicy {} says \"open\", but ApiPolicy {} demands something of the caller and ranks higher",
+            source.name, above.name
+        );
+        refused(RefusalReason::InvalidPolicy, &message, &[source, above])
+    };
+    // A more specific "open" lifts what less specific policies ask of a caller, for there is none; what they ask of
+    // request, place and time stays.
+    let authorization = match first(chain, |set| set.authorization.as_ref()) {
         Some((place, policy, what)) => {
-            match place.cmp(&rank) {
-                Ordering::Less => policies.insert(0, policy),
-                Ordering::Equal => {}
-                Ordering::Greater => policies.push(policy),
+            if open && what.needs_caller() && place <= rank {
+                return contradicts(policy);
             }
-            what
+            let kept = if open { what.without_caller() } else { what };
+            sources.extend((kept != Authorization::Anyone).then_some((place, policy)));
+            kept
         }
         None => Authorization::Anyone,
     };
+    let limits = match first(chain, |set| set.limits.as_ref()) {
+        Some((place, policy, rules)) => {
+            let limits = Limits::Limited(rules);
+            if open && limits.needs_caller() && place <= rank {
+                return contradicts(policy);
+            }
+            let kept = if open { limits.without_caller() } else { limits };
+            sources.extend((kept != Limits::None).then_some((place, policy)));
+            kept
+        }
+        None => Limits::None,
+    };
+    sources.sort_by_key(|(rank, _)| *rank);
+    sources.dedup_by_key(|(rank, _)| *rank);
     EffectiveRule {
-        state: RuleState::Ready(Guard { authentication: who, authorization }),
-        policies: policies.into_iter().map(origin).collect(),
+        state: RuleState::Ready(Guard { authentication: who, authorization, limits }),
+        policies: sources.into_iter().map(|(_, policy)| origin(policy)).collect(),
         shadows: Vec::new(),
     }
 }
@@ -268,7 +273,7 @@ fn first<'a, T: Clone>(
     block: fn(&BlockSet) -> Option<&T>,
 ) -> Option<(usize, &'a PolicyState, T)> {
     chain.iter().enumerate().find_map(|(rank, policy)| match &policy.blocks {
-        Blocks::Broken(_) => None,
+        Blocks::Broken(..) => None,
         Blocks::Valid(set) => block(set).map(|set| (rank, *policy, set.clone())),
     })
 }

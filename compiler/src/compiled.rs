@@ -13,7 +13,7 @@ use portreeve_policy::{Authorization, Condition, NamespacedName, Refusal, Refusa
 
 use crate::{
     Diagnostic, Inventory, Options, Severity,
-    attach::{BlockSet, Blocks, PolicyIndex, PolicyState, unreadable_policy},
+    attach::{BlockKind, BlockSet, Blocks, PolicyIndex, PolicyState, unreadable_policy},
     cedar::resolve_cedar,
     collide::collisions,
     emit::emit_route,
@@ -239,7 +239,7 @@ impl Compiler<'_> {
         let valid = valid.and_then(|valid| self.add_resolved(&object, policy, valid));
         let mut in_dry_run = None;
         let blocks = match valid {
-            Err(faults) => self.faulty(&object, name, faults),
+            Err(faults) => self.faulty(&object, (name, policy), faults),
             Ok(valid) => {
                 let references = References { inventory: self.inventory, services, namespace: name.namespace() };
                 match valid.authentication.map(|draft| references.authentication(draft)).transpose() {
@@ -249,10 +249,11 @@ impl Compiler<'_> {
                     {
                         in_dry_run =
                             Some(Blocks::Valid(BlockSet { authorization: valid.authorization, ..BlockSet::default() }));
-                        Blocks::Valid(BlockSet { authentication, ..BlockSet::default() })
+                        Blocks::Valid(BlockSet { authentication, authorization: None, limits: valid.limits })
                     }
                     Ok(authentication) => {
-                        Blocks::Valid(BlockSet { authentication, authorization: valid.authorization })
+                        let (authorization, limits) = (valid.authorization, valid.limits);
+                        Blocks::Valid(BlockSet { authentication, authorization, limits })
                     }
                     Err((path, (reason, message))) => {
                         let findings = self.findings(&object);
@@ -261,7 +262,7 @@ impl Compiler<'_> {
                         } else {
                             findings.unresolved = Some((reason, format!("{path}: {message}")));
                         }
-                        let refused = broken(name, RefusalReason::UnresolvedReference, &message);
+                        let refused = broken(name, RefusalReason::UnresolvedReference, &message, policy);
                         self.compiled.diagnostics.push(Diagnostic::error(&object, path, reason, message));
                         refused
                     }
@@ -285,14 +286,19 @@ impl Compiler<'_> {
     }
 
     /// A policy with faults; where only references are at fault it is accepted, and cannot be enforced.
-    fn faulty(&mut self, object: &ObjectRef, name: &NamespacedName, faults: Vec<Diagnostic>) -> Blocks {
+    fn faulty(
+        &mut self,
+        object: &ObjectRef,
+        (name, policy): (&NamespacedName, &ApiPolicy),
+        faults: Vec<Diagnostic>,
+    ) -> Blocks {
         let Some(fault) = faults.iter().find(|fault| fault.reason == ConditionReason::UnresolvedReference) else {
-            let blocks = broken(name, RefusalReason::InvalidPolicy, &summary(&faults));
+            let blocks = broken(name, RefusalReason::InvalidPolicy, &summary(&faults), policy);
             self.reject(object, faults);
             return blocks;
         };
         let (reason, message) = (fault.reason, summary(&faults));
-        let blocks = broken(name, RefusalReason::UnresolvedReference, &message);
+        let blocks = broken(name, RefusalReason::UnresolvedReference, &message, policy);
         self.findings(object).unresolved = Some((reason, message));
         self.compiled.diagnostics.extend(faults);
         blocks
@@ -373,8 +379,11 @@ fn name_of(object: &ObjectRef) -> Option<NamespacedName> {
     NamespacedName::new(&object.namespace, &object.name).ok()
 }
 
-fn broken(name: &NamespacedName, reason: RefusalReason, message: &str) -> Blocks {
-    Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") })
+/// Who may call is always among the blocks that a broken policy keeps from others; limits are where it sets some.
+fn broken(name: &NamespacedName, reason: RefusalReason, message: &str, policy: &ApiPolicy) -> Blocks {
+    let limits = policy.spec.limits.is_some();
+    let blocks = BlockKind::ALL.into_iter().filter(|kind| *kind != BlockKind::Limits || limits).collect();
+    Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") }, blocks)
 }
 
 /// All faults of an object in one line.

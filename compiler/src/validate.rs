@@ -4,6 +4,7 @@
 mod authentication;
 mod authorization;
 mod exchange;
+mod limits;
 mod policy;
 mod route;
 mod token_service;

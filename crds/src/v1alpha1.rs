@@ -11,6 +11,7 @@ mod authorization;
 mod client_registration;
 mod exchange;
 mod grants;
+mod limits;
 mod mint;
 mod token_service;
 
@@ -42,6 +43,10 @@ pub use client_registration::{
 };
 pub use exchange::{ExchangeGrantSpec, ExchangeSpec};
 pub use grants::{OwnedScopes, PerNamespaceClientSpec, RegistrationLimit, ScopeGrant};
+pub use limits::{
+    AbsentKeySpec, LimitKeySpec, LimitKeyType, LimitsSpec, PeriodSpec, RateLimitSpec, RateSpec, SpikeArrestSpec,
+    SpikeKeySpec, SpikePeriodSpec,
+};
 pub use mint::{ClaimSourceSpec, MintSpec};
 pub use token_service::{
     AllowedNamespaces, Answer, CacheSpec, Discovery, EndpointsSpec, GatewayClientSpec, IntrospectionSpec,

@@ -1,10 +1,13 @@
 """The scenes of the demo, in order. Each shows real requests and real answers."""
 import json
+import pathlib
 import subprocess
 import threading
 import time
 
 from http_client import json_of, jwt_claims, send
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def play(stage, told):
@@ -20,6 +23,7 @@ def play(stage, told):
     explained(stage, told)
     policy_edit(stage, told, token)
     broken_policy(stage, told, token)
+    rate_limit(stage, told, token)
     revocation(stage, told, token)
 
 
@@ -154,6 +158,30 @@ def misspelt(stage):
     faults = stage.state / "status" / "faults.yaml"
     text = faults.read_text() if faults.exists() else ""
     return "invoices.yaml:" in text and "ApiPolcy" in text
+
+
+def rate_limit(stage, told, token):
+    told.heading("An application that asks too often is told when to ask again (docs/traffic/limits.md)")
+    policy = stage.source / "limits.yaml"
+    written = policy.with_suffix(".new")
+    written.write_text((ROOT / "manifests/traffic/limits.yaml").read_text())
+    written.rename(policy)
+    live = until(lambda: "RateLimit" in stage.get("/orders/7", token).headers)
+    told.check("the limit is live", live is not None)
+    time.sleep(1.1)
+    answers = [stage.get("/orders/7", token) for _ in range(8)]
+    refused = next((answer for answer in answers if answer.status == 429), answers[-1])
+    told.exchange("GET /orders/7, eight times in a row", refused, ["Retry-After", "RateLimit-Policy", "RateLimit"])
+    told.check("five at once pass, then 429 rate_limited", [answer.status for answer in answers[:5]] == [200] * 5
+               and json_of(refused).get("reason") == "rate_limited", [answer.status for answer in answers])
+    told.check("Retry-After says 1 s", refused.headers.get("Retry-After") == "1", refused.headers.get("Retry-After"))
+    other = stage.get("/health")
+    told.check("another rule is not limited", other.status == 200 and "RateLimit" not in other.headers, other.status)
+    policy.unlink()
+    def unlimited():
+        answer = stage.get("/orders/7", token)
+        return answer.status == 200 and "RateLimit" not in answer.headers
+    told.check("without the policy there is no limit", until(unlimited) is not None)
 
 
 def revocation(stage, told, token):

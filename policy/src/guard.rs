@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Authentication, Authorization, NamespacedName, Reason, SecretName};
+use crate::{Authentication, Authorization, Limits, NamespacedName, Reason, SecretName};
 
 /// A rule that is enforced, or one that refuses everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Guard {
     pub authentication: Authentication,
     /// What the caller may do.
     pub authorization: Authorization,
+    /// How often.
+    pub limits: Limits,
 }
 
 /// Why a rule refuses everything; the answer is 503 with this reason.
@@ -84,7 +86,8 @@ impl Guard {
 
     /// Header fields that any block looks at.
     pub fn watched_fields(&self) -> impl Iterator<Item = &str> {
-        self.authentication.watched_fields().chain(self.authorization.watched_fields())
+        let blocks = self.authentication.watched_fields().chain(self.authorization.watched_fields());
+        blocks.chain(self.limits.watched_fields())
     }
 }
 

@@ -19,6 +19,7 @@ pub mod gate;
 mod guard;
 mod hostname;
 mod key_set;
+mod limits;
 mod matcher;
 mod method;
 mod name;
@@ -54,6 +55,9 @@ pub use field::{
 pub use guard::{Guard, Refusal, RefusalReason, RuleState};
 pub use hostname::{Hostname, HostnamePattern, InvalidHostname};
 pub use key_set::{InvalidKeySet, Jwk, JwkKey, KeyFault, KeySet, SignatureAlgorithm};
+pub use limits::{
+    AbsentKey, Admission, InvalidRate, LimitKey, LimitRules, Limits, MAX_RATES, Period, Rate, RateLimit, SpikeArrest,
+};
 pub use matcher::{HeaderMatch, Match, PathMatch, Reach};
 pub use method::{InvalidMethod, Method};
 pub use name::{InvalidName, NamespacedName, SecretName};

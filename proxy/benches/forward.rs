@@ -57,7 +57,7 @@ fn rule(name: &str, authentication: &Value, conditions: &Value) -> Value {
         "name": name, "matches": [{
             "methods": [], "path": {"prefix": format!("/{name}")}, "headers": [],
         }], "timeout": 5000, "upgrades": [], "policies": [],
-        "state": {"ready": {"authentication": authentication, "authorization": conditions}},
+        "state": {"ready": {"limits": "none", "authentication": authentication, "authorization": conditions}},
     })
 }
 

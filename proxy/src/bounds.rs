@@ -24,7 +24,9 @@ pub struct Bound {
 
 /// Every bound.
 pub fn all() -> Vec<Bound> {
-    rows::all()
+    let mut all = rows::all();
+    all.push(crate::limits::bound());
+    all
 }
 
 /// The table of `docs/limits.md`.

@@ -22,6 +22,7 @@ pub mod clock;
 #[doc(hidden)]
 pub mod fuzz;
 mod heap_size;
+pub mod limits;
 mod outbound;
 pub mod peer;
 pub mod pipeline;

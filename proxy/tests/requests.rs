@@ -25,6 +25,8 @@ mod frames;
 mod http2;
 #[path = "requests/introspection.rs"]
 mod introspection;
+#[path = "requests/limits.rs"]
+mod limits;
 #[path = "requests/meaning.rs"]
 mod meaning;
 #[path = "requests/mutual_tls.rs"]

@@ -1,12 +1,12 @@
 //! What a policy says, block by block. A new block is one field, one [`BlockKind`] and one arm in each match.
 
-use portreeve_policy::{Authentication, Authorization, Refusal};
+use portreeve_policy::{Authentication, Authorization, LimitRules, Refusal};
 
 /// What a policy says.
 #[derive(Debug, Clone)]
 pub(crate) enum Blocks {
-    /// It cannot be enforced, so wherever it would decide, everything is refused.
-    Broken(Refusal),
+    /// It cannot be enforced, so wherever one of these blocks would be taken from it, everything is refused.
+    Broken(Refusal, Vec<BlockKind>),
     /// Its blocks.
     Valid(BlockSet),
 }
@@ -16,6 +16,7 @@ pub(crate) enum Blocks {
 pub(crate) struct BlockSet {
     pub(crate) authentication: Option<Authentication>,
     pub(crate) authorization: Option<Authorization>,
+    pub(crate) limits: Option<LimitRules>,
 }
 
 /// The kinds of block.
@@ -23,20 +24,22 @@ pub(crate) struct BlockSet {
 pub(crate) enum BlockKind {
     Authentication,
     Authorization,
+    Limits,
 }
 
 impl BlockKind {
-    pub(crate) const ALL: [Self; 2] = [Self::Authentication, Self::Authorization];
+    pub(crate) const ALL: [Self; 3] = [Self::Authentication, Self::Authorization, Self::Limits];
 }
 
 impl Blocks {
-    /// Whether less specific policies are not asked for this block. A broken policy may have meant any.
+    /// Whether less specific policies are not asked for this block.
     pub(crate) fn says(&self, kind: BlockKind) -> bool {
         match self {
-            Self::Broken(_) => true,
+            Self::Broken(_, blocks) => blocks.contains(&kind),
             Self::Valid(set) => match kind {
                 BlockKind::Authentication => set.authentication.is_some(),
                 BlockKind::Authorization => set.authorization.is_some(),
+                BlockKind::Limits => set.limits.is_some(),
             },
         }
     }
@@ -44,12 +47,13 @@ impl Blocks {
     /// Whether requests are refused for this block that would pass without it.
     pub(crate) fn restricts(&self, kind: BlockKind) -> bool {
         match self {
-            Self::Broken(_) => true,
+            Self::Broken(_, blocks) => blocks.contains(&kind),
             Self::Valid(set) => match kind {
                 BlockKind::Authentication => {
                     set.authentication.as_ref().is_some_and(|who| *who != Authentication::Anonymous)
                 }
                 BlockKind::Authorization => set.authorization.is_some(),
+                BlockKind::Limits => set.limits.is_some(),
             },
         }
     }

@@ -18,11 +18,14 @@ pub(super) fn policy(name: &str, blocks: Blocks) -> PolicyState {
 }
 
 pub(super) fn broken() -> Blocks {
-    Blocks::Broken(Refusal { reason: RefusalReason::InvalidPolicy, message: "broken".to_owned() })
+    Blocks::Broken(
+        Refusal { reason: RefusalReason::InvalidPolicy, message: "broken".to_owned() },
+        BlockKind::ALL[..2].to_vec(),
+    )
 }
 
 pub(super) fn valid(authentication: Option<Authentication>, authorization: Option<Authorization>) -> Blocks {
-    Blocks::Valid(BlockSet { authentication, authorization })
+    Blocks::Valid(BlockSet { authentication, authorization, limits: None })
 }
 
 pub(super) fn scopes() -> Authorization {

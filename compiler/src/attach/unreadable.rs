@@ -7,11 +7,11 @@ use portreeve_crds::{
 use portreeve_policy::{NamespacedName, Refusal};
 use serde_json::Value;
 
-use super::{Blocks, PolicyState};
+use super::{BlockKind, Blocks, PolicyState};
 use crate::validate::{PolicyAge, Target};
 
 /// Fields of an ApiPolicy's `spec`. A field beside these can be any of them, misspelt.
-const FIELDS: [&str; 5] = ["targetRefs", "precedence", "mode", "authentication", "authorization"];
+const FIELDS: [&str; 6] = ["targetRefs", "precedence", "mode", "authentication", "authorization", "limits"];
 
 /// The policy, as wide and as high in rank as it may have been meant.
 pub(crate) fn unreadable_policy(name: NamespacedName, value: &Value, refusal: Refusal) -> PolicyState {
@@ -28,7 +28,7 @@ pub(crate) fn unreadable_policy(name: NamespacedName, value: &Value, refusal: Re
         precedence: read_precedence(value.get("spec").unwrap_or(&Value::Null)),
         mode: if shadow { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,
-        blocks: Blocks::Broken(refusal),
+        blocks: Blocks::Broken(refusal, read_blocks(value.get("spec").unwrap_or(&Value::Null))),
         name,
     }
 }
@@ -47,6 +47,15 @@ fn read_target(namespace: &str, target: &Value) -> Target {
         (_, _, Some("Namespace"), _, _) => Target::Unclear(None),
         _ => Target::Unclear(name),
     }
+}
+
+/// The blocks that it may have set. Who may call is always among them; limits are not where every field is known.
+fn read_blocks(spec: &Value) -> Vec<BlockKind> {
+    let limits = match spec.as_object() {
+        None => true,
+        Some(fields) => fields.keys().any(|name| name == "limits" || !FIELDS.contains(&name.as_str())),
+    };
+    BlockKind::ALL.into_iter().filter(|kind| *kind != BlockKind::Limits || limits).collect()
 }
 
 /// Overrides, unless it is sure that it was not.

@@ -4,10 +4,11 @@ use portreeve_crds::{
     GROUP, ObjectRef,
     v1alpha1::{ApiPolicy, PolicyMode, Precedence, TargetRef},
 };
-use portreeve_policy::Authorization;
+use portreeve_policy::{Authorization, LimitRules, Limits, NamespacedName};
 
 use super::{
     AuthenticationDraft, Faults, authentication::validate_authentication, authorization::validate_authorization,
+    limits::validate_limits,
 };
 use crate::Diagnostic;
 
@@ -18,6 +19,7 @@ pub(crate) struct ValidPolicy {
     pub(crate) authorization: Option<Authorization>,
     /// Whether the authorization alone is in dry run.
     pub(crate) authorization_mode: PolicyMode,
+    pub(crate) limits: Option<LimitRules>,
 }
 
 /// What a policy points to, in its own namespace.
@@ -49,8 +51,8 @@ pub(crate) fn validate_policy(
     if spec.precedence == Precedence::Overrides && targets.iter().any(elsewhere) {
         faults.add("spec.precedence", "Overrides is for policies that target a Namespace");
     }
-    if spec.authentication.is_none() && spec.authorization.is_none() {
-        faults.add("spec", "say at least one of authentication and authorization");
+    if spec.authentication.is_none() && spec.authorization.is_none() && spec.limits.is_none() {
+        faults.add("spec", "set at least one of authentication, authorization and limits");
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));
@@ -62,11 +64,21 @@ pub(crate) fn validate_policy(
             "contradicts authentication.anonymous: nobody carries a scope or claim; drop one of the two",
         );
     }
+    let name = NamespacedName::new(&object.namespace, &object.name).ok();
+    let limits = spec.limits.as_ref().and_then(|spec| validate_limits(&mut faults, name, spec));
+    let of_caller = limits.as_ref().is_some_and(|rules| Limits::Limited(rules.clone()).needs_caller());
+    if matches!(authentication, Some(AuthenticationDraft::Anonymous)) && of_caller {
+        faults.add(
+            "spec.limits.rateLimits",
+            "contradicts authentication.anonymous: nobody has a client id, subject or claim; count by another key, or \
+             set absentKey: Share",
+        );
+    }
     if !faults.found.is_empty() {
         return (targets, Err(faults.found));
     }
     let authorization_mode = spec.authorization.as_ref().map(|spec| spec.mode).unwrap_or_default();
-    (targets, Ok(ValidPolicy { authentication, authorization, authorization_mode }))
+    (targets, Ok(ValidPolicy { authentication, authorization, authorization_mode, limits }))
 }
 
 fn validate_target(faults: &mut Faults<'_>, path: &str, object: &ObjectRef, target: &TargetRef) -> Target {

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AuthenticationSpec, authorization::AuthorizationSpec};
+use super::{AuthenticationSpec, authorization::AuthorizationSpec, limits::LimitsSpec};
 
 /// Rules attached to routes, to single rules of a route, or to a whole namespace.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -24,7 +24,7 @@ use super::{AuthenticationSpec, authorization::AuthorizationSpec};
     printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("has(self.authentication) || has(self.authorization)").message("say at least one of authentication and authorization"))]
+#[x_kube(validation = Rule::new("has(self.authentication) || has(self.authorization) || has(self.limits)").message("set at least one of authentication, authorization and limits"))]
 #[x_kube(validation = Rule::new("self.precedence != 'Overrides' || self.targetRefs.all(t, t.kind == 'Namespace')").message("precedence Overrides is for policies that target a Namespace"))]
 #[serde(rename_all = "camelCase")]
 pub struct ApiPolicySpec {
@@ -45,6 +45,9 @@ pub struct ApiPolicySpec {
     /// What the caller may do. Left out: the next less specific policy says; if none does, whoever was authenticated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Box<AuthorizationSpec>>,
+    /// How often callers may call. Left out: the next less specific policy says; if none does, there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<LimitsSpec>>,
 }
 
 /// One target.

@@ -14,14 +14,14 @@ use portreeve_policy::{
 
 use super::{
     Metrics, Runtime,
-    guard::{Guard, RuleState, wants_bound_tokens},
+    guard::{Carried, Guard, GuardInputs, RuleState, wants_bound_tokens},
     preflight::{PreflightBudget, PreflightPolicy},
     protected_resource::{ProtectedResources, metadata_address},
     router::Router,
     runtime::{RuleRuntime, ShadowRuntime, Target},
 };
 use crate::{
-    authn::{BuildInputs, CarriedState, TokenServiceClient},
+    authn::{BuildInputs, TokenServiceClient},
     authz::Authorizer,
     clock::SharedClock,
 };
@@ -75,23 +75,27 @@ pub fn build(
     }
     let metrics = &context.metrics;
     let api_key_use = |consumer: &str, key: &str| metrics.api_key_use(consumer, key);
-    let inputs = BuildInputs {
+    let credentials = BuildInputs {
         secrets: &snapshot.secrets,
         token_services: &token_services,
-        previous: &previous.carried,
+        previous: &previous.carried.credentials,
         api_key_use: &api_key_use,
     };
     let dry_run_key_use = |consumer: &str, key: &str| metrics.api_key_use_in_dry_run(consumer, key);
-    let inputs_in_dry_run =
-        BuildInputs { previous: &previous.carried_in_dry_run, api_key_use: &dry_run_key_use, ..inputs };
-    let (carried, carried_in_dry_run) = (CarriedState::default(), CarriedState::default());
+    let in_dry_run = &previous.carried_in_dry_run;
+    let inputs_in_dry_run = GuardInputs {
+        credentials: BuildInputs { previous: &in_dry_run.credentials, api_key_use: &dry_run_key_use, ..credentials },
+        limits: &in_dry_run.limits,
+    };
+    let inputs = GuardInputs { credentials, limits: &previous.carried.limits };
+    let (carried, carried_in_dry_run) = (Carried::default(), Carried::default());
     let mut building = Routes { inputs, inputs_in_dry_run, previous, context, carried, carried_in_dry_run, rejections };
     let (router, rules) = building.build(&snapshot.routes);
     let Routes { carried, carried_in_dry_run, rejections, .. } = building;
     let issuer = |name: &NamespacedName| token_services.get(name).map(|known| known.issuer().to_owned());
     let resources = ProtectedResources::of(snapshot.routes.values().map(AsRef::as_ref), &issuer);
     let bound = |rule: &RuleRuntime| rule.rule().is_some_and(|rule| wants_bound_tokens(&rule.state));
-    let wants_certificates = carried.wants_certificates() || rules.iter().any(bound);
+    let wants_certificates = carried.credentials.wants_certificates() || rules.iter().any(bound);
     let runtime = Runtime {
         revision,
         ready: true,
@@ -141,12 +145,12 @@ fn token_service(
 
 /// Makes the rules of every route.
 struct Routes<'a> {
-    inputs: BuildInputs<'a>,
-    inputs_in_dry_run: BuildInputs<'a>,
+    inputs: GuardInputs<'a>,
+    inputs_in_dry_run: GuardInputs<'a>,
     previous: &'a Runtime,
     context: &'a BuildContext,
-    carried: CarriedState,
-    carried_in_dry_run: CarriedState,
+    carried: Carried,
+    carried_in_dry_run: Carried,
     rejections: Vec<Rejection>,
 }
 
@@ -230,8 +234,8 @@ fn ready(
     state: &CompiledState,
     rule: (&NamespacedName, &str),
     resource_metadata: Option<Box<str>>,
-    inputs: &BuildInputs<'_>,
-    carried: &mut CarriedState,
+    inputs: &GuardInputs<'_>,
+    carried: &mut Carried,
 ) -> Result<RuleState, String> {
     match state {
         CompiledState::Ready(guard) => {

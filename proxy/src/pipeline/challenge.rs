@@ -68,7 +68,7 @@ pub(super) const DPOP_ALGORITHMS: &str = "ES256 ES384 EdDSA PS256 PS384 PS512 RS
 impl Challenge {
     /// The challenge of a rule.
     pub fn of(guard: &Guard, resource_metadata: Option<Box<str>>) -> Self {
-        let Guard { authentication, authorization } = guard;
+        let Guard { authentication, authorization, limits: _ } = guard;
         let scopes = scopes_of(authorization).cloned().collect();
         let mut schemes = Vec::new();
         for scheme in authentication.credentials().flat_map(schemes_of) {

@@ -7,6 +7,7 @@ pub use crate::authn::TokenFault;
 use crate::{
     authn::{CredentialFault, CredentialRefusal, ProofFault, VerificationError},
     authz::Forbidden,
+    limits::Limited,
     transport::{HEAD_TOO_LARGE, INVALID_TARGET, NO_ROOM, TARGET_TOO_LONG, TOO_MANY_FIELDS},
 };
 
@@ -27,6 +28,8 @@ pub enum Denial {
     InvalidRequest(InvalidRequest),
     /// The token proves nothing, or is not meant for this API.
     InvalidToken(TokenFault, Challenge),
+    /// The request lacks a part of the key of a rate limit, which is named.
+    LimitKeyMissing(String),
     /// The request has been here before.
     Loop,
     /// The path is known, the method is not.
@@ -41,10 +44,14 @@ pub enum Denial {
     Overloaded,
     /// No room is left to remember another proof of possession.
     ProofsOverloaded,
+    /// A rate limit is used up.
+    RateLimited(Box<Limited>),
     /// No route answers this host and path.
     RouteNotFound,
     /// The rule refuses everything, since its policy cannot be run.
     RuleRefuses(RefusalReason),
+    /// More requests came at once than the policy lets through; the next is taken after this many seconds.
+    SpikeArrested(u64),
     /// The token service cannot be asked, or its keys are unknown.
     TokenServiceUnavailable(VerificationError),
     /// Too many wrong passwords; the next try is taken after this many seconds.
@@ -90,6 +97,7 @@ impl Denial {
                 TokenFault::TooLongLived => Reason::TokenTooLongLived,
                 TokenFault::NoUpstreamJwt => Reason::NoUpstreamToken,
             },
+            Self::LimitKeyMissing(_) => Reason::LimitKeyMissing,
             Self::Loop => Reason::LoopDetected,
             Self::MethodNotAllowed(_) => Reason::MethodNotAllowed,
             Self::NoCredentials(_) => Reason::NoCredentials,
@@ -101,8 +109,10 @@ impl Denial {
             },
             Self::Overloaded => Reason::Overloaded,
             Self::ProofsOverloaded => Reason::ProofsOverloaded,
+            Self::RateLimited(_) => Reason::RateLimited,
             Self::RouteNotFound => Reason::RouteNotFound,
             Self::RuleRefuses(reason) => (*reason).into(),
+            Self::SpikeArrested(_) => Reason::SpikeArrested,
             Self::TokenServiceUnavailable(_) => Reason::TokenServiceUnavailable,
             Self::TooManyAttempts(_) => Reason::TooManyAttempts,
             Self::Undecided => Reason::DecisionTimeout,
@@ -130,14 +140,17 @@ impl Denial {
             | Self::Forbidden(_)
             | Self::InvalidRequest(_)
             | Self::InvalidToken(..)
+            | Self::LimitKeyMissing(_)
             | Self::Loop
             | Self::MethodNotAllowed(_)
             | Self::NotReady
             | Self::Preflight(_)
             | Self::Overloaded
             | Self::ProofsOverloaded
+            | Self::RateLimited(_)
             | Self::RouteNotFound
             | Self::RuleRefuses(_)
+            | Self::SpikeArrested(_)
             | Self::TokenServiceUnavailable(_)
             | Self::TooManyAttempts(_)
             | Self::Undecided
@@ -166,7 +179,9 @@ impl Denial {
                 Some("exp less iat is more than maxTokenAge of the rule, or one of them is missing".to_owned())
             }
             Self::InvalidToken(TokenFault::NoUpstreamJwt, _) => Some("there is no JWT for the upstream".to_owned()),
+            Self::LimitKeyMissing(limit) => Some(format!("the request has not all that limit {limit} counts by")),
             Self::Preflight(fault) => Some(fault.to_string()),
+            Self::RateLimited(limited) => Some(format!("limit {}", limited.limit)),
             Self::Upstream(fault) => Some(fault.to_string()),
             Self::InsufficientScope(challenge) | Self::NoCredentials(challenge) if !challenge.scopes.is_empty() => {
                 Some(format!("the rule demands scope {}", challenge.scope_text()))
@@ -181,6 +196,7 @@ impl Denial {
             | Self::ProofsOverloaded
             | Self::RouteNotFound
             | Self::RuleRefuses(_)
+            | Self::SpikeArrested(_)
             | Self::TooManyAttempts(_)
             | Self::Undecided
             | Self::UpgradeNotAllowed => None,

@@ -10,6 +10,7 @@ use super::Challenge;
 use crate::{
     authn::{Authenticators, BuildInputs, CarriedState},
     authz::Authorizer,
+    limits::{LimitTables, Limiter},
 };
 
 /// A rule as it runs.
@@ -27,6 +28,7 @@ pub(super) struct Guard {
     pub(super) challenge: Challenge,
     pub(super) authenticator: Authenticator,
     pub(super) authorizer: Authorizer,
+    pub(super) limiter: Limiter,
 }
 
 /// How a rule establishes its caller.
@@ -37,26 +39,43 @@ pub(super) enum Authenticator {
     AnyOf(Authenticators),
 }
 
+/// What blocks are made ready with.
+pub(super) struct GuardInputs<'a> {
+    pub(super) credentials: BuildInputs<'a>,
+    /// Counts of the runtime before.
+    pub(super) limits: &'a LimitTables,
+}
+
+/// What of blocks outlives a snapshot.
+#[derive(Default, Clone)]
+pub(super) struct Carried {
+    pub(super) credentials: CarriedState,
+    pub(super) limits: LimitTables,
+}
+
 impl Guard {
     /// Makes the blocks of a rule ready. The fault says why one cannot run.
     pub(super) fn new(
         guard: &portreeve_policy::Guard,
         (route, rule): (&NamespacedName, &str),
         resource_metadata: Option<Box<str>>,
-        inputs: &BuildInputs<'_>,
-        carried: &mut CarriedState,
+        inputs: &GuardInputs<'_>,
+        carried: &mut Carried,
     ) -> Result<Self, String> {
         let authenticator = match &guard.authentication {
             Authentication::Anonymous => Authenticator::Anonymous,
-            authentication @ Authentication::AnyOf(_) => {
-                Authenticator::AnyOf(Authenticators::new(authentication, inputs, carried)?)
-            }
+            authentication @ Authentication::AnyOf(_) => Authenticator::AnyOf(Authenticators::new(
+                authentication,
+                &inputs.credentials,
+                &mut carried.credentials,
+            )?),
         };
         let authorizer = Authorizer::new(&guard.authorization, &route.to_string(), rule);
         Ok(Self {
             challenge: Challenge::of(guard, resource_metadata),
             authenticator,
             authorizer: authorizer.map_err(|fault| fault.to_string())?,
+            limiter: Limiter::new(&guard.limits, inputs.limits, &mut carried.limits),
         })
     }
 }

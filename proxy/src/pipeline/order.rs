@@ -20,6 +20,7 @@ use super::{
         credentials::{UpstreamRequestContext, credentials, upstream_request},
         decide::{Decided, guard_of},
         fields::remove_decided_fields,
+        limit::{arrest_spike, limit},
         route::route,
         upgrade::upgrade,
     },
@@ -60,6 +61,8 @@ impl<D: Dispatch> RequestHandler<D> {
         let side = ClientSide::of(&request, &rule.route.client_address);
         context.client_side(&side);
         request.check_scheme(&side, &rule.route.client_address).map_err(Denial::InvalidRequest)?;
+        // Before authentication: what comes in a burst costs nothing more, whoever sends it.
+        arrest_spike(rule, &side, context.taken_in)?;
         // Before authentication: a preflight never has credentials.
         if let Some(preflight) = preflight {
             context.preflight = true;
@@ -69,6 +72,8 @@ impl<D: Dispatch> RequestHandler<D> {
         let Decided { caller, permit } = self.decide(runtime, target, (&request, &side), connection, context).await?;
         // After the decision: whether a switch is allowed is told only to those who may call.
         let switch = upgrade(&request, &compiled.upgrades)?;
+        // After everything that may refuse: only requests that go on are counted.
+        let limits = limit(rule, &authorization_input(&request, &side, (rule, target.1), &caller, context.taken_in))?;
         context.permitted();
         // Last before dispatch: what the upstream is told of the caller follows from the decision.
         let upstream = &rule.route.upstream;
@@ -95,8 +100,10 @@ impl<D: Dispatch> RequestHandler<D> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             connection.framing.switch();
         }
-        // Last: hop-by-hop fields go, Via comes, both sides of a switch are joined.
-        Ok(finish(response, client_side))
+        // Last: hop-by-hop fields go, Via comes, both sides of a switch are joined; then what is left of limits.
+        let mut answer = finish(response, client_side);
+        limits.set(answer.headers_mut());
+        Ok(answer)
     }
 
     /// Answers a CORS preflight, or has the application answer where the route says so and every condition holds that

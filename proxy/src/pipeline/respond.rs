@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
@@ -47,6 +47,12 @@ pub(super) fn respond(
             headers.extend(HeaderValue::from_str(&line).ok().map(|value| (WWW_AUTHENTICATE, value)));
         }
     }
+    particulars(denial, headers, memory, now);
+    response
+}
+
+/// Fields that belong to one refusal and not to all.
+fn particulars(denial: &Denial, headers: &mut HeaderMap, memory: &CredentialMemory, now: UnixMillis) {
     match denial {
         Denial::MethodNotAllowed(allow) => insert(headers, ALLOW.as_str(), allow),
         Denial::DecisionPointUnavailable
@@ -61,7 +67,13 @@ pub(super) fn respond(
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Denial::TooManyAttempts(seconds) => insert(headers, RETRY_AFTER.as_str(), &seconds.to_string()),
+        Denial::TooManyAttempts(seconds) | Denial::SpikeArrested(seconds) => {
+            insert(headers, RETRY_AFTER.as_str(), &seconds.to_string());
+        }
+        Denial::RateLimited(limited) => {
+            insert(headers, RETRY_AFTER.as_str(), &limited.retry_after.to_string());
+            limited.headers.set(headers);
+        }
         Denial::InvalidToken(TokenFault::Proof(ProofFault::Nonce), _) => {
             insert(headers, DPOP_NONCE, &memory.nonce(NonceUse::Dpop, now));
         }
@@ -77,6 +89,7 @@ pub(super) fn respond(
         | Denial::InsufficientScope(_)
         | Denial::InvalidRequest(_)
         | Denial::InvalidToken(..)
+        | Denial::LimitKeyMissing(_)
         | Denial::Loop
         | Denial::NoCredentials(_)
         | Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable)
@@ -85,11 +98,10 @@ pub(super) fn respond(
         | Denial::UpgradeNotAllowed
         | Denial::Upstream(_) => {}
     }
-    response
 }
 
 /// A text of ours always is a field value; were it none, the field would be left out rather than the answer.
-fn insert(headers: &mut http::HeaderMap, name: &'static str, text: &str) {
+fn insert(headers: &mut HeaderMap, name: &'static str, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }

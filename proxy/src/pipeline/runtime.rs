@@ -10,16 +10,13 @@ use portreeve_policy::{ApiKeyLocation, NamespacedName, Route, Rule};
 use prometheus::IntCounter;
 
 use super::{
-    guard::{Authenticator, RuleState},
+    guard::{Authenticator, Carried, RuleState},
     metrics::RuleMetrics,
     preflight::PreflightPolicy,
     protected_resource::ProtectedResources,
     router::Router,
 };
-use crate::{
-    authn::{CarriedState, TokenServiceClient},
-    bounded_cache::Held,
-};
+use crate::{authn::TokenServiceClient, bounded_cache::Held};
 
 /// The runtime that is in force, shared by all workers.
 pub type SharedRuntime = Arc<ArcSwap<Runtime>>;
@@ -32,9 +29,9 @@ pub struct Runtime {
     pub(super) rules: Vec<RuleRuntime>,
     pub(super) routes: BTreeMap<NamespacedName, Arc<Route>>,
     pub(super) token_services: BTreeMap<NamespacedName, Arc<TokenServiceClient>>,
-    pub(super) carried: CarriedState,
+    pub(super) carried: Carried,
     /// The same for policies in dry run: what is in force shares nothing with them.
-    pub(super) carried_in_dry_run: CarriedState,
+    pub(super) carried_in_dry_run: Carried,
     pub(super) resources: ProtectedResources,
     pub(super) wants_certificates: bool,
     /// Header fields that any rule looks at, in force or in dry run.
@@ -80,8 +77,8 @@ impl Runtime {
             rules: Vec::new(),
             routes: BTreeMap::new(),
             token_services: BTreeMap::new(),
-            carried: CarriedState::default(),
-            carried_in_dry_run: CarriedState::default(),
+            carried: Carried::default(),
+            carried_in_dry_run: Carried::default(),
             resources: ProtectedResources::default(),
             wants_certificates: false,
             watched: BTreeSet::new(),
@@ -108,8 +105,12 @@ impl Runtime {
             ("signed", self.token_services.values().map(|client| client.held_of_signed()).sum()),
             ("introspected", self.token_services.values().map(|client| client.held_of_introspected()).sum()),
             ("cedar_decisions", self.rules.iter().map(decisions).sum()),
+            (
+                "limits",
+                [&self.carried, &self.carried_in_dry_run].map(|carried| carried.limits.held()).into_iter().sum(),
+            ),
         ];
-        let carried = self.carried.held().into_iter().zip(self.carried_in_dry_run.held());
+        let carried = self.carried.credentials.held().into_iter().zip(self.carried_in_dry_run.credentials.held());
         of_tokens.into_iter().chain(carried.map(|((table, held), (_, trial))| (table, [held, trial].into_iter().sum())))
     }
 
@@ -126,7 +127,7 @@ impl Runtime {
     /// Public keys with which minted tokens can be verified, as a JWK Set.
     pub fn published_keys(&self) -> serde_json::Value {
         let mut keys: Vec<serde_json::Value> = Vec::new();
-        for jwk in self.carried.minters().iter().flat_map(|minter| minter.published().to_jwks()) {
+        for jwk in self.carried.credentials.minters().iter().flat_map(|minter| minter.published().to_jwks()) {
             if !keys.contains(&jwk) {
                 keys.push(jwk);
             }

@@ -6,6 +6,7 @@ pub(super) mod authorize;
 pub(super) mod credentials;
 pub(super) mod decide;
 pub(super) mod fields;
+pub(super) mod limit;
 pub(super) mod route;
 pub(super) mod shadow;
 pub(super) mod upgrade;

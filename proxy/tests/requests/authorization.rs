@@ -143,7 +143,7 @@ fn dry_runs(fixture: &Fixture, reply: &Reply) -> Value {
 #[test]
 fn policies_in_dry_run_are_recorded_and_counted_and_decide_nothing() {
     let keys = Signer::new();
-    let open = json!({"ready": {"authentication": "anonymous", "authorization": "anyone"}});
+    let open = json!({"ready": {"limits": "none", "authentication": "anonymous", "authorization": "anyone"}});
     let broken = json!({"refusing": {"reason": "InvalidPolicy", "message": "x"}});
     let shadow = |name: &str, access: &Value| json!({"policy": {"name": format!("default/{name}"), "generation": 1}, "state": access});
     let mut read = open_rule("read", "/read");

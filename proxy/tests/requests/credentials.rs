@@ -140,7 +140,7 @@ fn m4_l6_a_key_names_no_issuer_and_callers_of_other_kinds_are_other_principals()
     let rule = |name: &str, principal: &str| {
         let mut rule = open_rule(name, &format!("/{name}"));
         let alternatives = json!([{"allOf": [key_rule]}, {"allOf": [basic_rule]}]);
-        rule["state"] = json!({"ready": {
+        rule["state"] = json!({"ready": {"limits": "none",
             "authentication": {"anyOf": alternatives}, "authorization": cedar(principal),
         }});
         rule

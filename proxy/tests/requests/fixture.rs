@@ -68,7 +68,7 @@ pub(crate) fn open_rule(name: &str, prefix: &str) -> Value {
     json!({
         "name": name, "matches": [{"path": {"prefix": prefix}, "methods": [], "headers": []}], "timeout": 5000,
         "upgrades": [], "policies": [],
-        "state": {"ready": {"authentication": "anonymous", "authorization": "anyone"}},
+        "state": {"ready": {"limits": "none", "authentication": "anonymous", "authorization": "anyone"}},
     })
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn jwt_access(scope: &str) -> Value {
 
 /// Access by one of these alternatives, with this scope.
 pub(crate) fn guarded(alternatives: &Value, scope: &str) -> Value {
-    json!({"ready": {
+    json!({"ready": {"limits": "none",
         "authentication": {"anyOf": alternatives},
         "authorization": {"allOf": [{"scopes": {"allOf": [scope], "anyOf": []}}]},
     }})

@@ -175,7 +175,7 @@ fn rules() -> Value {
             "proof": {"required": [], "dpopNonce": false},
         });
         let mut open = open_rule(name, prefix);
-        open["state"] = json!({"ready": {
+        open["state"] = json!({"ready": {"limits": "none",
             "authentication": {"anyOf": [{"allOf": [{"introspection": rule}]}]},
             "authorization": {"allOf": [{"scopes": {"allOf": [scope], "anyOf": []}}]},
         }});
@@ -370,7 +370,7 @@ fn fault_05_a_token_whose_scope_is_a_list_has_these_scopes() {
     let mut read = open_rule("read", "/read");
     read["state"] = jwt_access("orders:read");
     let mut any = open_rule("any", "/any");
-    any["state"] = json!({"ready": {
+    any["state"] = json!({"ready": {"limits": "none",
         "authentication": {"anyOf": [{"allOf": [{"jwt": jwt_rule()}]}]}, "authorization": "anyone",
     }});
     let fixture = Fixture::start_with(&json!([read, any]), Some(&keys));

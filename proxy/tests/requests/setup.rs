@@ -31,7 +31,8 @@ impl Setup {
     /// Adds a rule below a prefix with these alternatives and no further condition.
     pub(crate) fn rule(mut self, name: &str, alternatives: &Value) -> Self {
         let mut rule = open_rule(name, &format!("/{name}"));
-        rule["state"] = json!({"ready": {"authentication": {"anyOf": alternatives}, "authorization": "anyone"}});
+        rule["state"] =
+            json!({"ready": {"limits": "none", "authentication": {"anyOf": alternatives}, "authorization": "anyone"}});
         self.rules.push(rule);
         self
     }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{
     authenticate::{PresentedCredentials, authenticate},
     authorize::{authorization_input, authorize},
+    limit::{count, spike},
 };
 use crate::{
     authn::{Caller, CredentialContext},
@@ -163,6 +164,7 @@ impl ShadowEvaluation {
             RuleState::Ready(guard) => guard,
             RuleState::Refusing(refusal) => return Err(Denial::RuleRefuses(refusal.reason)),
         };
+        spike(&guard.limiter, &self.side, self.now)?;
         let found;
         let caller = if shadow.same_caller {
             self.caller.as_ref().map_err(Clone::clone)?
@@ -175,6 +177,7 @@ impl ShadowEvaluation {
             &found
         };
         let input = authorization_input(&self.request, &self.side, (rule, self.target.1), caller, self.now);
-        authorize(&guard.authorizer, &input, &guard.challenge).await.map(drop)
+        authorize(&guard.authorizer, &input, &guard.challenge).await?;
+        count(&guard.limiter, &input).map(drop)
     }
 }

@@ -43,7 +43,7 @@ fn route(more: (&str, serde_json::Value)) -> serde_json::Value {
         "generation": 1, "hostnames": [],
         "upstream": {"port": 8080, "protocol": "Http1", "forwarded": "Forwarded", "maxConnections": 1},
         "rules": [{"name": "all", "matches": [{"path": {"prefix": "/"}, "methods": [], "headers": []}], "timeout": 1000,
-            "upgrades": [], "policies": [], "state": {"ready": {"authentication": "anonymous", "authorization": "anyone"}}}],
+            "upgrades": [], "policies": [], "state": {"ready": {"limits": "none", "authentication": "anonymous", "authorization": "anyone"}}}],
     });
     route[more.0] = more.1;
     route
