@@ -227,7 +227,8 @@ impl Compiler<'_> {
             let Some(name) = free_name(&namespace, taken) else { continue };
             let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message: stray.message.clone() };
             let state = unreadable_policy(name, &stray.value, refusal);
-            states.push(PolicyState { age: PolicyAge::oldest(), ..state });
+            // It may take the place of any policy, so that it stands for all that one may have said.
+            states.push(PolicyState { age: PolicyAge::oldest(), blocks: state.blocks.of_any_kind(), ..state });
         }
         states
     }
@@ -379,9 +380,11 @@ fn name_of(object: &ObjectRef) -> Option<NamespacedName> {
     NamespacedName::new(&object.namespace, &object.name).ok()
 }
 
-/// Who may call is always among the blocks that a broken policy keeps from others; limits are where it sets some.
+/// Who may call is always among the blocks that a broken policy keeps from others; limits are where it sets some, or
+/// where it sets nothing.
 fn broken(name: &NamespacedName, reason: RefusalReason, message: &str, policy: &ApiPolicy) -> Blocks {
-    let limits = policy.spec.limits.is_some();
+    let spec = &policy.spec;
+    let limits = spec.limits.is_some() || (spec.authentication.is_none() && spec.authorization.is_none());
     let blocks = BlockKind::ALL.into_iter().filter(|kind| *kind != BlockKind::Limits || limits).collect();
     Blocks::Broken(Refusal { reason, message: format!("ApiPolicy {name}: {message}") }, blocks)
 }

@@ -10,6 +10,7 @@ mod table;
 
 use std::{
     collections::BTreeMap,
+    fmt::Write,
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -167,11 +168,12 @@ impl Limiter {
 
     fn headers<'a>(&self, states: impl Iterator<Item = (&'a Limit, [Left; MAX_RATES])>) -> LimitHeaders {
         let Some(policy) = &self.policy else { return LimitHeaders::default() };
-        let mut text = String::new();
+        let mut text = String::with_capacity(64);
         for (limit, left) in states {
             for (name, left) in limit.names.iter().zip(left) {
                 let comma = if text.is_empty() { "" } else { ", " };
-                text.push_str(&format!("{comma}\"{name}\";r={};t={}", left.requests, whole_seconds(left.full_in)));
+                // Writing into a text never fails.
+                drop(write!(text, "{comma}\"{name}\";r={};t={}", left.requests, whole_seconds(left.full_in)));
             }
         }
         LimitHeaders(

@@ -32,6 +32,14 @@ impl BlockKind {
 }
 
 impl Blocks {
+    /// The same of a policy of which it cannot be told which blocks it set.
+    pub(crate) fn of_any_kind(self) -> Self {
+        match self {
+            Self::Broken(refusal, _) => Self::Broken(refusal, BlockKind::ALL.to_vec()),
+            valid @ Self::Valid(_) => valid,
+        }
+    }
+
     /// Whether less specific policies are not asked for this block.
     pub(crate) fn says(&self, kind: BlockKind) -> bool {
         match self {

@@ -28,7 +28,7 @@ pub(crate) fn unreadable_policy(name: NamespacedName, value: &Value, refusal: Re
         precedence: read_precedence(value.get("spec").unwrap_or(&Value::Null)),
         mode: if shadow { PolicyMode::Shadow } else { PolicyMode::Enforce },
         targets,
-        blocks: Blocks::Broken(refusal, read_blocks(value.get("spec").unwrap_or(&Value::Null))),
+        blocks: Blocks::Broken(refusal, read_blocks(value)),
         name,
     }
 }
@@ -50,11 +50,14 @@ fn read_target(namespace: &str, target: &Value) -> Target {
 }
 
 /// The blocks that it may have set. Who may call is always among them; limits are not where every field is known.
-fn read_blocks(spec: &Value) -> Vec<BlockKind> {
-    let limits = match spec.as_object() {
-        None => true,
-        Some(fields) => fields.keys().any(|name| name == "limits" || !FIELDS.contains(&name.as_str())),
-    };
+fn read_blocks(value: &Value) -> Vec<BlockKind> {
+    // Of no known age it takes the place of others, and stands for all that they may have said.
+    let ageless = PolicyAge::of_value(value) == PolicyAge::oldest();
+    let limits = ageless
+        || value.get("spec").and_then(Value::as_object).is_none_or(|fields| {
+            let of_caller = ["authentication", "authorization"].iter().any(|name| fields.contains_key(*name));
+            !of_caller || fields.keys().any(|name| name == "limits" || !FIELDS.contains(&name.as_str()))
+        });
     BlockKind::ALL.into_iter().filter(|kind| *kind != BlockKind::Limits || limits).collect()
 }
 
@@ -105,6 +108,25 @@ mod tests {
         ];
         for (target, expected) in cases {
             assert_eq!(read_target("shop", &target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn c5_a_policy_that_cannot_be_read_may_have_set_limits_unless_it_is_sure_that_it_did_not() {
+        let who = json!({"anonymous": 7});
+        for (spec, limits) in [
+            (json!({"authentication": who, "precedence": "Defaults", "mode": "Enforce", "targetRefs": 1}), false),
+            (json!({"authorization": 7}), false),
+            (json!({"authentication": who, "limits": 7}), true),
+            (json!({"authentication": who, "limts": {}}), true),
+            (json!({"precedence": "Defaults"}), true),
+            (json!("text"), true),
+        ] {
+            let says = |metadata: Value| read_blocks(&json!({"metadata": metadata, "spec": spec}));
+            assert_eq!(says(json!({"name": "p"})).contains(&BlockKind::Limits), limits, "{spec}");
+            for ageless in [json!({"name": "p", "creationTimestamp": "soon"}), json!([]), json!(null)] {
+                assert_eq!(says(ageless), BlockKind::ALL, "{spec}");
+            }
         }
     }
 

@@ -16,7 +16,10 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, client::conn::http1::SendRequest, service::service_fn};
 use hyper_util::rt::TokioIo;
-use portreeve_policy::{HostnamePattern, NamespacedName, PathMatch, Route, Snapshot, TemplateSegment, Upstream};
+use portreeve_policy::{
+    HostnamePattern, Limits, NamespacedName, PathMatch, Refusal, RefusalReason, Route, Rule, RuleState, Snapshot,
+    TemplateSegment, Upstream,
+};
 use portreeve_proxy::{
     authn::{CredentialContext, CredentialMemory, TokenDigester},
     authz::Permitted,
@@ -77,8 +80,17 @@ struct RequestShape {
 /// A case before any mistake.
 pub(super) struct Known {
     faults: BTreeSet<String>,
-    /// For each pod, every request that is refused.
-    refused: BTreeMap<NamespacedName, Vec<RequestShape>>,
+    /// For each pod and way to look at limits, every request that is refused.
+    refused: BTreeMap<(NamespacedName, LimitView), Vec<RequestShape>>,
+}
+
+/// Counts would make verdicts depend on what was asked before, so that limits are looked at in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum LimitView {
+    /// None is ever used up: what is refused is refused by the other blocks.
+    Wide,
+    /// All are used up: a fault that lifts a limit opens something.
+    UsedUp,
 }
 
 /// What became of a mistake.
@@ -147,14 +159,18 @@ impl Judge {
         let asked = requests(case, compiled.routes.values().map(AsRef::as_ref));
         let mut refused = BTreeMap::new();
         for (pod, snapshot) in &compiled.snapshots {
-            self.load(snapshot);
-            let mut found = Vec::new();
-            for one in &asked {
-                if !self.permits(one).await? {
-                    found.push(one.clone());
+            let limited = snapshot.routes.values().flat_map(|route| &route.rules).any(is_limited);
+            let views = if limited { &[LimitView::Wide, LimitView::UsedUp][..] } else { &[LimitView::Wide] };
+            for view in views {
+                self.load(snapshot, *view);
+                let mut found = Vec::new();
+                for one in &asked {
+                    if !self.permits(one).await? {
+                        found.push(one.clone());
+                    }
                 }
+                refused.insert((pod.clone(), *view), found);
             }
-            refused.insert(pod.clone(), found);
         }
         Ok(Known { faults: faults.into_iter().collect(), refused })
     }
@@ -174,16 +190,24 @@ impl Judge {
         // correct, and taken at its word. What it collides with there is refused, and judged by the edits of that object.
         let moved = edit.kind.ends_with("/spec/hostnames") || edit.kind.ends_with("/spec/hostnames/*");
         let collision = |fault: &String| fault.contains("is older and has the same host");
-        let of_another = |fault: &String| (renamed && !fault.contains("metadata.")) || (moved && collision(fault));
+        // An edit that is correct may take requests from an object that is younger: that one is told, and gives way.
+        let edited = edit.what.split(": ").next().map(|object| format!("{object} "));
+        let of_edited = |fault: &String| edited.as_ref().is_none_or(|object| fault.starts_with(object));
+        let gives_way = |fault: &String| collision(fault) || fault.contains("is older and targets the same");
+        let of_another = |fault: &String| {
+            (renamed && !fault.contains("metadata."))
+                || (moved && collision(fault))
+                || (gives_way(fault) && !of_edited(fault))
+        };
         let new = |fault: &String| !known.faults.contains(fault) && !of_another(fault);
         // A policy that was at fault by its target, and is not any more: what its fault refused may be permitted now.
         let retargeted = edit.kind.contains(" /spec/targetRefs");
         let cured = known.faults.iter().any(|fault| !faults.contains(fault));
         let faulty = faults.iter().any(new) && !(retargeted && cured);
         let mut outcome = Outcome { faulty, pairs: 0, opened: Vec::new() };
-        for (pod, refused) in &known.refused {
+        for ((pod, view), refused) in &known.refused {
             let Some(snapshot) = compiled.snapshots.get(pod) else { continue };
-            self.load(snapshot);
+            self.load(snapshot, *view);
             for _ in 0..REQUESTS.min(refused.len()) {
                 let Some(one) = refused.get(draw.below(refused.len())) else { continue };
                 outcome.pairs = outcome.pairs.saturating_add(1);
@@ -196,8 +220,12 @@ impl Judge {
         Ok(outcome)
     }
 
-    fn load(&self, snapshot: &Snapshot) {
-        let (runtime, _) = build(snapshot, 1, &Runtime::refusing(), &self.context);
+    fn load(&self, snapshot: &Snapshot, view: LimitView) {
+        let mut snapshot = snapshot.clone();
+        for route in snapshot.routes.values_mut().filter(|route| route.rules.iter().any(is_limited)) {
+            Arc::make_mut(route).rules.iter_mut().filter(|rule| is_limited(rule)).for_each(|rule| look_at(rule, view));
+        }
+        let (runtime, _) = build(&snapshot, 1, &Runtime::refusing(), &self.context);
         self.runtime.store(Arc::new(runtime));
     }
 
@@ -211,6 +239,19 @@ impl Judge {
         let permitted = answer.status() == 200;
         drop(answer.into_body().collect().await?);
         Ok(permitted)
+    }
+}
+
+fn is_limited(rule: &Rule) -> bool {
+    rule.state.guard().is_some_and(|guard| guard.limits != Limits::None)
+}
+
+fn look_at(rule: &mut Rule, view: LimitView) {
+    let used_up = || Refusal { reason: RefusalReason::Closed, message: "the limits are used up".to_owned() };
+    match (&mut rule.state, view) {
+        (RuleState::Ready(guard), LimitView::Wide) => guard.limits = Limits::None,
+        (state, LimitView::UsedUp) => *state = RuleState::Refusing(used_up()),
+        (RuleState::Refusing(_), LimitView::Wide) => {}
     }
 }
 
