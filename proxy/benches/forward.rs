@@ -103,7 +103,7 @@ fn gate() -> Rc<RequestHandler<Constant>> {
     Rc::new(RequestHandler::new(RequestHandlerConfig {
         runtime: Arc::new(ArcSwap::from_pointee(runtime)),
         dispatch: Constant,
-        records: Records::start(std::io::sink(), metrics.records_dropped.clone()).unwrap(),
+        records: Records::start(std::io::sink(), metrics.records_dropped.clone()).unwrap().of_worker(),
         credentials: credentials(),
         dry_run_credentials: credentials(),
         ids: DecisionIds::new(0),

@@ -140,6 +140,7 @@ pub fn run(bootstrap: &Bootstrap) -> Result<(), StartError> {
         while workers.iter().any(|worker| !worker.is_finished()) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+        shared.records.drain();
         Ok(())
     })
 }
@@ -241,10 +242,12 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
                 Ok(listener) => listener,
                 Err(error) => return tracing::error!(%error, number, "worker cannot listen"),
             };
-            let gate = RequestHandler::new(RequestHandlerConfig {
+            let records = shared.records.of_worker();
+            drop(tokio::task::spawn_local(records.hand_over_in_time()));
+            let handler = RequestHandler::new(RequestHandlerConfig {
                 runtime: shared.runtime,
                 dispatch: UpstreamPool::default(),
-                records: shared.records,
+                records,
                 metrics: shared.metrics.clone(),
                 clock: shared.clock,
                 credentials: shared.credentials,
@@ -257,7 +260,7 @@ fn start_worker(number: usize, socket: std::net::TcpListener, shared: Shared) ->
             });
             let entrance =
                 Entrance { tls: shared.tls, limits: shared.limits, pressure: shared.pressure, drain: shared.drain };
-            transport::serve(listener, entrance, Rc::new(gate), shared.metrics).await;
+            transport::serve(listener, entrance, Rc::new(handler), shared.metrics).await;
         });
     };
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(work).map_err(io)

@@ -172,8 +172,10 @@ impl Limiter {
         for (limit, left) in states {
             for (name, left) in limit.names.iter().zip(left) {
                 let comma = if text.is_empty() { "" } else { ", " };
-                // Writing into a text never fails.
-                drop(write!(text, "{comma}\"{name}\";r={};t={}", left.requests, whole_seconds(left.full_in)));
+                let written = write!(text, "{comma}\"{name}\";r={};t={}", left.requests, whole_seconds(left.full_in));
+                if written.is_err() {
+                    return LimitHeaders::default();
+                }
             }
         }
         LimitHeaders(

@@ -39,7 +39,7 @@ pub(crate) mod bounds {
         order::PREFLIGHT_TIMEOUT,
         preflight::MAX_PREFLIGHTS,
         record::MAX_TEXT,
-        records::{MAX_BYTES, MAX_LINES},
+        records::{GATHERING, MAX_BYTES},
         request_body::{DISCARD_TIME, MAX_DISCARDED},
         stages::shadow::{DRY_RUN_TIME, MAX_DRY_RUNS},
     };
@@ -60,7 +60,7 @@ pub(crate) use preflight::MAX_PREFLIGHTS;
 pub use preflight::PreflightFault;
 pub use pseudonym::Pseudonym;
 pub use record::DecisionRecord;
-pub use records::Records;
+pub use records::{Records, WorkerRecords};
 pub use request_body::{RequestBody, Upload};
 pub use runtime::{Runtime, SharedRuntime};
 pub use service::{RequestHandler, RequestHandlerConfig};

@@ -123,7 +123,7 @@ impl Judge {
         let gate = Rc::new(RequestHandler::new(RequestHandlerConfig {
             runtime: Arc::clone(&runtime),
             dispatch: Constant,
-            records: Records::start(std::io::sink(), metrics.records_dropped.clone())?,
+            records: Records::start(std::io::sink(), metrics.records_dropped.clone())?.of_worker(),
             credentials: credentials(),
             dry_run_credentials: credentials(),
             ids: DecisionIds::new(0),

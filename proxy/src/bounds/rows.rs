@@ -364,8 +364,8 @@ fn of_the_process() -> Vec<Bound> {
         Bound {
             state: "decision records that wait",
             bound: format!(
-                "{} lines, {}; {} a text",
-                exchange::MAX_LINES,
+                "{} ms, {}; {} a text",
+                exchange::GATHERING.as_millis(),
                 bytes(exchange::MAX_BYTES),
                 bytes(exchange::MAX_TEXT)
             ),

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    AccessLog, AnswerBody, Connection, DecisionIds, Dispatch, Metrics, Pseudonym, Records, SharedRuntime,
+    AccessLog, AnswerBody, Connection, DecisionIds, Dispatch, Metrics, Pseudonym, SharedRuntime, WorkerRecords,
     request_body::Unread, request_context::RequestContext, respond, stages::shadow::DryRuns,
 };
 use crate::{authn::CredentialContext, clock::SharedClock, pressure::Pressure};
@@ -19,7 +19,7 @@ pub struct RequestHandlerConfig<D> {
     /// Way to the application.
     pub dispatch: D,
     /// Where decisions are written.
-    pub records: Records,
+    pub records: WorkerRecords,
     /// What is counted.
     pub metrics: Metrics,
     /// The time.

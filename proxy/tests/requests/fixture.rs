@@ -384,6 +384,8 @@ impl Fixture {
 
     /// Lines that say this, once every request so far has left its record.
     pub(crate) fn count_records(&self, member: &str, value: &str) -> usize {
+        // A worker hands its records over after 100 ms at the most.
+        std::thread::sleep(Duration::from_millis(400));
         self.records().iter().filter(|record| record[member] == value).count()
     }
 

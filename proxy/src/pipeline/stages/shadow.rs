@@ -21,7 +21,7 @@ use crate::{
     authn::{Caller, CredentialContext},
     clock::UnixMillis,
     pipeline::{
-        CanonicalRequest, ClientSide, Connection, Denial, Records, Runtime,
+        CanonicalRequest, ClientSide, Connection, Denial, Runtime, WorkerRecords,
         guard::RuleState,
         runtime::{RuleRuntime, ShadowRuntime, Target},
     },
@@ -67,13 +67,13 @@ pub(in crate::pipeline) struct ShadowEvaluation {
 /// The record of a request with dry runs. It is written when the exchange has its answer and every dry run is done or out
 /// of time, whichever comes last.
 pub(in crate::pipeline) struct DryRunRecord {
-    records: Records,
+    records: WorkerRecords,
     line: RefCell<Option<String>>,
     decisions: RefCell<Vec<ShadowDecision>>,
 }
 
 impl DryRunRecord {
-    pub(in crate::pipeline) fn new(records: Records) -> Rc<Self> {
+    pub(in crate::pipeline) fn new(records: WorkerRecords) -> Rc<Self> {
         Rc::new(Self { records, line: RefCell::default(), decisions: RefCell::default() })
     }
 
@@ -90,7 +90,7 @@ impl Drop for DryRunRecord {
             && line.pop() == Some('}')
         {
             line.push_str(&format!(",\"shadow\":{decisions}}}"));
-            self.records.put_line(line);
+            self.records.put_line(&line);
         }
     }
 }
