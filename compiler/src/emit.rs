@@ -57,7 +57,7 @@ pub(crate) fn emit_route(
         generation: route.generation,
         hostnames: route.hostnames.clone(),
         client_address: route.client_address.clone(),
-        cors: route.cors,
+        cors: route.cors.clone(),
         pass_headers: route.pass_headers.clone(),
         upstream: route.upstream.clone(),
         rules,

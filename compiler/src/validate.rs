@@ -3,6 +3,7 @@
 
 mod authentication;
 mod authorization;
+mod cors;
 mod exchange;
 mod limits;
 mod policy;

@@ -175,7 +175,9 @@ fn every_input_compiles_to_its_golden_output() {
 fn examples_of_the_pages_are_tested() {
     let bare = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
     let inputs: Vec<_> = cases().iter().map(|(_, input)| bare(input)).collect();
-    for (name, least) in [("authentication.md", 5), ("authorization.md", 5), ("traffic/limits.md", 2)] {
+    for (name, least) in
+        [("authentication.md", 5), ("authorization.md", 5), ("traffic/limits.md", 2), ("traffic/cors.md", 1)]
+    {
         let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)).unwrap();
         let examples: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         assert!(examples.len() >= least, "{name}: only {} examples", examples.len());

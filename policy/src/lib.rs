@@ -47,7 +47,7 @@ pub use authorization::{
 };
 pub use cidr::{Cidr, InvalidCidr};
 pub use client_address::{AdditionalHeader, ClientAddress, ForwardingHeader};
-pub use cors::Cors;
+pub use cors::{Cors, CorsRule, InvalidOrigin, OriginPattern};
 pub use duration::Millis;
 pub use field::{
     FieldClass, InvalidPassedField, OVERRIDE_PREFIXES, OVERRIDES, PassedField, X_OVERRIDE_PREFIXES, X_OVERRIDES,

@@ -8,6 +8,7 @@ mod build;
 mod canonical;
 mod challenge;
 mod client_side;
+mod cors;
 mod decision_id;
 mod denial;
 mod dispatch;

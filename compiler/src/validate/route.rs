@@ -18,7 +18,7 @@ use portreeve_policy::{
     Upgrade, Upstream,
 };
 
-use super::{Faults, PolicyAge, generation};
+use super::{Faults, PolicyAge, cors::validate_cors, generation};
 use crate::{Diagnostic, duration::parse_duration};
 
 /// What a rule has that does not say.
@@ -98,15 +98,12 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
     let mut rules: Vec<ValidRule> = Vec::new();
     for (i, rule) in spec.rules.iter().enumerate() {
         if rules.iter().any(|known| known.name == rule.name) {
-            faults.add(
-                format!("spec.rules[{i}].name"),
-                format!("rule name {:?} stands twice; give each its own", rule.name),
-            );
+            faults.add(format!("spec.rules[{i}].name"), format!("duplicate rule name {:?}", rule.name));
         }
         rules.push(validate_rule(&mut faults, &format!("spec.rules[{i}]"), rule, &pass_headers));
     }
     let client_address = validate_client_address(&mut faults, spec.client_address.as_ref());
-    let passthrough = spec.cors.as_ref().is_some_and(|cors| cors.passthrough);
+    let cors = validate_cors(&mut faults, spec.cors.as_ref());
     let upstream = validate_upstream(&mut faults, &spec.upstream);
     let mut valid = ValidRoute {
         generation: generation(&route.metadata),
@@ -114,7 +111,7 @@ pub(crate) fn validate_route(object: &ObjectRef, route: &ApiRoute) -> (ValidRout
         selector,
         hostnames,
         client_address,
-        cors: if passthrough { Cors::Passthrough } else { Cors::Refuse },
+        cors,
         pass_headers,
         upstream: upstream.unwrap_or(NO_UPSTREAM),
         rules,

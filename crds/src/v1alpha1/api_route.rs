@@ -106,9 +106,34 @@ pub enum AdditionalHeaderSpec {
 }
 
 /// Cross-origin requests of browsers (Fetch standard).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!(self.passthrough && has(self.allowOrigins))").message("set either passthrough: true or allowOrigins"))]
+#[x_kube(validation = Rule::new("has(self.allowOrigins) || !(has(self.allowHeaders) || has(self.exposeHeaders) || has(self.maxAge) || self.allowCredentials)").message("allowHeaders, exposeHeaders, allowCredentials and maxAge go with allowOrigins"))]
 #[serde(rename_all = "camelCase")]
 pub struct CorsSpec {
+    /// Origins whose scripts may read answers, e.g. `[https://app.example.com, "https://*.example.com"]`. The proxy
+    /// answers preflights itself, for the methods that the rules match, and takes out what the application says of CORS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 256)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allow_origins: Option<Vec<String>>,
+    /// Request headers that scripts may set beyond the safelisted ones, e.g. `[Authorization, Content-Type]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub allow_headers: Option<Vec<String>>,
+    /// Answer headers that scripts may read beyond the safelisted ones, e.g. `[RateLimit]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub expose_headers: Option<Vec<String>>,
+    /// `true`: requests may carry cookies and client certificates. Not with the origin `*`.
+    #[serde(default)]
+    pub allow_credentials: bool,
+    /// How long browsers may keep the answer to a preflight, up to `24h`, e.g. `10m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16))]
+    pub max_age: Option<String>,
     /// `true`: preflights go to the application, without body, query, cookies and credentials; only the
     /// `Access-Control-*` and `Vary` fields of its answer go back. Conditions on request, address and hours hold for
     /// them too; a rule with attribute rules or a decision point refuses them.

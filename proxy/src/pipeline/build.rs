@@ -167,7 +167,7 @@ impl Routes<'_> {
                 for (number, clause) in rule.matches.iter().enumerate() {
                     router.insert(route.hostnames.iter(), &matchable(route, clause), (target, number));
                 }
-                let preflight = preflight(route.cors, rule, &label, &budget);
+                let preflight = preflight(&route.cors, rule, &label, &budget);
                 rules.push(RuleRuntime {
                     name: name.clone(),
                     metrics: self.context.metrics.rule(&label, &rule.name),
@@ -246,10 +246,13 @@ fn ready(
 }
 
 /// What a rule makes of preflights. What cannot be made ready refuses them.
-fn preflight(cors: Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> PreflightPolicy {
+fn preflight(cors: &Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> PreflightPolicy {
     let authorization = match (cors, &rule.state) {
         (Cors::Passthrough, CompiledState::Ready(guard)) => guard.authorization.of_preflight(),
-        (Cors::Refuse, _) | (Cors::Passthrough, CompiledState::Refusing(_)) => return PreflightPolicy::Refuse,
+        (Cors::Answer(rule), CompiledState::Ready(_)) => return PreflightPolicy::Answer(rule.clone()),
+        (Cors::Refuse, _) | (Cors::Answer(_) | Cors::Passthrough, CompiledState::Refusing(_)) => {
+            return PreflightPolicy::Refuse;
+        }
     };
     let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, route, &rule.name).ok());
     ready.map_or(PreflightPolicy::Undecidable, |ready| PreflightPolicy::Passthrough(Box::new(ready), budget.clone()))

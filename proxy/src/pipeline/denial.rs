@@ -103,6 +103,7 @@ impl Denial {
             Self::NoCredentials(_) => Reason::NoCredentials,
             Self::NotReady => Reason::NotReady,
             Self::Preflight(fault) => match fault {
+                PreflightFault::NotAllowed => Reason::CorsNotAllowed,
                 PreflightFault::NotConfigured => Reason::CorsNotConfigured,
                 PreflightFault::Overloaded => Reason::CorsOverloaded,
                 PreflightFault::Undecidable => Reason::CorsUndecidable,

@@ -10,6 +10,7 @@ use super::{
     AnswerBody, CanonicalRequest, ClientSide, Connection, Denial, Dispatch, Lane, PreflightFault, RequestBody,
     RequestHandler, Runtime, UpstreamFault,
     answer::finish,
+    cors::{CorsAnswer, answer_preflight},
     preflight::{Preflight, PreflightPolicy},
     request_body::Unread,
     request_context::RequestContext,
@@ -68,6 +69,8 @@ impl<D: Dispatch> RequestHandler<D> {
             context.preflight = true;
             return self.preflight(preflight, request, &side, (rule, target.1), context).await;
         }
+        // After the preflight, which says it by itself; before anything refuses, for scripts may read refusals too.
+        context.cors = CorsAnswer::of(&rule.route.cors, &request.headers);
         // Authentication, then authorization, in the rule's time. Dry runs begin here, with a copy of what was seen.
         let Decided { caller, permit } = self.decide(runtime, target, (&request, &side), connection, context).await?;
         // After the decision: whether a switch is allowed is told only to those who may call.
@@ -120,6 +123,10 @@ impl<D: Dispatch> RequestHandler<D> {
         let refused = |fault| Err(Denial::Preflight(fault));
         let (authorizer, budget) = match &rule.preflight {
             PreflightPolicy::Refuse => return refused(PreflightFault::NotConfigured),
+            PreflightPolicy::Answer(cors) => {
+                let answer = answer_preflight(cors, &preflight, &request.headers);
+                return answer.ok_or(Denial::Preflight(PreflightFault::NotAllowed));
+            }
             PreflightPolicy::Undecidable => return refused(PreflightFault::Undecidable),
             PreflightPolicy::Passthrough(authorizer, budget) => (authorizer, budget),
         };

@@ -11,6 +11,8 @@ use http::{
     header::{ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, USER_AGENT, VARY},
 };
 
+use portreeve_policy::CorsRule;
+
 use super::{AnswerBody, CanonicalRequest};
 use crate::authz::Authorizer;
 
@@ -26,6 +28,8 @@ pub(super) struct Preflight {
 pub(super) enum PreflightPolicy {
     /// The route says nothing of CORS.
     Refuse,
+    /// The proxy answers.
+    Answer(Box<CorsRule>),
     /// The application answers, where these conditions hold; they look at no caller.
     Passthrough(Box<Authorizer>, PreflightBudget),
     /// A condition of the rule needs a caller to be judged, and may not be left out.
@@ -35,6 +39,9 @@ pub(super) enum PreflightPolicy {
 /// Why a preflight is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PreflightFault {
+    /// The route allows neither this origin nor this header.
+    #[error("the origin, or a header that is announced, is not among those that the route allows")]
+    NotAllowed,
     /// Nobody said that the API may be called from other origins.
     #[error("the route has no CORS settings")]
     NotConfigured,

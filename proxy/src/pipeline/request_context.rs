@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     CanonicalRequest, ClientSide, Connection, DecisionRecord, Denial, Dispatch, RequestHandler, Runtime,
     access::AccessEntry,
+    cors::CorsAnswer,
     record::{self, cut},
     runtime::RuleRuntime,
     stages::shadow::DryRunRecord,
@@ -32,6 +33,8 @@ pub(super) struct RequestContext<D: Dispatch> {
     /// Metadata of a protected resource was asked for.
     pub(super) metadata: bool,
     pub(super) preflight: bool,
+    /// What the answer says to browsers, whatever it is.
+    pub(super) cors: Option<CorsAnswer>,
     issuer: Option<Arc<str>>,
     credential: Option<Arc<VerifiedCredential>>,
     kind: Option<CredentialKind>,
@@ -58,6 +61,7 @@ impl<D: Dispatch> RequestContext<D> {
             target: None,
             metadata: false,
             preflight: false,
+            cors: None,
             issuer: None,
             credential: None,
             kind: None,

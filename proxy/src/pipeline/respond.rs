@@ -92,7 +92,7 @@ fn particulars(denial: &Denial, headers: &mut HeaderMap, memory: &CredentialMemo
         | Denial::LimitKeyMissing(_)
         | Denial::Loop
         | Denial::NoCredentials(_)
-        | Denial::Preflight(PreflightFault::NotConfigured | PreflightFault::Undecidable)
+        | Denial::Preflight(PreflightFault::NotAllowed | PreflightFault::NotConfigured | PreflightFault::Undecidable)
         | Denial::RouteNotFound
         | Denial::RuleRefuses(_)
         | Denial::UpgradeNotAllowed

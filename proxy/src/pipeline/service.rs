@@ -75,6 +75,9 @@ impl<D: Dispatch> RequestHandler<D> {
             }
         };
         unread.settle(&mut response);
+        if let Some(cors) = context.cors.take() {
+            cors.set(response.headers_mut());
+        }
         if let Ok(id) = HeaderValue::from_str(&context.id) {
             response.headers_mut().insert(respond::DECISION_ID, id);
         }

@@ -143,3 +143,70 @@ fn c4_a_flood_of_preflights_takes_no_connection_from_the_api() {
     let reached = fixture.app_log().iter().filter(|head| head.starts_with("OPTIONS")).count();
     assert!((1..=8).contains(&reached), "{reached}");
 }
+
+fn answering(origins: &Value, credentials: bool) -> Value {
+    json!({"answer": {
+        "origins": origins, "headers": ["authorization", "x-a"], "exposed": ["ratelimit"], "credentials": credentials,
+        "maxAgeSeconds": 600,
+    }})
+}
+
+/// The answer is the proxy's: nothing of a preflight reaches the application, and no token is asked for.
+#[test]
+fn a_preflight_is_answered_by_the_proxy_for_listed_origins_and_headers_only() {
+    let cors = answering(&json!(["https://app.example.com", "https://*.partner.example"]), true);
+    let fixture = start(&json!([closed(&json!([]))]), &cors);
+    let ask = |lines: &str| fixture.send(&format!("OPTIONS /r HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+    for origin in ["https://app.example.com", "https://a.partner.example"] {
+        let headers = "Access-Control-Request-Headers: X-A,authorization\r\n";
+        let reply = ask(&format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n{headers}"));
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, origin));
+        assert_eq!(reply.header("access-control-allow-credentials"), "true");
+        assert_eq!(reply.header("access-control-allow-methods"), "GET");
+        assert_eq!(reply.header("access-control-allow-headers"), "authorization, x-a");
+        assert_eq!(reply.header("access-control-max-age"), "600");
+        assert!(reply.headers("access-control-expose-headers").is_empty());
+        let vary = reply.headers("vary").join(", ");
+        assert_eq!(vary, "Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+    }
+    for (lines, status, reason) in [
+        (PREFLIGHT.replace("app.", "evil."), 403, "cors_not_allowed"),
+        (PREFLIGHT.replace("https://app.example.com", "null"), 403, "cors_not_allowed"),
+        (PREFLIGHT.replace("https://app.example.com", "https://partner.example"), 403, "cors_not_allowed"),
+        (format!("{PREFLIGHT}Access-Control-Request-Headers: x-b\r\n"), 403, "cors_not_allowed"),
+        (PREFLIGHT.replace("GET", "DELETE"), 405, "method_not_allowed"),
+    ] {
+        let reply = ask(&lines);
+        assert_eq!((reply.status, reply.json()["reason"].as_str().unwrap()), (status, reason), "{lines}");
+        assert!(reply.headers("access-control-allow-origin").is_empty(), "{lines}");
+    }
+    assert_eq!(fixture.record("cors_preflight")["outcome"], "permit");
+    assert_eq!(fixture.app_log(), Vec::<String>::new());
+}
+
+#[test]
+fn answers_and_refusals_can_be_read_by_listed_origins_and_say_so_to_caches() {
+    let fixture = start(
+        &json!([closed(&json!([])), open_rule("open", "/open")]),
+        &answering(&json!(["https://app.example.com"]), false),
+    );
+    let get = |path: &str, origin: &str| fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n{origin}\r\n"));
+    for (path, status) in [("/r", 401), ("/open", 200)] {
+        let reply = get(path, "Origin: https://app.example.com\r\n");
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (status, "https://app.example.com"));
+        assert_eq!((reply.header("access-control-expose-headers"), reply.header("vary")), ("ratelimit", "Origin"));
+        assert!(reply.headers("access-control-allow-credentials").is_empty());
+        for origin in [
+            "",
+            "Origin: https://evil.test\r\n",
+            "Origin: https://app.example.com\r\nOrigin: https://app.example.com\r\n",
+        ] {
+            let reply = get(path, origin);
+            assert_eq!((reply.status, reply.header("vary")), (status, "Origin"), "{origin}");
+            assert!(reply.headers("access-control-allow-origin").is_empty(), "{origin}");
+        }
+    }
+    let any = start(&json!([open_rule("open", "/open")]), &answering(&json!(["*"]), false));
+    let reply = any.send("GET /open HTTP/1.1\r\nHost: a\r\nOrigin: https://whoever.test\r\n\r\n");
+    assert_eq!((reply.header("access-control-allow-origin"), reply.headers("vary").len()), ("*", 0));
+}
