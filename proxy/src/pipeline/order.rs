@@ -62,6 +62,8 @@ impl<D: Dispatch> RequestHandler<D> {
         let side = ClientSide::of(&request, &rule.route.client_address);
         context.client_side(&side);
         request.check_scheme(&side, &rule.route.client_address).map_err(Denial::InvalidRequest)?;
+        // Before anything that a policy refuses: scripts may read refusals too. A preflight says all of it by itself.
+        context.cors = CorsAnswer::of(&rule.route.cors, &request.headers).filter(|_| preflight.is_none());
         // Before authentication: what comes in a burst costs nothing more, whoever sends it.
         arrest_spike(rule, &side, context.taken_in)?;
         // Before authentication: a preflight never has credentials.
@@ -69,8 +71,6 @@ impl<D: Dispatch> RequestHandler<D> {
             context.preflight = true;
             return self.preflight(preflight, request, &side, (rule, target.1), context).await;
         }
-        // After the preflight, which says it by itself; before anything refuses, for scripts may read refusals too.
-        context.cors = CorsAnswer::of(&rule.route.cors, &request.headers);
         // Authentication, then authorization, in the rule's time. Dry runs begin here, with a copy of what was seen.
         let Decided { caller, permit } = self.decide(runtime, target, (&request, &side), connection, context).await?;
         // After the decision: whether a switch is allowed is told only to those who may call.

@@ -206,6 +206,16 @@ fn answers_and_refusals_can_be_read_by_listed_origins_and_say_so_to_caches() {
             assert!(reply.headers("access-control-allow-origin").is_empty(), "{origin}");
         }
     }
+    let mut bursts = open_rule("bursts", "/bursts");
+    let spike = json!({"perClientAddress": {"requests": 1, "per": "minute", "burst": 1}});
+    bursts["state"]["ready"]["limits"] =
+        json!({"limited": {"policy": "default/p", "spikeArrest": spike, "rateLimits": []}});
+    let fixture = start(&json!([bursts]), &answering(&json!(["https://app.example.com"]), false));
+    let get = || fixture.send("GET /bursts HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example.com\r\n\r\n");
+    for status in [200, 429] {
+        let reply = get();
+        assert_eq!((reply.status, reply.header("access-control-allow-origin")), (status, "https://app.example.com"));
+    }
     let any = start(&json!([open_rule("open", "/open")]), &answering(&json!(["*"]), false));
     let reply = any.send("GET /open HTTP/1.1\r\nHost: a\r\nOrigin: https://whoever.test\r\n\r\n");
     assert_eq!((reply.header("access-control-allow-origin"), reply.headers("vary").len()), ("*", 0));
