@@ -48,7 +48,7 @@ pub(crate) fn resolve_cedar(
         match attribute(claim) {
             Ok(attribute) => {
                 if claims.insert(claim.name.clone(), attribute).is_some() {
-                    fault(format!("{PATH}.claims[{i}].name"), format!("attribute {:?} stands twice", claim.name));
+                    fault(format!("{PATH}.claims[{i}].name"), format!("duplicate attribute {:?}", claim.name));
                 }
             }
             Err((field, message)) => fault(format!("{PATH}.claims[{i}].{field}"), message),

@@ -25,7 +25,7 @@ pub struct Diagnostic {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Severity {
-    /// Something is refused until this is mended.
+    /// Something is refused until this is corrected.
     Error,
     /// Nothing is refused, but somebody should look.
     Warning,

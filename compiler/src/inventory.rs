@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::consent::written_for;
 
-/// Every object that has a say. Cheap to clone: what it holds is shared.
+/// Every object that is compiled. Cheap to clone: what it holds is shared.
 #[derive(Clone, Default)]
 pub struct Inventory {
     /// TokenServices by name.

@@ -1,6 +1,6 @@
 //! Reading manifests from text: YAML in, objects and their places out. Pure; whoever calls brings the text.
 //!
-//! A file that is not YAML, a kind that does not exist, a field that is unknown, a name that stands twice: each is a
+//! A file that is not YAML, a kind that does not exist, a field that is unknown, a duplicate name: each is a
 //! fault with file, line, column and cure, and the other documents stay in force.
 
 mod ambiguous;

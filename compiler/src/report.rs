@@ -45,7 +45,7 @@ impl Compiler<'_> {
                 let position = self.position_of_rule(&name, &rule.name);
                 let mut diagnostic = Diagnostic::error(&object, position, reason, told);
                 if reason == ConditionReason::Closed {
-                    // Whoever closed it meant to: somebody should know, nothing is to be mended.
+                    // Whoever closed it meant to: somebody should know, nothing is to be corrected.
                     diagnostic.severity = Severity::Warning;
                 }
                 self.compiled.diagnostics.push(diagnostic);

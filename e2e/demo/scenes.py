@@ -147,7 +147,7 @@ def broken_policy(stage, told, token):
         told.say(f"   state/status says: {line}")
         told.check("the status names the field and the cure", "tokenServiceRef" in line and "does not exist" in line, status[:200])
         edit(stage, "invoices.yaml", "name: lgoin", "name: login")
-        told.check("mended, it opens again", until(lambda: stage.get("/invoices/1", token).status in (200, 403)) is not None)
+        told.check("corrected, it opens again", until(lambda: stage.get("/invoices/1", token).status in (200, 403)) is not None)
     told.check(f"all {traffic.asked} requests to the other route were answered 200", not traffic.wrong, traffic.wrong[:5])
     edit(stage, "invoices.yaml", "kind: ApiPolicy", "kind: ApiPolcy")
     told.check("a misspelt kind is told with file, line and column", until(lambda: misspelt(stage)) is not None)

@@ -1,4 +1,4 @@
-//! JSON objects, strictly: a member that stands twice is refused (J13), for gateway and upstream might pick
+//! JSON objects, strictly: a duplicate member is refused (J13), for gateway and upstream might pick
 //! different ones.
 
 use std::fmt;
@@ -70,7 +70,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some((key, Strict(value))) = entries.next_entry::<String, Strict>()? {
             if map.insert(key, value).is_some() {
-                return Err(A::Error::custom("a member stands twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(Value::Object(map))

@@ -36,7 +36,7 @@ pub(super) async fn stage(fixture: &Fixture, report: &mut Report, callers: &Call
     report.check("and so does the edit that takes it back", edit("orders:read", "200")).await;
     report.check("a target that does not exist is told in the status", unknown_target(fixture)).await;
     report.check("a broken policy closes its own route and no other", broken(fixture, callers, address)).await;
-    report.check("it heals when it is mended", mended(fixture, callers, address)).await;
+    report.check("it heals when it is corrected", corrected(fixture, callers, address)).await;
     report.check("Events tell the story", events(fixture)).await;
     report.check("every pod is replaced and traffic does not notice", replace(fixture, callers, address)).await;
 }
@@ -122,7 +122,7 @@ async fn close(fixture: &Fixture, callers: &Callers) -> Result<String> {
     Ok(said)
 }
 
-async fn mended(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
+async fn corrected(fixture: &Fixture, callers: &Callers, address: &str) -> Result<String> {
     let patch = r#"{"spec":{"authorization":{"scopes":{"allOf":["invoices:read"]}}}}"#;
     fixture.patch("apipolicy/invoices", patch).await?;
     let from = Instant::now();

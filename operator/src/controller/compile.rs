@@ -235,7 +235,7 @@ impl CompileLoop {
             told.insert(finding);
         }
         for finding in self.told.difference(&told) {
-            tracing::info!("mended: {finding}");
+            tracing::info!("resolved: {finding}");
         }
         self.told = told;
     }

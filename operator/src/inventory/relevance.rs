@@ -39,7 +39,7 @@ fn same_map<K: Ord, T>(
         && before.iter().zip(after).all(|((a, old), (b, new))| a == b && (Arc::ptr_eq(old, new) || same(old, new)))
 }
 
-/// What of the metadata has a say; `resourceVersion` and managed fields change with every status.
+/// What of the metadata counts; `resourceVersion` and managed fields change with every status.
 fn same(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     a.uid == b.uid
         && a.generation == b.generation

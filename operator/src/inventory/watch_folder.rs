@@ -98,7 +98,7 @@ impl FolderWatch {
             tracing::error!("{fault}");
         }
         for fault in self.told.difference(&faults) {
-            tracing::info!("mended: {fault}");
+            tracing::info!("resolved: {fault}");
         }
         if faults == self.told && !faults.is_empty() {
             return;

@@ -119,7 +119,7 @@ pub fn parse_api_keys(text: &str) -> Result<Vec<ApiKeyEntry>, InvalidApiKeys> {
         let fault = |reason| InvalidApiKeys { line: index.saturating_add(1), reason };
         let entry = parse_line(line).map_err(fault)?;
         if entries.iter().any(|known| known.key_id == entry.key_id) {
-            return Err(fault("the key identifier stands twice"));
+            return Err(fault("duplicate key identifier"));
         }
         entries.push(entry);
     }

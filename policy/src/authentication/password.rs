@@ -95,7 +95,7 @@ pub fn parse_htpasswd(text: &str) -> Result<BTreeMap<String, PasswordEntry>, Inv
             return Err(fault("the hash is neither argon2id nor bcrypt; make it with `htpasswd -B`"));
         };
         if users.insert(user.to_owned(), entry).is_some() {
-            return Err(fault("the user stands twice"));
+            return Err(fault("duplicate user"));
         }
     }
     if users.is_empty() { Err(InvalidUsers { line: 0, reason: "there is no user" }) } else { Ok(users) }
@@ -124,7 +124,7 @@ pub fn parse_htdigest(
         }
         let entry = DigestEntry { algorithm, hash: hash.to_owned() };
         if of == realm && users.insert((user.to_owned(), algorithm), entry).is_some() {
-            return Err(fault("the user stands twice with this realm and algorithm"));
+            return Err(fault("duplicate user for this realm and algorithm"));
         }
     }
     if users.is_empty() { Err(InvalidUsers { line: 0, reason: "there is no user of this realm" }) } else { Ok(users) }

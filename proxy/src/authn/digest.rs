@@ -155,7 +155,7 @@ fn digits(bytes: &[u8]) -> String {
 }
 
 impl<'a> Parameters<'a> {
-    /// `name=value` and `name="value"` separated by commas (RFC 9110 section 11.2). A name that stands twice, or the
+    /// `name=value` and `name="value"` separated by commas (RFC 9110 section 11.2). A duplicate name, or the
     /// form with `username*` and `userhash`, is not taken.
     fn read(text: &'a str) -> Option<Self> {
         let mut found = BTreeMap::new();

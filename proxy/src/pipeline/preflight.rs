@@ -49,7 +49,7 @@ pub enum PreflightFault {
     #[error("too many preflights of the route wait for the application")]
     Overloaded,
     /// What the rule demands cannot be judged without a caller.
-    #[error("an attribute rule or a decision point has a say, and a preflight has no caller to judge")]
+    #[error("the rule has Cedar policies or external authorization, and a preflight has no caller")]
     Undecidable,
 }
 

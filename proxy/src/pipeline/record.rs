@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use portreeve_policy::{PolicyOrigin, Reason};
 use serde::Serialize;
 
@@ -76,19 +77,8 @@ pub(super) fn cut(text: &str) -> Cow<'_, str> {
 
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn rfc3339(time: UnixMillis) -> String {
-    let (seconds, millis) = (time.0 / 1000, time.0 % 1000);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1970 to a date, counted in years that begin on 1 March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let moment = i64::try_from(time.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    format!("{:.3}", moment.unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl HeadScan {
             return Err("Content-Length beside Transfer-Encoding (section 6.1)");
         }
         if self.length.is_some() {
-            return Err("Content-Length stands twice");
+            return Err("there is more than one Content-Length");
         }
         let digits = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
         // It goes on as it is, and others read `0200` as an octal number or keep lengths in 63 bits.
