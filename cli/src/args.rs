@@ -82,8 +82,12 @@ pub(crate) enum Profile {
 /// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
+    /// Workflow commands of GitHub Actions, shown beside the lines of a change.
+    Github,
     /// For machines.
     Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
     /// For people.
     Text,
 }

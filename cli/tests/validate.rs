@@ -187,3 +187,37 @@ fn the_page_shows_what_the_command_prints() {
     assert_eq!(printed, block("text"));
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn other_programs_get_each_cause_with_file_line_and_column() {
+    let folder = folder("formats");
+    let file = folder.join("a, 100% b.yaml");
+    fs::write(&file, format!("{}---\n{OPEN}", ROUTE.replace("port: 8080", "port: 0"))).unwrap();
+    let path = file.display().to_string();
+    let github = validate(&["--output", "github", &path], b"");
+    assert_eq!(github.status.code(), Some(1));
+    let escaped = path.replace('%', "%25").replace(',', "%2C");
+    let lines = lines(&github);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].starts_with(&format!("::error file={escaped},line=6,col=")), "{}", lines[0]);
+    assert!(lines[0].contains("::ApiRoute shop/orders spec.upstream.port"), "{}", lines[0]);
+    let sarif = validate(&["--output", "sarif", &path], b"");
+    let report: serde_json::Value = serde_json::from_slice(&sarif.stdout).unwrap();
+    assert_eq!(report["version"], "2.1.0");
+    let result = &report["runs"][0]["results"][0];
+    assert_eq!((result["level"].as_str(), report["runs"][0]["results"].as_array().unwrap().len()), (Some("error"), 1));
+    let location = &result["locations"][0]["physicalLocation"];
+    assert!(location["artifactLocation"]["uri"].as_str().unwrap().ends_with("/a%2C%20100%25%20b.yaml"), "{location}");
+    assert_eq!(location["region"]["startLine"], 6);
+    assert_eq!(result["ruleId"], report["runs"][0]["tool"]["driver"]["rules"][0]["id"]);
+    let clean = validate(
+        &["--output", "github", "-"],
+        format!("{ROUTE}---\n{OPEN}").replace("port: 0", "port: 8080").as_bytes(),
+    );
+    assert_eq!(String::from_utf8_lossy(&clean.stdout), "");
+    let hostile = validate(
+        &["--output", "github", "-"],
+        b"kind: \"ApiRoute\\n::error::forged\"\napiVersion: portreeve.dev/v1alpha1\n",
+    );
+    assert!(!String::from_utf8_lossy(&hostile.stdout).contains("\n::error::forged"), "{hostile:?}");
+}

@@ -1,5 +1,7 @@
 //! `portreeve validate`.
 
+mod formats;
+
 use std::{
     collections::HashMap,
     io::{self, Write},
@@ -29,6 +31,8 @@ struct Finding {
     level: &'static str,
     reason: String,
     message: String,
+    /// Whether the place is a file as a whole.
+    of_file: bool,
     /// Which finding this one only follows from.
     cause: Option<usize>,
 }
@@ -56,7 +60,9 @@ pub(crate) fn run(paths: &[PathBuf], settings: &Settings, out: &mut impl Write) 
     note_causes(&mut findings);
     let report = Report { objects, findings };
     match settings.output {
+        Output::Github => report.github(out)?,
         Output::Json => writeln!(out, "{}", report.json())?,
+        Output::Sarif => writeln!(out, "{}", report.sarif())?,
         Output::Text => report.write(out)?,
     }
     out.flush()?;
@@ -73,6 +79,7 @@ fn unreadable_file(fault: &ReadError) -> Finding {
         level: "error",
         reason: "Unreadable".to_owned(),
         message: format!("cannot be read: {}", fault.error),
+        of_file: true,
         cause: None,
     }
 }
@@ -83,6 +90,7 @@ fn nothing_checked(paths: &[PathBuf], required: bool) -> Finding {
         level: if required { "error" } else { "warning" },
         reason: "NoObjects".to_owned(),
         message: "no Portreeve object found; nothing was checked".to_owned(),
+        of_file: false,
         cause: None,
     }
 }
@@ -93,6 +101,7 @@ fn findings_of(manifests: &Manifests, allow_http: bool) -> Vec<Finding> {
         level: "error",
         reason: "Unreadable".to_owned(),
         message: fault.message.clone(),
+        of_file: true,
         cause: None,
     };
     let compiled = compile(&manifests.inventory, options(allow_http));
@@ -101,6 +110,7 @@ fn findings_of(manifests: &Manifests, allow_http: bool) -> Vec<Finding> {
         level: if is_error(diagnostic) { "error" } else { "note" },
         reason: diagnostic.reason.to_string(),
         message: diagnostic.to_string(),
+        of_file: false,
         cause: None,
     };
     // What could not be read is a fault already.
