@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -52,7 +53,9 @@ class Stage:
             raise Missing("cargo is not on PATH; install Rust, see https://rustup.rs")
         self.transcript.progress("building (a first build takes some minutes)")
         packages = [word for name in BINARIES for word in ("-p", name)]
-        if subprocess.run(["cargo", "build", "--quiet", *packages], cwd=ROOT).returncode:
+        # On a terminal cargo shows how many of how many crates are done; elsewhere its messages are only noise.
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        if subprocess.run(["cargo", "build", *quiet, *packages], cwd=ROOT).returncode:
             raise Missing("the build failed; its messages stand above")
         self.transcript.progress("installing the token service, where it is not there yet")
         if subprocess.run([ROOT / "e2e/token-service/run", "install"], stdout=subprocess.DEVNULL).returncode:
