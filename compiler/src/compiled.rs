@@ -186,7 +186,7 @@ impl Compiler<'_> {
                 self.route(name.clone(), route);
             }
             self.findings(&unreadable.object).routes.insert(name.clone());
-            routes.insert(name, (unreadable_route(&unreadable.value), Some(unreadable.message.clone())));
+            routes.insert(name, (unreadable_route(&unreadable.value), Some(unreadable.place_and_message())));
         }
         for (name, route) in &self.inventory.routes {
             routes.insert(name.clone(), self.route(name.clone(), route));
@@ -215,7 +215,7 @@ impl Compiler<'_> {
         let mut states = Vec::new();
         for unreadable in self.unreadable(ObjectKind::ApiPolicy) {
             let Some(name) = name_of(&unreadable.object) else { continue };
-            let message = format!("ApiPolicy {name}: {}", unreadable.message);
+            let message = unreadable.to_string();
             let refusal = Refusal { reason: RefusalReason::InvalidPolicy, message };
             states.push(unreadable_policy(name, &unreadable.value, refusal));
         }

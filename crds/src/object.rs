@@ -67,6 +67,13 @@ pub struct Unreadable {
     pub value: Value,
 }
 
+impl Unreadable {
+    /// What is wrong, behind the path of the field.
+    pub fn place_and_message(&self) -> String {
+        if self.path.is_empty() { self.message.clone() } else { format!("{}: {}", self.path, self.message) }
+    }
+}
+
 /// Reads one of our objects. `None`: another group, version or kind.
 pub fn read_object(value: Value) -> Option<Result<Object, Box<Unreadable>>> {
     if value.get("apiVersion")?.as_str()? != API_VERSION {
