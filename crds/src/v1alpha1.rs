@@ -19,7 +19,7 @@ pub use access::{
     AccessApproval, AccessDecision, AccessRequest, AccessState, AccessVerdict, ApiAccessSpec, ApiRef, AutomaticAccess,
     Environment,
 };
-pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, PolicyMode, Precedence, TargetRef};
+pub use api_policy::{ApiPolicy, ApiPolicySpec, ApiPolicyStatus, PolicyMode, Precedence, SAYS_NOTHING, TargetRef};
 pub use api_route::{
     AdditionalHeaderSpec, ApiDescription, ApiRoute, ApiRouteSpec, ApiRouteStatus, AppProtocolSpec, ClientAddressSpec,
     CorsSpec, ForwardedHeadersSpec, ForwardingHeaderSpec, HeaderMatchSpec, MatchSpec, PathMatchSpec, PathMatchType,

@@ -2,7 +2,7 @@
 
 use portreeve_crds::{
     GROUP, ObjectRef,
-    v1alpha1::{ApiPolicy, PolicyMode, Precedence, TargetRef},
+    v1alpha1::{ApiPolicy, PolicyMode, Precedence, SAYS_NOTHING, TargetRef},
 };
 use portreeve_policy::{Authorization, LimitRules, Limits, NamespacedName};
 
@@ -52,7 +52,7 @@ pub(crate) fn validate_policy(
         faults.add("spec.precedence", "Overrides is for policies that target a Namespace");
     }
     if spec.authentication.is_none() && spec.authorization.is_none() && spec.limits.is_none() {
-        faults.add("spec", "set at least one of authentication, authorization and limits");
+        faults.add("spec", SAYS_NOTHING);
     }
     let authentication = spec.authentication.as_ref().and_then(|spec| validate_authentication(&mut faults, spec));
     let authorization = spec.authorization.as_ref().and_then(|spec| validate_authorization(&mut faults, spec));

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AuthenticationSpec, authorization::AuthorizationSpec, limits::LimitsSpec};
 
+/// What the API server and `portreeve validate` say to a policy that sets no block.
+pub const SAYS_NOTHING: &str = "set at least one of authentication, authorization and limits";
+
 /// Rules attached to routes, to single rules of a route, or to a whole namespace.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
@@ -24,7 +27,7 @@ use super::{AuthenticationSpec, authorization::AuthorizationSpec, limits::Limits
     printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("has(self.authentication) || has(self.authorization) || has(self.limits)").message("set at least one of authentication, authorization and limits"))]
+#[x_kube(validation = Rule::new("has(self.authentication) || has(self.authorization) || has(self.limits)").message(SAYS_NOTHING))]
 #[x_kube(validation = Rule::new("self.precedence != 'Overrides' || self.targetRefs.all(t, t.kind == 'Namespace')").message("precedence Overrides is for policies that target a Namespace"))]
 #[serde(rename_all = "camelCase")]
 pub struct ApiPolicySpec {

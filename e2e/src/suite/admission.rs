@@ -81,19 +81,23 @@ const BAD_CLIENTS: [(&str, &str, &str, &str); 8] = [
     ),
 ];
 
-pub(super) async fn stage(fixture: &Fixture, report: &mut Report) {
-    report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(fixture)).await;
+/// Objects of the other kinds: what is wrong, the manifest, and a part of what is said.
+fn bad_objects() -> [(&'static str, String, &'static str); 8] {
     let policy = |target: &str, body: &str| POLICY.replace("TARGET", target).replace("BODY", body);
     let service = |issuer: &str, body: &str| SERVICE.replace("ISSUER", issuer).replace("BODY", body);
     let open = "authentication: {anonymous: {}}";
     let jwt = "jwt: {tokenServiceRef: {name: login}, audiences: [a]}";
-    let cases = [
+    [
         (
             "a policy that is open and is not",
             policy(ROUTE_TARGET, &format!("authentication: {{anonymous: {{}}, anyOf: [{{{jwt}}}]}}")),
             "exactly one of anonymous and anyOf",
         ),
-        ("a policy that says nothing", policy(ROUTE_TARGET, ""), "at least one of authentication and authorization"),
+        (
+            "a policy that says nothing",
+            policy(ROUTE_TARGET, ""),
+            "set at least one of authentication, authorization and limits",
+        ),
         (
             "a rule of a namespace",
             policy("{group: \"\", kind: Namespace, name: default, sectionName: read}", open),
@@ -112,8 +116,12 @@ pub(super) async fn stage(fixture: &Fixture, report: &mut Report) {
             "introspection needs client",
         ),
         ("an issuer that is no URL", service("login.example.com", "discovery: OpenIdConfiguration"), "spec.issuer"),
-    ];
-    for (name, yaml, wanted) in cases {
+    ]
+}
+
+pub(super) async fn stage(fixture: &Fixture, report: &mut Report) {
+    report.check("two namespaces are made, one at the strictest level of Pod Security", namespaces(fixture)).await;
+    for (name, yaml, wanted) in bad_objects() {
         report.check(&format!("the API server refuses {name}"), refused(fixture, &yaml, wanted)).await;
     }
     for (name, metadata, body, wanted) in BAD_CLIENTS {
@@ -126,7 +134,7 @@ pub(super) async fn stage(fixture: &Fixture, report: &mut Report) {
     report
         .check("and takes loopback for http", taken(fixture, &CLIENT.replace("METADATA", good).replace(", BODY", "")))
         .await;
-    report.check("the API server refuses another issuer for a TokenService", immutable(fixture, service)).await;
+    report.check("the API server refuses another issuer for a TokenService", immutable(fixture)).await;
 }
 
 async fn namespaces(fixture: &Fixture) -> Result<String> {
@@ -149,10 +157,34 @@ async fn refused(fixture: &Fixture, yaml: &str, wanted: &str) -> Result<String> 
     Ok(line.trim().to_owned())
 }
 
-async fn immutable(fixture: &Fixture, service: impl Fn(&str, &str) -> String) -> Result<String> {
-    let of = |issuer| service(issuer, "discovery: OpenIdConfiguration").replace("default", OTHER);
+async fn immutable(fixture: &Fixture) -> Result<String> {
+    let body = "discovery: OpenIdConfiguration";
+    let of = |issuer| SERVICE.replace("ISSUER", issuer).replace("BODY", body).replace("default", OTHER);
     fixture.apply(&of("https://one.example.com")).await?;
     let found = refused(fixture, &of("https://two.example.com"), "issuer is immutable").await;
     fixture.kubectl.run(&["delete", "tokenservice/bad", "-n", OTHER]).await?;
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BAD_CLIENTS, bad_objects};
+
+    /// What the rules of the CustomResourceDefinitions say is expected here word by word: a message that changes has to
+    /// fail without a node too.
+    #[test]
+    fn expected_messages_stand_in_the_definitions() {
+        let definitions = [
+            include_str!("../../../crds/apipolicies.yaml"),
+            include_str!("../../../crds/apiroutes.yaml"),
+            include_str!("../../../crds/clientregistrations.yaml"),
+            include_str!("../../../crds/tokenservices.yaml"),
+        ]
+        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+        let objects = bad_objects().into_iter().map(|(_, _, wanted)| wanted);
+        let clients = BAD_CLIENTS.into_iter().map(|(_, _, _, wanted)| wanted);
+        for wanted in objects.chain(clients).filter(|wanted| wanted.contains(' ')) {
+            assert!(definitions.iter().any(|text| text.contains(wanted)), "no rule says {wanted:?}");
+        }
+    }
 }
