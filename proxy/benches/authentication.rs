@@ -27,6 +27,7 @@ use portreeve_proxy::{
         TokenServiceClient,
     },
     clock::{Clock, SystemClock},
+    outbound::Network,
 };
 use prometheus::Gauge;
 use serde_json::{Value, json};
@@ -83,7 +84,8 @@ fn measure(name: &str, target: &str, rule: &Authenticators, headers: &HeaderMap,
 
 fn main() {
     let (name, service) = fixture::token_service();
-    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority =
+        TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock), &Network::Sockets).unwrap();
     let authorities = [(name, Arc::new(authority))].into();
     let context = CredentialContext {
         memory: Arc::new(CredentialMemory::new(&[1; 32])),

@@ -21,6 +21,7 @@ use portreeve_proxy::{
     authz::{AuthorizationInput, Authorizer, PathParameters},
     clock::{SystemClock, UnixMillis},
     limits::{LimitTables, Limiter},
+    outbound::Network,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +33,8 @@ fn credential() -> Arc<VerifiedCredential> {
     let token = fixture::token(&json!({"roles": ["clerk", "auditor"], "level": 3}));
     let digest = TokenDigester::new(&[3; 64]).digest(&token);
     let (name, service) = fixture::token_service();
-    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority =
+        TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock), &Network::Sockets).unwrap();
     authority.verify(&token, digest).unwrap().0
 }
 
@@ -45,7 +47,7 @@ fn cedar(text: &str, reads: &Value) -> Value {
 
 fn authorizer(conditions: &Value) -> Authorizer {
     let authorization: Authorization = serde_json::from_value(json!({"allOf": conditions})).unwrap();
-    Authorizer::new(&authorization, "shop/orders", "read").unwrap()
+    Authorizer::new(&authorization, ("shop/orders", "read"), &Network::Sockets).unwrap()
 }
 
 fn measure(name: &str, target: &str, mut turn: impl FnMut()) {

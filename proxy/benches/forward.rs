@@ -25,6 +25,7 @@ use portreeve_proxy::{
     authn::{CredentialContext, CredentialMemory, TokenDigester},
     authz::Permitted,
     clock::{SharedClock, SystemClock},
+    outbound::Network,
     pipeline::{
         AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Lane, Metrics, Pseudonym, Records,
         RequestBody, RequestHandler, RequestHandlerConfig, Runtime, Scheme, Upload, UpstreamFault, build,
@@ -92,7 +93,12 @@ fn snapshot() -> Snapshot {
 fn gate() -> Rc<RequestHandler<Constant>> {
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new().unwrap();
-    let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone(), own_ports: BTreeSet::new() };
+    let context = BuildContext {
+        clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
+        own_ports: BTreeSet::new(),
+        network: Network::Sockets,
+    };
     let (runtime, rejections) = build(&snapshot(), 1, &Runtime::refusing(), &context);
     assert_eq!(rejections, []);
     let credentials = || CredentialContext {

@@ -25,6 +25,7 @@ use crate::{
     authn::{CredentialContext, CredentialMemory, TokenDigester},
     bootstrap::{Bootstrap, RecordTarget},
     clock::{SharedClock, SystemClock},
+    outbound::Network,
     pipeline::{
         BuildContext, DecisionIds, Metrics, Pseudonym, Records, Rejection, RequestHandler, RequestHandlerConfig,
         Runtime, SharedRuntime, build,
@@ -184,7 +185,7 @@ fn link(
     unknown_keys: mpsc::Receiver<String>,
 ) -> Result<(OperatorLink, Session), StartError> {
     let (metrics, own_ports) = (shared.metrics.clone(), shared.own_ports.clone());
-    let context = BuildContext { clock: Arc::clone(&shared.clock), metrics, own_ports };
+    let context = BuildContext { clock: Arc::clone(&shared.clock), metrics, own_ports, network: Network::Sockets };
     let (runtime, metrics, clock) = (Arc::clone(&shared.runtime), shared.metrics.clone(), Arc::clone(&shared.clock));
     let publish = move |session: &Session| -> Vec<Rejection> {
         let (fresh, rejections) = build(session.snapshot(), session.revision(), &runtime.load(), &context);

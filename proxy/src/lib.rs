@@ -22,8 +22,9 @@ pub mod clock;
 #[doc(hidden)]
 pub mod fuzz;
 mod heap_size;
+pub mod in_process;
 pub mod limits;
-mod outbound;
+pub mod outbound;
 pub mod peer;
 pub mod pipeline;
 pub mod pressure;

@@ -63,13 +63,35 @@ pub(crate) enum CallFault {
     TooLarge,
 }
 
+/// Where calls to endpoints go.
+#[derive(Clone, Default)]
+pub enum Network {
+    /// To the endpoint's address.
+    #[default]
+    Sockets,
+    /// To a value of this process: what policies decide can be tried where no endpoint is.
+    InProcess(Arc<dyn Endpoints>),
+}
+
+/// Answers in place of endpoints.
+pub trait Endpoints: Send + Sync {
+    /// The answer to a POST; `None` as if nobody listened.
+    fn answer(&self, request: Request<String>) -> Option<Response<Bytes>>;
+}
+
 /// A guarded HTTP client for one endpoint.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
+    client: Carrier,
     endpoint: Uri,
     timeout: Duration,
     bulkhead: Arc<Bulkhead>,
+}
+
+#[derive(Clone)]
+enum Carrier {
+    Sockets(Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>),
+    InProcess(Arc<dyn Endpoints>),
 }
 
 /// Resolves names and leaves out what may not be called.
@@ -78,10 +100,10 @@ struct GuardedResolver(AddressRange);
 
 impl Outbound {
     /// A client of this endpoint; with a method that wants it, `secret` is certificate chain and key.
-    pub(crate) fn new(access: &EndpointAccess, secret: &Secret) -> Result<Self, InvalidEndpoint> {
+    pub(crate) fn new(access: &EndpointAccess, secret: &Secret, network: &Network) -> Result<Self, InvalidEndpoint> {
         let EndpointAccess { endpoint, client, ca_certificates, addresses, timeout } = access;
         let identity = (client.method == ClientAuthenticationMethod::TlsClientAuth).then_some(secret);
-        Self::connect(endpoint, ca_certificates, *addresses, timeout.duration(), identity)
+        Self::connect(endpoint, ca_certificates, *addresses, timeout.duration(), identity, network)
     }
 
     /// A client of this endpoint.
@@ -91,6 +113,7 @@ impl Outbound {
         addresses: AddressRange,
         timeout: Duration,
         identity: Option<&Secret>,
+        network: &Network,
     ) -> Result<Self, InvalidEndpoint> {
         let endpoint: Uri = endpoint.parse().map_err(|_ignored: http::uri::InvalidUri| InvalidEndpoint::Url)?;
         let host = endpoint.host().ok_or(InvalidEndpoint::Url)?;
@@ -101,6 +124,10 @@ impl Outbound {
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if literal.is_ok_and(|address| !addresses.admits(address)) {
             return Err(InvalidEndpoint::Address);
+        }
+        let bulkhead = Bulkhead::of_endpoint(&endpoint.to_string());
+        if let Network::InProcess(endpoints) = network {
+            return Ok(Self { client: Carrier::InProcess(Arc::clone(endpoints)), endpoint, timeout, bulkhead });
         }
         let mut http = HttpConnector::new_with_resolver(GuardedResolver(addresses));
         http.enforce_http(false);
@@ -121,8 +148,7 @@ impl Outbound {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(MAX_IDLE)
             .build(https);
-        let bulkhead = Bulkhead::of_endpoint(&endpoint.to_string());
-        Ok(Self { client, endpoint, timeout, bulkhead })
+        Ok(Self { client: Carrier::Sockets(client), endpoint, timeout, bulkhead })
     }
 
     /// Takes a place among the questions to this endpoint, before anything is done for one.
@@ -142,12 +168,15 @@ impl Outbound {
         request: http::request::Builder,
         body: String,
     ) -> Result<Response<Bytes>, CallFault> {
-        let request = request.method("POST").uri(self.endpoint.clone()).body(Full::from(body));
+        let request = request.method("POST").uri(self.endpoint.clone()).body(body);
         let request: Request<_> = request.map_err(|_ignored: http::Error| CallFault::Connect)?;
+        let client = match &self.client {
+            Carrier::Sockets(client) => client,
+            Carrier::InProcess(endpoints) => return endpoints.answer(request).ok_or(CallFault::Connect),
+        };
         let exchange = async {
-            let answer = self
-                .client
-                .request(request)
+            let answer = client
+                .request(request.map(Full::from))
                 .await
                 .map_err(|_ignored: hyper_util::client::legacy::Error| CallFault::Connect)?;
             let (parts, body) = answer.into_parts();
@@ -213,7 +242,9 @@ mod tests {
 
     #[test]
     fn refuses_literal_addresses_broken_urls_and_broken_bundles_m3() {
-        let make = |url, pem| Outbound::connect(url, pem, AddressRange::Public, Duration::from_secs(1), None).err();
+        let make = |url, pem| {
+            Outbound::connect(url, pem, AddressRange::Public, Duration::from_secs(1), None, &Network::Sockets).err()
+        };
         assert_eq!(make("https://169.254.169.254/x", ""), Some(InvalidEndpoint::Address));
         assert_eq!(make("https://[::1]/x", ""), Some(InvalidEndpoint::Address));
         assert_eq!(make("ftp://host/x", ""), Some(InvalidEndpoint::Url));

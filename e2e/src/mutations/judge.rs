@@ -2,9 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
     net::SocketAddr,
-    rc::Rc,
     sync::Arc,
 };
 
@@ -12,24 +10,16 @@ use anyhow::{Context as _, Result};
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
-use hyper::{body::Incoming, client::conn::http1::SendRequest, service::service_fn};
-use hyper_util::rt::TokioIo;
+use http::Request;
 use portreeve_policy::{
     HostnamePattern, Limits, NamespacedName, PathMatch, Refusal, RefusalReason, Route, Rule, RuleState, Snapshot,
-    TemplateSegment, Upstream,
+    TemplateSegment,
 };
 use portreeve_proxy::{
-    authn::{CredentialContext, CredentialMemory, TokenDigester},
-    authz::Permitted,
-    clock::{Clock, SharedClock, UnixMillis},
-    pipeline::{
-        AccessLog, AnswerBody, BuildContext, Connection, DecisionIds, Dispatch, Lane, Metrics, Pseudonym, Records,
-        RequestBody, RequestHandler, RequestHandlerConfig, Runtime, Scheme, SharedRuntime, Upload, UpstreamFault,
-        build,
-    },
-    pressure::Pressure,
+    clock::{Clock, UnixMillis},
+    in_process::{InProcess, Surroundings},
+    outbound::Network,
+    pipeline::Scheme,
 };
 use serde_json::{Value, json};
 
@@ -49,22 +39,6 @@ const NOW: u64 = 1_790_000_000;
 impl Clock for Fixed {
     fn now(&self) -> UnixMillis {
         UnixMillis(NOW.saturating_mul(1000))
-    }
-}
-
-/// An application that answers everything.
-struct Constant;
-
-impl Dispatch for Constant {
-    async fn send(
-        &self,
-        _: &Upstream,
-        _: Lane,
-        request: Permitted<Request<RequestBody>>,
-        _: tokio::time::Instant,
-    ) -> Result<Response<AnswerBody>, UpstreamFault> {
-        drop(request.into_inner());
-        Ok(Response::new(AnswerBody::full(Bytes::from_static(b"ok"))))
     }
 }
 
@@ -101,56 +75,20 @@ pub(super) struct Outcome {
     pub(super) opened: Vec<String>,
 }
 
-/// A proxy's pipeline, and a client of it.
-pub(super) struct Judge {
-    runtime: SharedRuntime,
-    context: BuildContext,
-    client: SendRequest<Empty<Bytes>>,
-}
+/// Decides by the proxy's own pipeline.
+pub(super) struct Judge(InProcess);
 
 impl Judge {
-    /// Starts both; must run within a `LocalSet`.
+    /// Starts the pipeline; must run within a `LocalSet`.
     pub(super) async fn start() -> Result<Self> {
-        let clock: SharedClock = Arc::new(Fixed);
-        let metrics = Metrics::new()?;
-        let context = BuildContext { clock: Arc::clone(&clock), metrics: metrics.clone(), own_ports: BTreeSet::new() };
-        let runtime: SharedRuntime = Arc::new(Arc::new(Runtime::refusing()).into());
-        let credentials = || CredentialContext {
-            memory: Arc::new(CredentialMemory::new(&[1; 32])),
-            digester: TokenDigester::new(&[3; 64]),
-            clock: Arc::clone(&clock),
-        };
-        let gate = Rc::new(RequestHandler::new(RequestHandlerConfig {
-            runtime: Arc::clone(&runtime),
-            dispatch: Constant,
-            records: Records::start(std::io::sink(), metrics.records_dropped.clone())?.of_worker(),
-            credentials: credentials(),
-            dry_run_credentials: credentials(),
-            ids: DecisionIds::new(0),
-            pseudonym: Pseudonym::new(0),
-            access_log: AccessLog::Off,
-            pressure: Pressure::default(),
-            unknown_keys: tokio::sync::mpsc::channel(16).0,
-            metrics,
-            clock,
-        }));
-        let connection = Rc::new(Connection {
+        let surroundings = Surroundings {
+            clock: Arc::new(Fixed),
+            network: Network::Sockets,
             peer: SocketAddr::from(([127, 0, 0, 1], 9)),
             scheme: Scheme::Http,
             certificates: None,
-            framing: Arc::default(),
-            upload: Upload::default(),
-        });
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));
-            async move { Ok::<_, Infallible>(gate.handle(request, connection).await) }
-        });
-        let server = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
-        drop(tokio::task::spawn_local(server));
-        let (client, driver) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
-        drop(tokio::task::spawn_local(driver));
-        Ok(Self { runtime, context, client })
+        };
+        Ok(Self(InProcess::start(surroundings, std::io::sink()).await?))
     }
 
     /// Decides every request of a case.
@@ -225,8 +163,7 @@ impl Judge {
         for route in snapshot.routes.values_mut().filter(|route| route.rules.iter().any(is_limited)) {
             Arc::make_mut(route).rules.iter_mut().filter(|rule| is_limited(rule)).for_each(|rule| look_at(rule, view));
         }
-        let (runtime, _) = build(&snapshot, 1, &Runtime::refusing(), &self.context);
-        self.runtime.store(Arc::new(runtime));
+        self.0.load(&snapshot);
     }
 
     async fn permits(&mut self, asked: &RequestShape) -> Result<bool> {
@@ -234,11 +171,8 @@ impl Judge {
         if let Some(token) = &asked.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        self.client.ready().await?;
-        let answer = self.client.send_request(request.body(Empty::new())?).await?;
-        let permitted = answer.status() == 200;
-        drop(answer.into_body().collect().await?);
-        Ok(permitted)
+        let (answer, _) = self.0.send(request.body(Bytes::new())?).await?;
+        Ok(answer.status() == 200)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bulkhead::Place,
     clock::UnixMillis,
-    outbound::{CallFault, Outbound},
+    outbound::{CallFault, Network, Outbound},
     peer::Peer,
 };
 
@@ -81,8 +81,9 @@ impl From<CallFault> for LookupFault {
 }
 
 impl ClientEndpoint {
-    pub(super) fn new(access: &EndpointAccess, secret: &Secret) -> Result<Self, InvalidEndpoint> {
-        Ok(Self { outbound: Outbound::new(access, secret)?, client: GatewayClient::new(&access.client, secret)? })
+    pub(super) fn new(access: &EndpointAccess, secret: &Secret, network: &Network) -> Result<Self, InvalidEndpoint> {
+        let outbound = Outbound::new(access, secret, network)?;
+        Ok(Self { outbound, client: GatewayClient::new(&access.client, secret)? })
     }
 
     pub(super) fn client_id(&self) -> &str {
@@ -114,8 +115,8 @@ impl ClientEndpoint {
 }
 
 impl Introspector {
-    pub(super) fn new(access: &EndpointAccess, secret: &Secret, dialect: &Dialect) -> Result<Self, InvalidEndpoint> {
-        Ok(Self { endpoint: ClientEndpoint::new(access, secret)?, dialect: dialect.clone() })
+    pub(super) fn new(endpoint: ClientEndpoint, dialect: &Dialect) -> Self {
+        Self { endpoint, dialect: dialect.clone() }
     }
 
     pub(super) fn dialect(&self) -> &Dialect {

@@ -22,6 +22,7 @@ use crate::{
     bounded_cache::Held,
     bulkhead::Place,
     clock::{SharedClock, UnixMillis},
+    outbound::Network,
     peer::Peer,
 };
 
@@ -77,6 +78,7 @@ impl TokenServiceClient {
         secret: Option<&Secret>,
         previous: Option<&Self>,
         clock: SharedClock,
+        network: &Network,
     ) -> Result<Self, InvalidEndpoint> {
         let same_keys = previous.filter(|old| {
             let TokenService { issuer, scope_claim, keys, introspection: _, exchange: _ } = &old.config;
@@ -92,7 +94,9 @@ impl TokenServiceClient {
             (Keys::Unavailable, None) => None,
         };
         let exchange = match (&service.exchange, secret) {
-            (TokenExchange::Enabled(access), Some(secret)) => Some(Arc::new(ClientEndpoint::new(access, secret)?)),
+            (TokenExchange::Enabled(access), Some(secret)) => {
+                Some(Arc::new(ClientEndpoint::new(access, secret, network)?))
+            }
             (TokenExchange::Disabled | TokenExchange::Unavailable | TokenExchange::Enabled(_), _) => None,
         };
         let without = Self {
@@ -108,7 +112,7 @@ impl TokenServiceClient {
             Introspection::Disabled | Introspection::Unavailable => None,
             Introspection::Enabled { access, dialect, cache } => {
                 let Some(secret) = secret else { return Ok(without) };
-                let introspector = Introspector::new(access, secret, dialect)?;
+                let introspector = Introspector::new(ClientEndpoint::new(access, secret, network)?, dialect);
                 let kept = previous.filter(|old| same_source(&old.config, service));
                 let state = kept.and_then(|old| old.lookup.as_ref()).map(|old| Arc::clone(&old.state));
                 let bytes = u64::from(cache.max_bytes.get());

@@ -8,7 +8,7 @@ use portreeve_policy::{
 use super::{
     AuthorizationInput, Forbidden, InvalidCedar, Permit, Refusal, cedar::CedarCheck, external::DecisionPoint, request,
 };
-use crate::{authn::InvalidEndpoint, bounded_cache::Held};
+use crate::{authn::InvalidEndpoint, bounded_cache::Held, outbound::Network};
 
 /// Conditions of one rule, with everything that can fail done.
 #[derive(Debug)]
@@ -44,8 +44,12 @@ pub enum InvalidAuthorizer {
 }
 
 impl Authorizer {
-    /// Makes the conditions of a rule ready. `route` is `namespace/name`.
-    pub fn new(authorization: &Authorization, route: &str, rule: &str) -> Result<Self, InvalidAuthorizer> {
+    /// Makes the conditions of a rule ready. `route` is `namespace/name`; decision points are asked through `network`.
+    pub fn new(
+        authorization: &Authorization,
+        (route, rule): (&str, &str),
+        network: &Network,
+    ) -> Result<Self, InvalidAuthorizer> {
         let (mut checks, mut external) = (Vec::new(), None);
         for condition in authorization.conditions() {
             checks.push(match condition {
@@ -53,7 +57,7 @@ impl Authorizer {
                 Condition::Cedar(policies) => Check::Cedar(Box::new(CedarCheck::new(policies, route, rule)?)),
                 Condition::Claims(rules) => Check::Claims(rules.clone()),
                 Condition::External(point) => {
-                    external = Some(DecisionPoint::new(point, route, rule)?);
+                    external = Some(DecisionPoint::new(point, (route, rule), network)?);
                     continue;
                 }
                 Condition::Hours(hours) => Check::Hours(hours.clone(), hours.zone()?),

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     bulkhead::Turn,
     clock::UnixMillis,
-    outbound::{CallFault, InvalidEndpoint, Outbound},
+    outbound::{CallFault, InvalidEndpoint, Network, Outbound},
     peer::Peer,
 };
 
@@ -57,10 +57,15 @@ const COST: u32 = 5;
 const MAX_CREDIT: u32 = 50;
 
 impl DecisionPoint {
-    pub(super) fn new(rule: &ExternalRule, route: &str, rule_name: &str) -> Result<Self, InvalidEndpoint> {
-        let timeout = rule.timeout.duration();
+    pub(super) fn new(
+        rule: &ExternalRule,
+        (route, rule_name): (&str, &str),
+        network: &Network,
+    ) -> Result<Self, InvalidEndpoint> {
+        let ExternalRule { endpoint, ca_certificates, addresses, timeout, .. } = rule;
+        let outbound = Outbound::connect(endpoint, ca_certificates, *addresses, timeout.duration(), None, network)?;
         Ok(Self {
-            outbound: Outbound::connect(&rule.endpoint, &rule.ca_certificates, rule.addresses, timeout, None)?,
+            outbound,
             rule: rule.clone(),
             resource: format!("{route}/{rule_name}"),
             remembered: Cache::new(MAX_REMEMBERED),

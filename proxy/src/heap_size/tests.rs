@@ -14,6 +14,7 @@ use crate::{
     },
     bounded_cache::BoundedCache,
     clock::SystemClock,
+    outbound::Network,
 };
 
 /// Bytes that this thread holds more than before, with the value that it made.
@@ -71,7 +72,8 @@ fn a_remembered_token_takes_at_most_900_bytes() {
     });
     let service: TokenService = serde_json::from_value(service).unwrap();
     let name = "default/login".parse().unwrap();
-    let authority = TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock)).unwrap();
+    let authority =
+        TokenServiceClient::new(&name, &service, None, None, Arc::new(SystemClock), &Network::Sockets).unwrap();
     let digester = TokenDigester::new(&[3; 64]);
     let tokens: Vec<String> = (0..TOKENS).map(|number| sign(7, "at+jwt", &claims(number))).collect();
     let (bytes, ()) = taken(|| {

@@ -24,6 +24,7 @@ use crate::{
     authn::{BuildInputs, TokenServiceClient},
     authz::Authorizer,
     clock::SharedClock,
+    outbound::Network,
 };
 
 /// What building needs beside the snapshot.
@@ -35,6 +36,8 @@ pub struct BuildContext {
     pub metrics: Metrics,
     /// Ports on which this process listens: never an application's.
     pub own_ports: BTreeSet<u16>,
+    /// Where token services and decision points are asked.
+    pub network: Network,
 }
 
 /// A resource that cannot run, and why.
@@ -86,8 +89,9 @@ pub fn build(
     let inputs_in_dry_run = GuardInputs {
         credentials: BuildInputs { previous: &in_dry_run.credentials, api_key_use: &dry_run_key_use, ..credentials },
         limits: &in_dry_run.limits,
+        network: &context.network,
     };
-    let inputs = GuardInputs { credentials, limits: &previous.carried.limits };
+    let inputs = GuardInputs { credentials, limits: &previous.carried.limits, network: &context.network };
     let (carried, carried_in_dry_run) = (Carried::default(), Carried::default());
     let mut building = Routes { inputs, inputs_in_dry_run, previous, context, carried, carried_in_dry_run, rejections };
     let (router, rules) = building.build(&snapshot.routes);
@@ -140,7 +144,8 @@ fn token_service(
         None => None,
     };
     let clock = Arc::clone(&context.clock);
-    TokenServiceClient::new(name, service, secret, held.map(Arc::as_ref), clock).map_err(|fault| fault.to_string())
+    let held = held.map(Arc::as_ref);
+    TokenServiceClient::new(name, service, secret, held, clock, &context.network).map_err(|fault| fault.to_string())
 }
 
 /// Makes the rules of every route.
@@ -167,7 +172,7 @@ impl Routes<'_> {
                 for (number, clause) in rule.matches.iter().enumerate() {
                     router.insert(route.hostnames.iter(), &matchable(route, clause), (target, number));
                 }
-                let preflight = preflight(&route.cors, rule, &label, &budget);
+                let preflight = preflight((&route.cors, &label), rule, &budget, &self.context.network);
                 rules.push(RuleRuntime {
                     name: name.clone(),
                     metrics: self.context.metrics.rule(&label, &rule.name),
@@ -246,7 +251,12 @@ fn ready(
 }
 
 /// What a rule makes of preflights. What cannot be made ready refuses them.
-fn preflight(cors: &Cors, rule: &Rule, route: &str, budget: &PreflightBudget) -> PreflightPolicy {
+fn preflight(
+    (cors, route): (&Cors, &str),
+    rule: &Rule,
+    budget: &PreflightBudget,
+    network: &Network,
+) -> PreflightPolicy {
     let authorization = match (cors, &rule.state) {
         (Cors::Passthrough, CompiledState::Ready(guard)) => guard.authorization.of_preflight(),
         (Cors::Answer(rule), CompiledState::Ready(_)) => return PreflightPolicy::Answer(rule.clone()),
@@ -254,7 +264,7 @@ fn preflight(cors: &Cors, rule: &Rule, route: &str, budget: &PreflightBudget) ->
             return PreflightPolicy::Refuse;
         }
     };
-    let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, route, &rule.name).ok());
+    let ready = authorization.and_then(|conditions| Authorizer::new(&conditions, (route, &rule.name), network).ok());
     ready.map_or(PreflightPolicy::Undecidable, |ready| PreflightPolicy::Passthrough(Box::new(ready), budget.clone()))
 }
 

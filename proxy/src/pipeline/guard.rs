@@ -11,6 +11,7 @@ use crate::{
     authn::{Authenticators, BuildInputs, CarriedState},
     authz::Authorizer,
     limits::{LimitTables, Limiter},
+    outbound::Network,
 };
 
 /// A rule as it runs.
@@ -44,6 +45,8 @@ pub(super) struct GuardInputs<'a> {
     pub(super) credentials: BuildInputs<'a>,
     /// Counts of the runtime before.
     pub(super) limits: &'a LimitTables,
+    /// Where decision points are asked.
+    pub(super) network: &'a Network,
 }
 
 /// What of blocks outlives a snapshot.
@@ -70,7 +73,7 @@ impl Guard {
                 &mut carried.credentials,
             )?),
         };
-        let authorizer = Authorizer::new(&guard.authorization, &route.to_string(), rule);
+        let authorizer = Authorizer::new(&guard.authorization, (&route.to_string(), rule), inputs.network);
         Ok(Self {
             challenge: Challenge::of(guard, resource_metadata),
             authenticator,

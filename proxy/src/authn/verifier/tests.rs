@@ -22,6 +22,7 @@ use crate::{
         signed_tokens::{key_set, sign},
     },
     clock::{Clock, SystemClock},
+    outbound::Network,
 };
 
 const DRAWS: u64 = 1_000_000;
@@ -98,7 +99,9 @@ fn token_services(port: u16) -> BTreeMap<NamespacedName, Arc<TokenServiceClient>
         let name: NamespacedName = name.parse().unwrap();
         let service = serde_json::from_value(service).unwrap();
         let secret = Secret::new(b"secret".to_vec());
-        let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, Arc::new(SystemClock)).unwrap();
+        let authority =
+            TokenServiceClient::new(&name, &service, Some(&secret), None, Arc::new(SystemClock), &Network::Sockets)
+                .unwrap();
         (name, Arc::new(authority))
     };
     [make("d/a", "https://a", 1, "gw-a"), make("d/a2", "https://a", 1, "gw-a2"), make("d/b", "https://b", 2, "gw-b")]
@@ -292,7 +295,7 @@ async fn l7_a_phantom_token_is_never_sent_on_beyond_its_own_end() {
     let name: NamespacedName = "d/a".parse().unwrap();
     let shared: SharedClock = Arc::clone(&clock) as SharedClock;
     let secret = Secret::new(b"s".to_vec());
-    let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, shared).unwrap();
+    let authority = TokenServiceClient::new(&name, &service, Some(&secret), None, shared, &Network::Sockets).unwrap();
     let digest = TokenDigester::new(&[5; 64]).digest("opaque");
     let client = CredentialMemory::new(&[1; 32]).asker([192, 0, 2, 1].into());
     let (credential, _) = authority.introspect("opaque", digest, &client).await.unwrap();
