@@ -8,9 +8,9 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{api_key, compile, explain, validate};
+use crate::commands::{api_key, compile, explain, test, validate};
 
-/// Validate, compile and explain Portreeve objects without a cluster.
+/// Validate, compile, test and explain Portreeve objects without a cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "portreeve",
@@ -60,6 +60,8 @@ enum Command {
         #[arg(long)]
         allow_http: bool,
     },
+    /// Run the cases of PolicyTest documents against the manifests, by the pipeline of the proxy and without a network.
+    Test(test::TestArguments),
     /// Explain a decision in words, from the decision records of the proxy.
     Explain {
         /// Decision id, as the answer carries it in portreeve-decision-id.
@@ -122,6 +124,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Compile { paths, namespace, labels, allow_http } => {
             compile::run(&paths, &namespace, labels.into_iter().collect(), allow_http, out)
         }
+        Command::Test(arguments) => test::run(&arguments, out),
         Command::Explain { id, records } => explain::run(&id, &records, out),
     };
     match result {

@@ -4,4 +4,5 @@ pub(crate) mod api_key;
 pub(crate) mod compile;
 pub(crate) mod explain;
 mod read;
+pub(crate) mod test;
 pub(crate) mod validate;

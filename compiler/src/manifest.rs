@@ -291,6 +291,26 @@ impl Manifests {
     }
 }
 
+/// A document of any kind, with the places of its fields.
+pub struct Located(Node);
+
+/// The documents of a text that can be read, whatever their kinds are.
+pub fn located(text: &str) -> Vec<Located> {
+    node::parse_all(text).0.into_iter().map(Located).collect()
+}
+
+impl Located {
+    /// The document as JSON.
+    pub fn value(&self) -> Value {
+        self.0.to_value()
+    }
+
+    /// Where a field such as `spec.cases[0].name` stands, or the deepest part of it that is there.
+    pub fn locate(&self, path: &str) -> Position {
+        self.0.locate(path)
+    }
+}
+
 /// The documents of a text as JSON values; `None` where it is not YAML.
 pub fn documents(text: &str) -> Option<Vec<Value>> {
     let (documents, faults) = node::parse_all(text);

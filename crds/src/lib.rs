@@ -18,7 +18,7 @@ mod refs;
 pub mod v1alpha1;
 
 pub use conditions::{ConditionReason, ConditionType};
-pub use object::{FieldFault, Object, ObjectKind, ObjectRef, Unreadable, read_object};
+pub use object::{FieldFault, Object, ObjectKind, ObjectRef, Unreadable, read_object, read_strictly};
 pub use refs::{CaBundleRef, CaBundleRefKind, ConfigMapKeyRef, LocalRef, SecretKeyRef, TokenServiceRef};
 
 /// API group of every kind.

@@ -119,6 +119,17 @@ fn read<T: DeserializeOwned>(
     Err(Box::new(Unreadable { object, path, message, others: faults.collect(), understood, value }))
 }
 
+/// Reads a value of another kind as strictly as ours: every field is known, and every fault has its path. `schema` is the
+/// kind's JSON Schema, for suggestions.
+pub fn read_strictly<T: DeserializeOwned>(value: &Value, schema: &Value) -> Result<T, Vec<FieldFault>> {
+    let mut unknown = false;
+    let mut note = |path: serde_ignored::Path<'_>| unknown |= field_path(&path).starts_with("spec");
+    match serde_ignored::deserialize::<_, _, T>(value, &mut note) {
+        Ok(parsed) if !unknown => Ok(parsed),
+        _ => Err(field_faults::<T>(value, schema)),
+    }
+}
+
 /// The path of the first null. The depth is that of a value that was read, which its reader bounds.
 fn first_null(value: &Value, path: &str) -> Option<String> {
     match value {

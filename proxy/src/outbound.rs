@@ -90,7 +90,7 @@ pub(crate) struct Outbound {
 
 #[derive(Clone)]
 enum Carrier {
-    Sockets(Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>),
+    Sockets(Box<Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>>),
     InProcess(Arc<dyn Endpoints>),
 }
 
@@ -148,7 +148,7 @@ impl Outbound {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(MAX_IDLE)
             .build(https);
-        Ok(Self { client: Carrier::Sockets(client), endpoint, timeout, bulkhead })
+        Ok(Self { client: Carrier::Sockets(Box::new(client)), endpoint, timeout, bulkhead })
     }
 
     /// Takes a place among the questions to this endpoint, before anything is done for one.

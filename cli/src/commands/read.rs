@@ -23,18 +23,26 @@ const MAX_STDIN: u64 = 256 << 20;
 /// Reads files, `-` for standard input, and every manifest below folders, in the order of their names. What cannot be
 /// read is given back, and everything else is read all the same.
 pub(crate) fn manifests(paths: &[PathBuf]) -> (Manifests, Vec<ReadError>) {
+    let mut manifests = Manifests::default();
+    let faults = each_file(paths, |name, bytes| {
+        manifests.read_bytes(name, bytes);
+    });
+    (manifests, faults)
+}
+
+/// Hands every file to `take`, with the name by which messages call it.
+pub(crate) fn each_file(paths: &[PathBuf], mut take: impl FnMut(&str, &[u8])) -> Vec<ReadError> {
     let (mut files, mut faults) = (Vec::new(), Vec::new());
     for path in paths {
         collect(path, true, &mut files, &mut faults);
     }
-    let mut manifests = Manifests::default();
     for file in files {
         match read(&file) {
-            Ok(bytes) => drop(manifests.read_bytes(&name(&file), &bytes)),
+            Ok(bytes) => take(&name(&file), &bytes),
             Err(error) => faults.push(ReadError { path: file, error }),
         }
     }
-    (manifests, faults)
+    faults
 }
 
 fn is_stdin(path: &Path) -> bool {

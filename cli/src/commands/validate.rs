@@ -119,7 +119,7 @@ fn findings_of(manifests: &Manifests, allow_http: bool) -> Vec<Finding> {
 }
 
 /// Keys and Secrets are not in the tree, and should not be: whether they exist is for the operator to say.
-fn is_error(diagnostic: &Diagnostic) -> bool {
+pub(super) fn is_error(diagnostic: &Diagnostic) -> bool {
     use ConditionReason as R;
     let offline = match diagnostic.object.kind {
         ObjectKind::ClientRegistration | ObjectKind::TokenService => true,
