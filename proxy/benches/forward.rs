@@ -130,7 +130,9 @@ async fn measure() {
         scheme: Scheme::Http,
         certificates: None,
         framing: Arc::default(),
+        local: "127.0.0.1:80".parse().unwrap(),
         upload: Upload::default(),
+        interim: Arc::default(),
     });
     let service = service_fn(move |request: Request<Incoming>| {
         let (gate, connection) = (Rc::clone(&gate), Rc::clone(&connection));

@@ -25,6 +25,7 @@ pub struct Bound {
 /// Every bound.
 pub fn all() -> Vec<Bound> {
     let mut all = rows::all();
+    all.push(crate::pipeline::interim_bound());
     all.push(crate::limits::bound());
     all
 }

@@ -31,10 +31,12 @@ fn request(data: &[u8]) {
     let Ok(request) = builder.body(()) else { return };
     let connection = Connection {
         peer: SocketAddr::from(([10, 0, 0, 1], 9)),
+        local: SocketAddr::from(([10, 0, 0, 2], 80)),
         scheme: Scheme::Http,
         certificates: None,
         framing: Arc::default(),
         upload: crate::pipeline::Upload::default(),
+        interim: Arc::default(),
     };
     let (mut parts, ()) = request.into_parts();
     let Ok(request) = CanonicalRequest::parse(&mut parts, &connection) else { return };

@@ -107,8 +107,15 @@ impl InProcess {
         let runtime: SharedRuntime = Arc::new(ArcSwap::from_pointee(Runtime::refusing()));
         let seen = Seen::default();
         let handler = handler(&runtime, &context, &records, Application(Rc::clone(&seen)));
-        let connection =
-            Rc::new(Connection { peer, scheme, certificates, framing: Arc::default(), upload: Upload::default() });
+        let connection = Rc::new(Connection {
+            peer,
+            local: SocketAddr::from(([127, 0, 0, 1], 80)),
+            scheme,
+            certificates,
+            framing: Arc::default(),
+            upload: Upload::default(),
+            interim: Arc::default(),
+        });
         let (near, far) = tokio::io::duplex(64 * 1024);
         let service = service_fn(move |request: Request<Incoming>| {
             let (handler, connection) = (Rc::clone(&handler), Rc::clone(&connection));

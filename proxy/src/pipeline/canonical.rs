@@ -10,7 +10,7 @@ use http::{
 };
 use portreeve_policy::{CanonicalPath, ClientAddress, Hostname, InvalidPath, Reason};
 
-use super::{ClientSide, Upload, fields::SetAside};
+use super::{ClientSide, Interim, Upload, fields::SetAside};
 use crate::authn::PeerCertificates;
 
 /// What the transport knows of the connection.
@@ -18,6 +18,8 @@ use crate::authn::PeerCertificates;
 pub struct Connection {
     /// Address of the peer.
     pub peer: SocketAddr,
+    /// Address that the peer connected to.
+    pub local: SocketAddr,
     /// Whether TLS was spoken.
     pub scheme: Scheme,
     /// What the client showed in the handshake.
@@ -26,6 +28,8 @@ pub struct Connection {
     pub framing: Arc<crate::transport::FramingVerdict>,
     /// Lent to the body of a request.
     pub upload: Upload,
+    /// Interim answers on their way to the client.
+    pub interim: Arc<Interim>,
 }
 
 /// URI scheme of the request as the client used it.
@@ -169,7 +173,7 @@ impl CanonicalRequest {
             return Err(InvalidRequest::LookAlike);
         }
         let aside = SetAside::take_from(&mut parts.headers, parts.version)?;
-        let (host, port) = authority(&parts.uri, &parts.headers, parts.version)?;
+        let (host, port) = authority(parts, connection)?;
         let path = CanonicalPath::parse(parts.uri.path())?;
         let query = parts.uri.query();
         if query.is_some_and(|query| !query.bytes().all(legal_in_query)) {
@@ -213,13 +217,15 @@ fn claimed_scheme(uri: &Uri) -> Option<Scheme> {
 }
 
 /// Whether the request names one host, and in one way.
-pub(super) fn check_authority(parts: &Parts) -> Result<(), InvalidRequest> {
-    authority(&parts.uri, &parts.headers, parts.version).map(drop)
+pub(super) fn check_authority(parts: &Parts, connection: &Connection) -> Result<(), InvalidRequest> {
+    authority(parts, connection).map(drop)
 }
 
-/// The authority of the target wins (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1); a Host beside it must agree.
-fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostname, Option<u16>), InvalidRequest> {
-    let mut lines = headers.get_all(HOST).iter();
+/// The authority of the target wins (RFC 9112 section 3.2.2, RFC 9113 section 8.3.1); a Host beside it must agree. A client
+/// of HTTP/1.0 may name none, and means whom it connected to (RFC 9112 section 3.3).
+fn authority(parts: &Parts, connection: &Connection) -> Result<(Hostname, Option<u16>), InvalidRequest> {
+    let version = parts.version;
+    let mut lines = parts.headers.get_all(HOST).iter();
     let line = lines.next();
     if lines.next().is_some() {
         return Err(InvalidRequest::Host);
@@ -228,13 +234,18 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<(Hostna
         .map(|line| line.to_str().map_err(|_ignored: http::header::ToStrError| InvalidRequest::Host))
         .transpose()?;
     let said = line.map(parse_authority).transpose()?;
-    let targeted = uri.authority().map(|authority: &Authority| parse_authority(authority.as_str())).transpose()?;
+    let targeted =
+        parts.uri.authority().map(|authority: &Authority| parse_authority(authority.as_str())).transpose()?;
     match (targeted, said) {
         (Some(targeted), Some(said)) if targeted != said => Err(InvalidRequest::HostMismatch),
         // HTTP/1.1 demands Host even beside an absolute target.
-        (Some(_), None) if version < Version::HTTP_2 => Err(InvalidRequest::Host),
+        (Some(_), None) if version == Version::HTTP_11 => Err(InvalidRequest::Host),
         (Some(targeted), _) => Ok(targeted),
         (None, Some(said)) => Ok(said),
+        (None, None) if version < Version::HTTP_11 => {
+            let address = SocketAddr::new(connection.local.ip().to_canonical(), connection.local.port());
+            parse_authority(&address.to_string())
+        }
         (None, None) => Err(InvalidRequest::Host),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{ops::ControlFlow, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Response, StatusCode, request::Parts};
+use http::{Response, StatusCode, Version, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
 use super::{
@@ -92,9 +92,15 @@ impl<D: Dispatch> RequestHandler<D> {
         headers.extend(permit.headers().iter().cloned());
         let client_side = switch.map(|switch| (switch, parts.extensions.remove::<OnUpgrade>()));
         // A permit is spent on one request: without it, nothing can be sent.
-        let permitted = permit.bind(upstream_request(&request, headers, unread.take())?);
+        let mut sending = upstream_request(&request, headers, unread.take())?;
+        // Others do not know interim answers, or have a parser that cannot say them.
+        if request.version == Version::HTTP_11 {
+            connection.interim.expect(&mut sending);
+        }
         let deadline = context.started + compiled.timeout.duration();
+        let permitted = permit.bind(sending);
         let sent = self.0.dispatch.send(upstream, Lane::Exchange(side.share()), permitted, deadline).await;
+        connection.interim.end();
 
         // Response half.
         // First: who is to blame for a fault decides the status.

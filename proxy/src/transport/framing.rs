@@ -31,6 +31,7 @@ use tokio::{
 };
 
 use super::limits::{HeldHead, Limits};
+use crate::pipeline::Interim;
 pub(crate) use frames::{BURST, PER_SECOND};
 pub use head::{INVALID_TARGET, TARGET_TOO_LONG, TOO_LARGE as HEAD_TOO_LARGE, TOO_MANY_FIELDS};
 pub(crate) use head::{MAX_HEAD, fuzz_head};
@@ -73,12 +74,12 @@ impl<S> FramingGuard<S> {
     pub(super) fn new(
         inner: S,
         verdict: Arc<FramingVerdict>,
-        backlog: Arc<Backlog>,
+        (backlog, interim): (Arc<Backlog>, Arc<Interim>),
         agreed: Agreed,
         limits: &Limits,
     ) -> Self {
         let (patience, room) = (limits.head, HeldHead::new(limits.heads.clone()));
-        let outgoing = Outgoing::new(backlog, patience);
+        let outgoing = Outgoing::new(backlog, interim, patience);
         Self {
             inner,
             verdict,
@@ -219,13 +220,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for FramingGuard<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let wrote = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        let wrote = match this.write_before(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_write(cx, bytes),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
+            Poll::Pending => Poll::Pending,
+        };
         this.wrote(cx, wrote)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        let flushed = match this.outgoing.between_messages(&mut this.inner, cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_flush(cx),
+            held @ (Poll::Ready(Err(_)) | Poll::Pending) => held,
+        };
         this.outgoing.moving(cx, flushed, this.verdict.switched.load(Ordering::Relaxed))
     }
 
@@ -241,12 +249,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let wrote = Pin::new(&mut this.inner).poll_write_vectored(cx, bytes);
+        let wrote = match this.write_before(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut this.inner).poll_write_vectored(cx, bytes),
+            Poll::Ready(Err(fault)) => Poll::Ready(Err(fault)),
+            Poll::Pending => Poll::Pending,
+        };
         this.wrote(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+impl<S: AsyncWrite + Unpin> FramingGuard<S> {
+    /// What stands before the next bytes of the parser.
+    fn write_before(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.before_message(&mut self.inner, cx)
     }
 }
 

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     authn::PeerCertificates,
     peer::Peer,
-    pipeline::{AnswerBody, Connection, Dispatch, MAX_FIELDS, MAX_HEAD_H2, Metrics, RequestHandler, Upload},
+    pipeline::{AnswerBody, Connection, Dispatch, Interim, MAX_FIELDS, MAX_HEAD_H2, Metrics, RequestHandler, Upload},
     pressure::Pressure,
 };
 
@@ -133,8 +133,10 @@ struct Worker<D> {
 
 impl<D: Dispatch + 'static> Worker<D> {
     async fn connection(self, stream: TcpStream, peer: SocketAddr, place: Place) {
+        let Ok(local) = stream.local_addr() else { return };
+        let ends = (peer, local);
         match self.tls.clone() {
-            None => self.speak(stream, peer, Agreed::Nothing, (None, place)).await,
+            None => self.speak(stream, ends, Agreed::Nothing, (None, place)).await,
             Some(tls) => {
                 let tls = if self.gate.wants_certificates() { tls.asking } else { tls.plain };
                 // Boxed, so that plain connections do not pay for the size of a handshake.
@@ -145,7 +147,7 @@ impl<D: Dispatch + 'static> Worker<D> {
                         let shown = session.peer_certificates().map(<[_]>::to_vec);
                         let shown = shown.and_then(PeerCertificates::new);
                         let agreed = Agreed::by_alpn(session.alpn_protocol());
-                        Box::pin(self.speak(stream, peer, agreed, (shown, place))).await;
+                        Box::pin(self.speak(stream, ends, agreed, (shown, place))).await;
                     }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
@@ -157,7 +159,7 @@ impl<D: Dispatch + 'static> Worker<D> {
     async fn speak<S>(
         mut self,
         stream: S,
-        peer: SocketAddr,
+        (peer, local): (SocketAddr, SocketAddr),
         agreed: Agreed,
         (certificates, place): (Option<PeerCertificates>, Place),
     ) where
@@ -165,9 +167,11 @@ impl<D: Dispatch + 'static> Worker<D> {
     {
         let framing = Arc::new(FramingVerdict::default());
         let pulse = Pulse::new(&self.limits, place);
-        let io = TokioIo::new(FramingGuard::new(stream, Arc::clone(&framing), pulse.backlog(), agreed, &self.limits));
-        let connection =
-            Rc::new(Connection { peer, scheme: agreed.scheme(), certificates, framing, upload: Upload::default() });
+        let interim = Arc::new(Interim::default());
+        let outgoing = (pulse.backlog(), Arc::clone(&interim));
+        let io = TokioIo::new(FramingGuard::new(stream, Arc::clone(&framing), outgoing, agreed, &self.limits));
+        let (scheme, upload) = (agreed.scheme(), Upload::default());
+        let connection = Rc::new(Connection { peer, local, scheme, certificates, framing, upload, interim });
         let gate = Rc::clone(&self.gate);
         let beat = Rc::clone(&pulse);
         let service = service_fn(move |request: Request<Incoming>| {

@@ -8,11 +8,14 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Sender, channel},
     },
     time::Duration,
 };
 
-use crate::fixture::Fixture;
+use serde_json::json;
+
+use crate::fixture::{Fixture, open_rule};
 
 /// Reads one head; `None` at the end of the connection.
 fn head(stream: &mut TcpStream) -> Option<String> {
@@ -198,7 +201,7 @@ fn p10_targets_that_are_too_long_are_414() {
 
 #[test]
 fn p12_a_permitted_request_whose_client_left_is_recorded_as_permitted() {
-    let fixture = Fixture::start(&serde_json::json!([crate::fixture::open_rule("all", "/")]));
+    let fixture = Fixture::start(&serde_json::json!([open_rule("all", "/")]));
     let mut client = fixture.connect();
     client.write("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     fixture.wait_for_app(1);
@@ -209,7 +212,7 @@ fn p12_a_permitted_request_whose_client_left_is_recorded_as_permitted() {
 
 #[test]
 fn p11_a_slow_body_is_408_and_a_slow_application_504() {
-    let mut rule = crate::fixture::open_rule("all", "/");
+    let mut rule = open_rule("all", "/");
     rule.as_object_mut().unwrap().insert("timeout".to_owned(), serde_json::json!(400));
     let fixture = Fixture::start(&serde_json::json!([rule]));
     let mut client = fixture.connect();
@@ -222,4 +225,88 @@ fn p11_a_slow_body_is_408_and_a_slow_application_504() {
     for request in [whole, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"] {
         assert_eq!(fixture.send(request).status, 504, "{request}");
     }
+}
+
+/// An application that says `first`, waits for a word from the test, and says `then`, on every connection.
+fn in_two_parts(first: &'static str, then: &'static str) -> (u16, Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (go, wait) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            while head(&mut stream).is_some() {
+                drop(stream.write_all(first.as_bytes()));
+                if wait.recv().is_err() {
+                    return;
+                }
+                drop(stream.write_all(then.as_bytes()));
+            }
+        }
+    });
+    (port, go)
+}
+
+const HINTS: &str = "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\
+                     Connection: x-a\r\nX-A: b\r\n\r\n";
+const HELLO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+#[test]
+fn fault_16_interim_answers_reach_the_client_before_the_final_one() {
+    let (port, go) = in_two_parts(HINTS, HELLO);
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    let mut client = fixture.connect();
+    for _ in 0..3 {
+        client.write("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        // The final answer is not there yet.
+        let early = client.read_until("rel=preload\r\nvia: 1.1 portreeve\r\n\r\n");
+        assert!(
+            early.starts_with("HTTP/1.1 102 Processing\r\nvia: 1.1 portreeve\r\n\r\nHTTP/1.1 103 Early Hints\r\n"),
+            "{early}"
+        );
+        assert!(!early.contains("x-a") && !early.contains("connection"), "{early}");
+        go.send(()).unwrap();
+        let last = client.read_until("hello");
+        assert!(last.starts_with("HTTP/1.1 200 OK\r\n"), "{last}");
+    }
+}
+
+#[test]
+fn fault_16_interim_answers_come_first_however_the_application_sends_them() {
+    let (port, go) = in_two_parts(
+        "",
+        concat!("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"),
+    );
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    let mut client = fixture.connect();
+    // Two requests at once: each interim answer stands before its own final one.
+    client.write("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for _ in 0..2 {
+        let both = client.read_until("hello");
+        assert!(both.starts_with("HTTP/1.1 103 Early Hints\r\nlink: <a>\r\n"), "{both}");
+        assert_eq!(both.matches("HTTP/1.1 ").count(), 2, "{both}");
+    }
+}
+
+#[test]
+fn fault_16_clients_that_know_no_interim_answers_get_none() {
+    let (port, go) = in_two_parts(HINTS, HELLO);
+    let fixture = Fixture::start_before(port, "Http1", &[]);
+    go.send(()).unwrap();
+    let mut client = fixture.connect();
+    client.write("GET /x HTTP/1.0\r\nHost: a\r\n\r\n");
+    let answer = client.read_until("hello");
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn a_client_of_http_1_0_without_host_gets_only_what_no_route_names_a_host_for() {
+    let fixture = Fixture::start(&json!([open_rule("all", "/orders")]));
+    let reply = fixture.send("GET /orders HTTP/1.0\r\n\r\n");
+    assert_eq!(reply.status, 200);
+    let named = Fixture::start_route(&json!([open_rule("all", "/orders")]), None, &json!({"hostnames": ["a.test"]}));
+    assert_eq!(named.send("GET /orders HTTP/1.0\r\n\r\n").status, 404);
+    assert_eq!(named.send("GET /orders HTTP/1.0\r\nHost: a.test\r\n\r\n").status, 200);
 }

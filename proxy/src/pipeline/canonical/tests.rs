@@ -13,10 +13,12 @@ fn parts(target: &str, version: Version, headers: &[(&str, &str)]) -> (Parts, Co
         parts,
         Connection {
             peer,
+            local: "[::ffff:192.0.2.1]:8000".parse().unwrap(),
             scheme: Scheme::Http,
             certificates: None,
             framing: Arc::default(),
             upload: Upload::default(),
+            interim: Arc::default(),
         },
     )
 }
@@ -39,6 +41,15 @@ fn one_request_has_one_meaning() {
 }
 
 #[test]
+fn a_client_of_http_1_0_that_names_no_host_means_whom_it_connected_to() {
+    assert_eq!(parse("/x", Version::HTTP_10, &[]).unwrap(), "192.0.2.1:8000 /x");
+    assert_eq!(parse("/x", Version::HTTP_10, &[("host", "a.example")]).unwrap(), "a.example /x");
+    assert_eq!(parse("http://a.example/x", Version::HTTP_10, &[]).unwrap(), "a.example /x");
+    assert_eq!(parse("/x", Version::HTTP_10, &[("host", "")]), Err(InvalidRequest::Host));
+    assert_eq!(parse("/x", Version::HTTP_11, &[]), Err(InvalidRequest::Host));
+}
+
+#[test]
 fn refuses_hosts_that_are_missing_repeated_or_malformed_p7() {
     for headers in [
         &[][..],
@@ -53,7 +64,6 @@ fn refuses_hosts_that_are_missing_repeated_or_malformed_p7() {
     ] {
         assert_eq!(parse("/x", Version::HTTP_11, headers), Err(InvalidRequest::Host), "{headers:?}");
     }
-    assert_eq!(parse("/x", Version::HTTP_10, &[]), Err(InvalidRequest::Host));
     assert_eq!(parse("http://a/x", Version::HTTP_11, &[]), Err(InvalidRequest::Host));
     assert_eq!(parse("http://a/x", Version::HTTP_11, &[("host", "b")]), Err(InvalidRequest::HostMismatch));
     assert_eq!(parse("http://a/x", Version::HTTP_2, &[("host", "b")]), Err(InvalidRequest::HostMismatch));

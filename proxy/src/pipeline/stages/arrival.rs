@@ -28,7 +28,7 @@ pub(in crate::pipeline) fn arrival<D: Dispatch>(
         return Err(Denial::Overloaded);
     }
     if is_of_the_server(parts) {
-        check_authority(parts).map_err(Denial::InvalidRequest)?;
+        check_authority(parts, connection).map_err(Denial::InvalidRequest)?;
         context.metadata = true;
         return Ok(ControlFlow::Break(about_the_server()));
     }

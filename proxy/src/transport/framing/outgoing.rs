@@ -19,6 +19,8 @@ use tokio::{
     time::Sleep,
 };
 
+use crate::pipeline::Interim;
+
 /// Bytes of bodies that were handed to the parser of HTTP/1 and are not with the client's kernel yet.
 #[derive(Debug, Default)]
 pub(in crate::transport) struct Backlog {
@@ -39,6 +41,11 @@ const LEAVE_PAUSE: Duration = Duration::from_millis(4);
 /// The way out of one connection.
 pub(super) struct Outgoing {
     backlog: Arc<Backlog>,
+    interim: Arc<Interim>,
+    /// Bytes of interim answers that are being written.
+    heads: Vec<u8>,
+    /// Everything that the parser said is written.
+    between: bool,
     /// Time for a head; the peer has twice as much to take something.
     patience: Duration,
     /// Runs while the peer takes nothing of what is written.
@@ -83,8 +90,54 @@ impl Backlog {
 }
 
 impl Outgoing {
-    pub(super) fn new(backlog: Arc<Backlog>, patience: Duration) -> Self {
-        Self { backlog, patience: patience.saturating_mul(2), stalled: None, leaving: None }
+    pub(super) fn new(backlog: Arc<Backlog>, interim: Arc<Interim>, patience: Duration) -> Self {
+        let patience = patience.saturating_mul(2);
+        Self { backlog, interim, heads: Vec::new(), between: true, patience, stalled: None, leaving: None }
+    }
+
+    /// The parser is about to write. Interim answers come first, unless it is in the middle of a message.
+    pub(super) fn before_message<S: AsyncWrite + Unpin>(
+        &mut self,
+        inner: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.between {
+            self.take_heads();
+        } else {
+            self.interim.discard_late();
+        }
+        ready!(self.write_heads(inner, cx))?;
+        self.between = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// The parser has written all that it had to say, and flushes.
+    pub(super) fn between_messages<S: AsyncWrite + Unpin>(
+        &mut self,
+        inner: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.between = true;
+        self.interim.register(cx.waker());
+        self.take_heads();
+        self.write_heads(inner, cx)
+    }
+
+    fn take_heads(&mut self) {
+        if self.heads.is_empty() {
+            self.heads = self.interim.take().unwrap_or_default();
+        }
+    }
+
+    fn write_heads<S: AsyncWrite + Unpin>(&mut self, inner: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.heads.is_empty() {
+            let count = ready!(Pin::new(&mut *inner).poll_write(cx, &self.heads))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            drop(self.heads.drain(..count));
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn wrote(&self, bytes: usize) {

@@ -11,7 +11,7 @@ async fn through(bytes: &[u8], step: usize) -> (Vec<u8>, Option<&'static str>, b
     let mut guarded = FramingGuard::new(
         &mut socket,
         Arc::clone(&verdict),
-        Arc::default(),
+        (Arc::default(), Arc::default()),
         Agreed::Nothing,
         &Limits::new(Duration::from_secs(30), 1, 1),
     );
