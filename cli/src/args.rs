@@ -62,14 +62,8 @@ enum Command {
     },
     /// Run the cases of PolicyTest documents against the manifests, by the pipeline of the proxy and without a network.
     Test(test::TestArguments),
-    /// Explain a decision in words, from the decision records of the proxy.
-    Explain {
-        /// Decision id, as the answer carries it in portreeve-decision-id.
-        id: String,
-        /// File of decision records; - for standard input.
-        #[arg(long, default_value = "-")]
-        records: PathBuf,
-    },
+    /// Explain a decision in words: one of the proxy's decision records, or one that a request would meet.
+    Explain(explain::ExplainArguments),
 }
 
 /// Settings of the operator that decide what is valid.
@@ -104,6 +98,11 @@ pub(crate) enum Outcome {
     Unreadable,
 }
 
+/// An argument that means nothing here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misuse(pub(crate) String);
+
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -125,7 +124,7 @@ pub(crate) fn run() -> ExitCode {
             compile::run(&paths, &namespace, labels.into_iter().collect(), allow_http, out)
         }
         Command::Test(arguments) => test::run(&arguments, out),
-        Command::Explain { id, records } => explain::run(&id, &records, out),
+        Command::Explain(arguments) => explain::run(&arguments, out),
     };
     match result {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
@@ -135,7 +134,7 @@ pub(crate) fn run() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::from(141),
         Err(error) => {
             drop(writeln!(stderr(), "portreeve: {error:#}"));
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<Misuse>() { 64 } else { 2 })
         }
     }
 }
@@ -145,7 +144,7 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected key=value".to_owned())
 }

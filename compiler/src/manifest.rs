@@ -112,10 +112,16 @@ impl Manifests {
 
     /// Where a diagnostic points to.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<Place> {
-        let Source { file, document, within } = self.sources.get(&diagnostic.object)?;
-        let (documents, text) = (file.documents(), file.text.as_str());
-        let position = documents.get(*document)?.locate(&format!("{within}{}", diagnostic.path));
-        let position = diagnostic.within.map_or(position, |within| node::within(text, position, within));
+        let place = self.place_of(&diagnostic.object, &diagnostic.path)?;
+        let text = self.sources.get(&diagnostic.object)?.file.text.as_str();
+        let position = diagnostic.within.map_or(place.position, |within| node::within(text, place.position, within));
+        Some(Place { position, ..place })
+    }
+
+    /// Where a field of an object stands, or the deepest part of it that is there.
+    pub fn place_of(&self, object: &ObjectRef, path: &str) -> Option<Place> {
+        let Source { file, document, within } = self.sources.get(object)?;
+        let position = file.documents().get(*document)?.locate(&format!("{within}{path}"));
         Some(Place { file: file.name.clone(), position })
     }
 

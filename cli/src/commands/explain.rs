@@ -1,9 +1,11 @@
 //! `portreeve explain`.
 
+mod request;
+
 use std::{
     fs::File,
     io::{BufRead, BufReader, Write, stdin},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context;
@@ -12,8 +14,58 @@ use serde_json::Value;
 
 use crate::{args::Outcome, printable::printable};
 
+/// What is explained.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArguments {
+    /// Decision id, as the answer carries it in portreeve-decision-id; with --manifests a request: a URL, "METHOD URL", or
+    /// a command line of curl in quotes.
+    decision: String,
+    /// File of decision records; - for standard input.
+    #[arg(long, default_value = "-", conflicts_with = "manifests")]
+    records: PathBuf,
+    #[command(flatten)]
+    request: RequestArguments,
+}
+
+/// Around a request that nobody sent.
+#[derive(Debug, clap::Args)]
+struct RequestArguments {
+    /// Manifests, or folders of them, by which the request is decided; nothing is sent.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    manifests: Vec<PathBuf>,
+    /// Claims of the caller's token as a JSON object; iss, iat, exp and jti are added where they are missing.
+    #[arg(long, value_name = "JSON", requires = "manifests")]
+    claims: Option<String>,
+    /// The token is one that its token service is asked about.
+    #[arg(long, requires = "claims")]
+    opaque: bool,
+    /// Its TokenService; needed where the manifests have several.
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "claims")]
+    token_service: Option<String>,
+    /// Address of the client.
+    #[arg(long, value_name = "ADDRESS", requires = "manifests")]
+    client_address: Option<String>,
+    /// Moment of the request in RFC 3339; now when left out.
+    #[arg(long, requires = "manifests")]
+    time: Option<String>,
+    /// Labels of the pod, e.g. app=orders; any that an ApiRoute selects when left out.
+    #[arg(long = "label", value_parser = crate::args::key_value, requires = "manifests")]
+    labels: Vec<(String, String)>,
+    /// Namespace of the pod that --label describes.
+    #[arg(long, default_value = "default", requires = "labels")]
+    namespace: String,
+}
+
+/// Says in words what was decided, or would be.
+pub(crate) fn run(arguments: &ExplainArguments, out: &mut impl Write) -> anyhow::Result<Outcome> {
+    if arguments.request.manifests.is_empty() {
+        return find(&arguments.decision, &arguments.records, out);
+    }
+    request::run(&arguments.decision, &arguments.request, out)
+}
+
 /// Finds a decision and says in words what was decided, by whom, and why.
-pub(crate) fn run(id: &str, records: &Path, out: &mut impl Write) -> anyhow::Result<Outcome> {
+fn find(id: &str, records: &Path, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let lines: Box<dyn BufRead> = if records == Path::new("-") {
         Box::new(BufReader::new(stdin()))
     } else {
@@ -43,9 +95,10 @@ fn explain(record: &Value) -> String {
     let number = |member: &str| {
         record.get(member).map_or_else(|| "-".to_owned(), |value| printable(&value.to_string()).into_owned())
     };
+    // A request that nobody sent has no identifier.
+    let id = text(record, "decision_id").map_or_else(String::new, |id| format!("{} ", printable(id)));
     let mut story = format!(
-        "decision   {} at {}\nrequest    {} {}{} from {}\n",
-        get("decision_id"),
+        "decision   {id}at {}\nrequest    {} {}{} from {}\n",
         get("time"),
         get("method"),
         get("host"),
@@ -64,7 +117,9 @@ fn explain(record: &Value) -> String {
         let (generation, name) = (printable(&generation), printable(text(policy, "name").unwrap_or("-")));
         story.push_str(&format!("policy     ApiPolicy {name}, generation {generation}\n"));
     }
-    story.push_str(&format!("snapshot   revision {}\n", number("revision")));
+    if record.get("revision").is_some() {
+        story.push_str(&format!("snapshot   revision {}\n", number("revision")));
+    }
     story.push_str(&caller(record));
     story.push_str(&format!("outcome    {}: {}", get("outcome"), in_words(&get("reason"))));
     if let Some(detail) = text(record, "detail") {
@@ -77,7 +132,11 @@ fn explain(record: &Value) -> String {
         let why = in_words(&reason);
         story.push_str(&format!("\ndry run    ApiPolicy {policy} would {would}: {why}"));
     }
-    story.push_str(&format!("\nanswer     {} after {} ms\n", number("status"), number("duration_ms")));
+    story.push_str(&format!("\nanswer     {}", number("status")));
+    if record.get("duration_ms").is_some() {
+        story.push_str(&format!(" after {} ms", number("duration_ms")));
+    }
+    story.push('\n');
     story
 }
 

@@ -1,11 +1,11 @@
 //! `portreeve test`.
 
-mod assumed;
+pub(super) mod assumed;
 mod coverage;
 mod endpoints;
 mod report;
-mod run;
-mod suite;
+pub(super) mod run;
+pub(super) mod suite;
 
 use std::{io::Write, path::PathBuf};
 
@@ -139,7 +139,7 @@ fn run_all(
         };
         coverage.add(snapshot);
         for (case, place) in spec.cases.iter().zip(places) {
-            let verdict = run::run(spec, case, snapshot, issuers);
+            let verdict = run::run_case(spec, case, snapshot, issuers);
             verdict.records.iter().for_each(|record| coverage.note(record));
             let (suite, name, place) = (suite.clone(), case.name.clone(), place.clone());
             cases.push(CaseResult { suite, name, place, verdict });

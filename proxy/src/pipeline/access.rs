@@ -91,6 +91,6 @@ impl AccessEntry {
 
     /// The exchange has ended.
     pub(super) fn ended(self, bytes: u64, whole: bool) -> Self {
-        Self { bytes, whole, duration_ms: self.started.elapsed().as_secs_f64() * 1000.0, ..self }
+        Self { bytes, whole, duration_ms: record::milliseconds(self.started.elapsed()), ..self }
     }
 }

@@ -1,6 +1,6 @@
 //! One record for each decision: what was asked, by whom, what was decided, by which rule, and why.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use portreeve_policy::{PolicyOrigin, Reason};
@@ -75,6 +75,13 @@ pub(super) fn cut(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()))
 }
 
+/// Milliseconds, to the microsecond: more digits say nothing.
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a request fit a double")]
+    let micros = duration.as_micros() as f64;
+    micros / 1000.0
+}
+
 /// RFC 3339 in UTC with milliseconds.
 pub(super) fn rfc3339(time: UnixMillis) -> String {
     let moment = i64::try_from(time.0).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
@@ -91,6 +98,13 @@ mod tests {
         assert_eq!(cut(&long), format!("{}…", "x".repeat(MAX_TEXT - 1)));
         let fits = "x".repeat(MAX_TEXT);
         assert_eq!(cut(&fits), fits);
+    }
+
+    #[test]
+    fn durations_have_three_decimals_at_the_most() {
+        for (nanos, text) in [(160_977_999, "160.977"), (999, "0.0"), (1_500_000, "1.5"), (698_674, "0.698")] {
+            assert_eq!(serde_json::to_string(&milliseconds(Duration::from_nanos(nanos))).unwrap(), text);
+        }
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl<D: Dispatch> Drop for RequestContext<D> {
             credential_kind: self.kind,
             credential_fingerprint: self.fingerprint,
             token_cache: self.cache,
-            duration_ms: elapsed.as_secs_f64() * 1000.0,
+            duration_ms: record::milliseconds(elapsed),
         };
         match self.dry_run.take() {
             None => handler.records.put(&record),

@@ -19,24 +19,25 @@ use portreeve_policy::{AddressRange, KeySet, NamespacedName, Secret, SecretName}
 use serde_json::{Map, Value, json};
 
 /// A token service of the test.
-pub(super) struct Issuer {
-    pub(super) name: NamespacedName,
+pub(in crate::commands) struct Issuer {
+    pub(in crate::commands) name: NamespacedName,
     /// `iss`
-    pub(super) url: String,
+    pub(in crate::commands) url: String,
     key: Ed25519KeyPair,
 }
 
 /// The token services of the manifests.
-pub(super) type Issuers = BTreeMap<NamespacedName, Issuer>;
+pub(in crate::commands) type Issuers = BTreeMap<NamespacedName, Issuer>;
 
 /// Settings of an installation where everything may be called: nothing is.
-pub(super) const OPTIONS: Options = Options { allow_http: true, addresses: AddressRange::PrivateAndPublic };
+pub(in crate::commands) const OPTIONS: Options =
+    Options { allow_http: true, addresses: AddressRange::PrivateAndPublic };
 
 /// `kid` of every key of the test.
 const KEY_ID: &str = "test";
 
 /// Adds all of it to the inventory.
-pub(super) fn assume(inventory: &mut Inventory) -> anyhow::Result<Issuers> {
+pub(in crate::commands) fn assume(inventory: &mut Inventory) -> anyhow::Result<Issuers> {
     let issuers = issuers(inventory)?;
     for (name, registration) in gateway_clients(inventory) {
         inventory.registrations.entry(name).or_insert_with(|| Arc::new(registration));
@@ -51,7 +52,7 @@ pub(super) fn assume(inventory: &mut Inventory) -> anyhow::Result<Issuers> {
 }
 
 /// A pod that a document asks.
-pub(super) fn pod(labels: BTreeMap<String, String>) -> Pod {
+pub(in crate::commands) fn pod(labels: BTreeMap<String, String>) -> Pod {
     Pod { labels, ready: true, uid: String::new() }
 }
 
@@ -88,7 +89,12 @@ impl Issuer {
     }
 
     /// A JWT of these claims (RFC 7515). Members of `header` take the place of ours; null leaves one out.
-    pub(super) fn sign(&self, typ: &str, header: &Map<String, Value>, claims: &Map<String, Value>) -> String {
+    pub(in crate::commands) fn sign(
+        &self,
+        typ: &str,
+        header: &Map<String, Value>,
+        claims: &Map<String, Value>,
+    ) -> String {
         let ours = json!({"alg": "EdDSA", "kid": KEY_ID, "typ": typ});
         let header = over(ours.as_object().cloned().unwrap_or_default(), header);
         let part = |members: &Map<String, Value>| URL_SAFE_NO_PAD.encode(json!(members).to_string());
@@ -99,7 +105,7 @@ impl Issuer {
 }
 
 /// The members of both; those of `winning` win, and null takes one out.
-pub(super) fn over(mut members: Map<String, Value>, winning: &Map<String, Value>) -> Map<String, Value> {
+pub(in crate::commands) fn over(mut members: Map<String, Value>, winning: &Map<String, Value>) -> Map<String, Value> {
     members.extend(winning.clone());
     members.retain(|_, value| !value.is_null());
     members

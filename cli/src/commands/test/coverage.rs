@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portreeve_policy::{Authentication, Condition, Guard, Limits, Reason, RuleState, Snapshot, SpikeArrest};
+use portreeve_policy::{Reason, RuleState, Snapshot};
 use serde_json::Value;
+
+use crate::commands::conditions::conditions;
 
 /// What there is to cover, and what was.
 #[derive(Default)]
@@ -45,7 +47,8 @@ impl Coverage {
             for rule in &route.rules {
                 let entry = self.rules.entry((name.to_string(), rule.name.clone())).or_default();
                 if let RuleState::Ready(guard) = &rule.state {
-                    entry.conditions.extend(conditions(guard).into_iter().map(|(word, why)| (word, (why, false))));
+                    let all = conditions(guard).into_iter();
+                    entry.conditions.extend(all.map(|condition| (condition.field, (condition.reasons, false))));
                 }
             }
         }
@@ -86,50 +89,4 @@ impl Coverage {
         }
         missing
     }
-}
-
-/// The conditions of a rule in the words of ApiPolicy, with the reasons by which each refuses.
-fn conditions(guard: &Guard) -> Vec<(&'static str, &'static [Reason])> {
-    use Reason as R;
-    let mut found: Vec<(&'static str, &'static [R])> = Vec::new();
-    if let Authentication::AnyOf(_) = guard.authentication {
-        let why = &[
-            R::NoCredentials,
-            R::BrokenCredentials,
-            R::InvalidToken,
-            R::InvalidProof,
-            R::InvalidApiKey,
-            R::InvalidCertificate,
-            R::InvalidDigest,
-            R::TokenTooLongLived,
-            R::TooManyAttempts,
-            R::ProofsOverloaded,
-            R::WrongAudience,
-            R::WrongPassword,
-        ];
-        found.push(("authentication", why));
-    }
-    for condition in guard.authorization.conditions() {
-        found.push(match condition {
-            Condition::Request(_) => ("authorization.request", &[R::RequestNotAllowed, R::RequestUndecidable]),
-            Condition::Addresses(_) => ("authorization.clientAddresses", &[R::AddressNotAllowed]),
-            Condition::Hours(_) => ("authorization.timeWindows", &[R::OutsideHours]),
-            Condition::Scopes(_) => ("authorization.scopes", &[R::InsufficientScope]),
-            Condition::Claims(_) => ("authorization.claims", &[R::ClaimNotSatisfied, R::ClaimUndecidable]),
-            Condition::Cedar(_) => ("authorization.cedar", &[R::CedarDenied, R::CedarUndecidable]),
-            Condition::External(_) => (
-                "authorization.external",
-                &[R::DecisionPointDenied, R::DecisionPointUnavailable, R::DecisionUndecidable, R::ObligationUnknown],
-            ),
-        });
-    }
-    if let Limits::Limited(limits) = &guard.limits {
-        if limits.spike_arrest != SpikeArrest::None {
-            found.push(("limits.spikeArrest", &[R::SpikeArrested]));
-        }
-        if !limits.rate_limits.is_empty() {
-            found.push(("limits.rateLimits", &[R::RateLimited, R::LimitKeyMissing]));
-        }
-    }
-    found
 }

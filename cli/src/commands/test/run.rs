@@ -37,11 +37,11 @@ const HANDLE: &str = "an-opaque-token-of-the-test";
 
 /// What came of a case.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(in crate::commands) struct Verdict {
     /// Each expectation that was not met, in words.
-    pub(super) failures: Vec<String>,
+    pub(in crate::commands) failures: Vec<String>,
     /// The decision records of its requests.
-    pub(super) records: Vec<Value>,
+    pub(in crate::commands) records: Vec<Value>,
 }
 
 /// A request ready to be sent, and everything around it.
@@ -76,7 +76,12 @@ impl Write for Lines {
 }
 
 /// Runs a case. A case that cannot be run is one that fails.
-pub(super) fn run(spec: &TestSpec, case: &CaseSpec, snapshot: &Snapshot, issuers: &Issuers) -> Verdict {
+pub(in crate::commands) fn run_case(
+    spec: &TestSpec,
+    case: &CaseSpec,
+    snapshot: &Snapshot,
+    issuers: &Issuers,
+) -> Verdict {
     let outcome = prepare(spec, case, snapshot, issuers).and_then(|prepared| send(prepared, snapshot));
     match outcome {
         Err(error) => Verdict { failures: vec![format!("{error:#}")], records: Vec::new() },

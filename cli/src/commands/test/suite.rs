@@ -15,95 +15,95 @@ const KIND: &str = "PolicyTest";
 
 /// A document of cases.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub(super) struct PolicyTest {
-    pub(super) metadata: TestMetadata,
-    pub(super) spec: TestSpec,
+pub(in crate::commands) struct PolicyTest {
+    pub(in crate::commands) metadata: TestMetadata,
+    pub(in crate::commands) spec: TestSpec,
 }
 
 /// Its name.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub(super) struct TestMetadata {
-    pub(super) name: String,
+pub(in crate::commands) struct TestMetadata {
+    pub(in crate::commands) name: String,
 }
 
 /// The pod that is asked, and the cases.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub(super) struct TestSpec {
+pub(in crate::commands) struct TestSpec {
     /// Whose proxy decides: every ApiRoute that selects such a pod is in force.
-    pub(super) pod: PodSpec,
+    pub(in crate::commands) pod: PodSpec,
     /// The moment of every request that says no other, e.g. `2026-01-07T12:00:00Z` (default, a Wednesday).
     #[serde(default = "default_time")]
-    pub(super) time: String,
+    pub(in crate::commands) time: String,
     /// The cases. None knows of another: caches, counts and logins begin anew with each.
-    pub(super) cases: Vec<CaseSpec>,
+    pub(in crate::commands) cases: Vec<CaseSpec>,
 }
 
 /// A pod.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub(super) struct PodSpec {
+pub(in crate::commands) struct PodSpec {
     /// Its namespace, `default` when left out.
     #[serde(default = "default_namespace")]
-    pub(super) namespace: String,
+    pub(in crate::commands) namespace: String,
     /// Its labels, e.g. `{app: orders}`.
-    pub(super) labels: BTreeMap<String, String>,
+    pub(in crate::commands) labels: BTreeMap<String, String>,
 }
 
 /// A request, and what is to become of it.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CaseSpec {
+pub(in crate::commands) struct CaseSpec {
     /// In words.
-    pub(super) name: String,
+    pub(in crate::commands) name: String,
     /// The moment, when it is not that of the document.
     #[serde(default)]
-    pub(super) time: Option<String>,
+    pub(in crate::commands) time: Option<String>,
     /// What is sent.
-    pub(super) request: RequestSpec,
+    pub(in crate::commands) request: RequestSpec,
     /// A token that the request carries.
     #[serde(default)]
-    pub(super) token: Option<TokenSpec>,
+    pub(in crate::commands) token: Option<TokenSpec>,
     /// What an external authorization (PDP) answers, as JSON; it cannot be reached when left out.
     #[serde(default)]
-    pub(super) decision_point: Option<Value>,
+    pub(in crate::commands) decision_point: Option<Value>,
     /// How often the request is sent, 1 when left out. What is expected is expected of the last one.
     #[serde(default = "once")]
-    pub(super) times: u32,
+    pub(in crate::commands) times: u32,
     /// What is to become of it.
-    pub(super) expect: ExpectSpec,
+    pub(in crate::commands) expect: ExpectSpec,
 }
 
 /// A request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RequestSpec {
+pub(in crate::commands) struct RequestSpec {
     /// `GET` when left out.
     #[serde(default = "get")]
-    pub(super) method: String,
+    pub(in crate::commands) method: String,
     /// Whether the client speaks TLS.
     #[serde(default)]
-    pub(super) scheme: SchemeSpec,
+    pub(in crate::commands) scheme: SchemeSpec,
     /// Value of `Host`.
-    pub(super) host: String,
+    pub(in crate::commands) host: String,
     /// Path and query.
-    pub(super) path: String,
+    pub(in crate::commands) path: String,
     /// Header fields.
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
+    pub(in crate::commands) headers: BTreeMap<String, String>,
     /// Body.
     #[serde(default)]
-    pub(super) body: String,
+    pub(in crate::commands) body: String,
     /// Address of the peer, `192.0.2.1` when left out.
     #[serde(default = "default_address")]
-    pub(super) client_address: String,
+    pub(in crate::commands) client_address: String,
     /// Certificate chain that the client shows, in PEM.
     #[serde(default)]
-    pub(super) client_certificate: Option<String>,
+    pub(in crate::commands) client_certificate: Option<String>,
 }
 
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum SchemeSpec {
+pub(in crate::commands) enum SchemeSpec {
     #[default]
     Http,
     Https,
@@ -112,33 +112,33 @@ pub(super) enum SchemeSpec {
 /// A token that a TokenService of the manifests would have issued. It is signed, or answered for, by a key of the test.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TokenSpec {
+pub(in crate::commands) struct TokenSpec {
     /// Its issuer; may be left out where the manifests have one TokenService. The namespace is that of the pod when left out.
     #[serde(default)]
-    pub(super) token_service_ref: Option<TokenServiceRef>,
+    pub(in crate::commands) token_service_ref: Option<TokenServiceRef>,
     /// Jwt (default), or Opaque: the token service is asked about it.
     #[serde(default)]
-    pub(super) form: TokenForm,
+    pub(in crate::commands) form: TokenForm,
     /// Whether the token service says that an opaque token is active.
     #[serde(default = "yes")]
-    pub(super) active: bool,
+    pub(in crate::commands) active: bool,
     /// Claims beside or in place of `iss`, `iat`, `exp` and `jti`; null leaves one out.
     #[serde(default)]
-    pub(super) claims: Map<String, Value>,
+    pub(in crate::commands) claims: Map<String, Value>,
     /// Members of the JOSE header beside or in place of `alg`, `kid` and `typ`; null leaves one out.
     #[serde(default)]
-    pub(super) header: Map<String, Value>,
+    pub(in crate::commands) header: Map<String, Value>,
     /// How long ago it was issued, e.g. `10m`; `0s` when left out.
     #[serde(default = "zero")]
-    pub(super) age: String,
+    pub(in crate::commands) age: String,
     /// How long it counts from then on, e.g. `5m` (default).
     #[serde(default = "five_minutes")]
-    pub(super) lifetime: String,
+    pub(in crate::commands) lifetime: String,
 }
 
 /// What a caller has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub(super) enum TokenForm {
+pub(in crate::commands) enum TokenForm {
     #[default]
     Jwt,
     Opaque,
@@ -146,71 +146,71 @@ pub(super) enum TokenForm {
 
 /// What is expected, in the words of decision records. What is left out may be anything.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub(super) struct ExpectSpec {
+pub(in crate::commands) struct ExpectSpec {
     /// `permit` or `deny`.
-    pub(super) outcome: OutcomeSpec,
+    pub(in crate::commands) outcome: OutcomeSpec,
     /// Reason code, e.g. `insufficient_scope`.
     #[serde(default)]
-    pub(super) reason: Option<String>,
+    pub(in crate::commands) reason: Option<String>,
     /// Status of the answer.
     #[serde(default)]
-    pub(super) status: Option<u16>,
+    pub(in crate::commands) status: Option<u16>,
     /// `namespace/name` of the ApiRoute.
     #[serde(default)]
-    pub(super) route: Option<String>,
+    pub(in crate::commands) route: Option<String>,
     /// Rule within it.
     #[serde(default)]
-    pub(super) rule: Option<String>,
+    pub(in crate::commands) rule: Option<String>,
     /// What the application sees.
     #[serde(default)]
-    pub(super) upstream: UpstreamSpec,
+    pub(in crate::commands) upstream: UpstreamSpec,
     /// What the client gets.
     #[serde(default)]
-    pub(super) answer: AnswerSpec,
+    pub(in crate::commands) answer: AnswerSpec,
 }
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum OutcomeSpec {
+pub(in crate::commands) enum OutcomeSpec {
     Permit,
     Deny,
 }
 
 /// The request as the application sees it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-pub(super) struct UpstreamSpec {
+pub(in crate::commands) struct UpstreamSpec {
     /// Path and query.
     #[serde(default)]
-    pub(super) path: Option<String>,
+    pub(in crate::commands) path: Option<String>,
     /// Header fields; null: there is no such field.
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, Option<String>>,
+    pub(in crate::commands) headers: BTreeMap<String, Option<String>>,
     /// Claims of the JWT in `Authorization`; null: there is no such claim.
     #[serde(default)]
-    pub(super) claims: Map<String, Value>,
+    pub(in crate::commands) claims: Map<String, Value>,
 }
 
 /// The answer as the client gets it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-pub(super) struct AnswerSpec {
+pub(in crate::commands) struct AnswerSpec {
     /// Header fields; null: there is no such field.
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, Option<String>>,
+    pub(in crate::commands) headers: BTreeMap<String, Option<String>>,
 }
 
 /// A document, and where its cases stand.
-pub(super) struct Suite {
-    pub(super) name: String,
-    pub(super) spec: TestSpec,
+pub(in crate::commands) struct Suite {
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) spec: TestSpec,
     /// Of each case.
-    pub(super) places: Vec<Place>,
+    pub(in crate::commands) places: Vec<Place>,
     /// Of the document.
-    pub(super) place: Place,
+    pub(in crate::commands) place: Place,
 }
 
 impl OutcomeSpec {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::commands) fn as_str(self) -> &'static str {
         match self {
             Self::Permit => "permit",
             Self::Deny => "deny",
@@ -219,7 +219,7 @@ impl OutcomeSpec {
 }
 
 /// Reads a document; `None` for one of another group. Each fault has its place.
-pub(super) fn read(file: &str, document: &Located) -> Option<Result<Suite, Vec<String>>> {
+pub(in crate::commands) fn read(file: &str, document: &Located) -> Option<Result<Suite, Vec<String>>> {
     let value = document.value();
     let place = |path: &str| Place { file: file.to_owned(), position: document.locate(path) };
     let text = |member: &str| value.get(member).and_then(Value::as_str).unwrap_or_default();
@@ -256,7 +256,7 @@ fn inlined_schema() -> Value {
 }
 
 /// For editors.
-pub(super) fn schema() -> Value {
+pub(in crate::commands) fn schema() -> Value {
     serde_json::to_value(schema_for!(PolicyTest)).unwrap_or_default()
 }
 
