@@ -65,19 +65,63 @@ impl Frames {
         block
     }
 
-    /// Every byte that comes until the other side is silent or gone.
+    /// Every byte that comes until the other side has answered and is silent, or is gone. A machine that is busy gets time
+    /// to answer.
     pub(crate) fn read(&mut self) -> Vec<u8> {
+        self.read_while(|seen, silent| !silent || !is_answered(seen))
+    }
+
+    /// Every byte that comes until these have.
+    pub(crate) fn read_until(&mut self, wanted: &[u8]) -> Vec<u8> {
+        self.read_while(|seen, _| !seen.windows(wanted.len()).any(|window| window == wanted))
+    }
+
+    /// Whether the other side ends the connection.
+    pub(crate) fn ends(&mut self) -> bool {
+        self.read_while(|_, _| true);
+        let end = self.0.read(&mut [0; 1]);
+        end.as_ref().is_ok_and(|count| *count == 0) || end.is_err_and(|error| !would_wait(&error))
+    }
+
+    /// `goes_on` is asked with what came so far, and whether nothing came for a while.
+    fn read_while(&mut self, goes_on: impl Fn(&[u8], bool) -> bool) -> Vec<u8> {
         let (mut seen, mut buffer) = (Vec::new(), [0; 8192]);
         let start = Instant::now();
-        while start.elapsed() < Duration::from_secs(3) {
+        let mut silent = false;
+        while goes_on(&seen, silent) && start.elapsed() < PATIENCE {
             match self.0.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => seen.extend_from_slice(&buffer[..count]),
+                Ok(0) => break,
+                Ok(count) => {
+                    seen.extend_from_slice(&buffer[..count]);
+                    silent = false;
+                }
+                Err(error) if would_wait(&error) => silent = true,
+                Err(_) => break,
             }
         }
         seen
     }
 }
+
+/// Whether there is a frame that answers: HEADERS, RST_STREAM or GOAWAY.
+fn is_answered(seen: &[u8]) -> bool {
+    let mut rest = seen;
+    while let [a, b, c, kind, ..] = rest {
+        if matches!(kind, 1 | 3 | 7) {
+            return true;
+        }
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        rest = rest.get(length + 9..).unwrap_or_default();
+    }
+    false
+}
+
+fn would_wait(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+/// Time for an answer on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) const GET: [(&[u8], &[u8]); 4] =
     [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/x")];
