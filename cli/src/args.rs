@@ -1,4 +1,5 @@
-//! Arguments, and exit codes: 0 all is well, 1 findings, 2 a file cannot be read, 64 misuse, 141 a closed pipe.
+//! Arguments, and exit codes: 0 all is well, 1 findings, 2 a file cannot be read, 10 and 11 of `diff`, 64 misuse, 141 a
+//! closed pipe.
 
 use std::{
     io::{self, Write, stderr, stdout},
@@ -8,14 +9,15 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::commands::{api_key, compile, explain, test, validate};
+use crate::commands::{api_key, compile, diff, explain, test, validate};
 
 /// Validate, compile, test and explain Portreeve objects without a cluster.
 #[derive(Debug, Parser)]
 #[command(
     name = "portreeve",
     version,
-    after_help = "Exit codes: 0 success, 1 findings, 2 a file cannot be read, 64 wrong usage, 141 closed pipe."
+    after_help = "Exit codes: 0 success, 1 findings, 2 a file cannot be read, 10 changed, 11 more open (diff), 64 wrong usage, 141 closed \
+                  pipe."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -60,6 +62,9 @@ enum Command {
         #[arg(long)]
         allow_http: bool,
     },
+    /// Say what a change of manifests means for requests: which rules become more open, more closed or other. The exit code
+    /// is 0 for no change, 10 for a change that opens nothing, and 11 for one that may.
+    Diff(diff::DiffArguments),
     /// Run the cases of PolicyTest documents against the manifests, by the pipeline of the proxy and without a network.
     Test(test::TestArguments),
     /// Explain a decision in words: one of the proxy's decision records, or one that a request would meet.
@@ -96,6 +101,10 @@ pub(crate) enum Outcome {
     Findings,
     /// A file cannot be read; the others were looked at.
     Unreadable,
+    /// Something changed, and no request passes that did not before.
+    Changed,
+    /// A request may pass that did not before.
+    MoreOpen,
 }
 
 /// An argument that means nothing here.
@@ -123,6 +132,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Compile { paths, namespace, labels, allow_http } => {
             compile::run(&paths, &namespace, labels.into_iter().collect(), allow_http, out)
         }
+        Command::Diff(arguments) => diff::run(&arguments, out),
         Command::Test(arguments) => test::run(&arguments, out),
         Command::Explain(arguments) => explain::run(&arguments, out),
     };
@@ -130,6 +140,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(Outcome::Clean) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::from(1),
         Ok(Outcome::Unreadable) => ExitCode::from(2),
+        Ok(Outcome::Changed) => ExitCode::from(10),
+        Ok(Outcome::MoreOpen) => ExitCode::from(11),
         // Whoever read the output has seen enough. 128 and SIGPIPE, as of any other program.
         Err(error) if is_closed_pipe(&error) => ExitCode::from(141),
         Err(error) => {

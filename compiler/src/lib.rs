@@ -16,6 +16,7 @@ mod collide;
 mod compiled;
 mod consent;
 mod diagnostic;
+pub mod diff;
 mod duration;
 mod emit;
 mod external;
@@ -48,7 +49,7 @@ pub use inventory::{
     Stray, uses_of_secret,
 };
 pub use references::{MAX_OF_NAMESPACE, MAX_OF_OBJECT, Reference, References, references};
-pub use registration::{RegistrationTarget, ResolvedRegistration, ResolvedRotation, registration_target};
+pub use registration::{RegistrationTarget, ResolvedRegistration, ResolvedRotation, access_of, registration_target};
 pub use resolve::{ca_certificates, minting_namespaces};
 pub use scopes::ScopeOwners;
 pub use status::{Condition, ConditionStatus, FleetView, ObjectStatus, PodView, statuses};

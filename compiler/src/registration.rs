@@ -73,6 +73,14 @@ pub fn registration_target(
     }
 }
 
+/// Which scopes a ClientRegistration may have, whether or not it can be registered; `None` where its TokenService is
+/// missing or not open to it.
+pub fn access_of(inventory: &Inventory, owners: &ScopeOwners, registration: &ClientRegistration) -> Option<Access> {
+    let from = registration.metadata.namespace.as_deref().unwrap_or_default();
+    let (name, service) = find_token_service(inventory, from, &registration.spec.token_service_ref).ok()?;
+    Some(decide_access(inventory, owners, (&name, service), registration))
+}
+
 fn resolve_registration(
     inventory: &Inventory,
     options: Options,

@@ -44,6 +44,10 @@ pub struct Tally {
     pub opened: Vec<String>,
     /// Mutants with such a request.
     pub failed: u64,
+    /// Requests of which `diff` does not say that an edit, made or undone, opens them.
+    pub missed: Vec<String>,
+    /// Mutants with such a request.
+    pub unsound: u64,
     /// Edits that are no fault and open something, counted by their kind: they say something else, and mean it.
     pub loosened: BTreeMap<String, u64>,
 }
@@ -62,7 +66,10 @@ pub async fn run(folder: &std::path::Path, pairs: u64, seed: u64) -> Result<Tall
     'rounds: loop {
         for (case, base) in cases.iter().zip(&known) {
             for edit in edits::some(case, 4, &mut draw) {
-                let Outcome { faulty, pairs: judged, opened } = judge.compare(case, base, &edit, &mut draw).await?;
+                let outcome = judge.compare(case, base, &edit, &mut draw).await?;
+                let Outcome { faulty, pairs: judged, opened, missed } = outcome;
+                tally.unsound = tally.unsound.saturating_add(u64::from(!missed.is_empty()));
+                tally.missed.extend(missed.into_iter().map(|one| format!("{}: {}: {one}", case.name, edit.what)));
                 tally.mutants = tally.mutants.saturating_add(1);
                 tally.faulty = tally.faulty.saturating_add(u64::from(faulty));
                 tally.pairs = tally.pairs.saturating_add(judged);

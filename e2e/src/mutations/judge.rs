@@ -11,6 +11,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Request;
+use portreeve_compiler::diff::{Verdict, diff};
 use portreeve_policy::{
     HostnamePattern, Limits, NamespacedName, PathMatch, Refusal, RefusalReason, Route, Rule, RuleState, Snapshot,
     TemplateSegment,
@@ -54,8 +55,15 @@ struct RequestShape {
 /// A case before any mistake.
 pub(super) struct Known {
     faults: BTreeSet<String>,
-    /// For each pod and way to look at limits, every request that is refused.
-    refused: BTreeMap<(NamespacedName, LimitView), Vec<RequestShape>>,
+    /// For each pod and way to look at limits, every request that is refused, and every one that is permitted.
+    decided: BTreeMap<(NamespacedName, LimitView), Decided>,
+    snapshots: BTreeMap<NamespacedName, Arc<Snapshot>>,
+}
+
+#[derive(Default)]
+struct Decided {
+    refused: Vec<RequestShape>,
+    permitted: Vec<RequestShape>,
 }
 
 /// Counts would make verdicts depend on what was asked before, so that limits are looked at in two ways.
@@ -73,6 +81,8 @@ pub(super) struct Outcome {
     pub(super) faulty: bool,
     pub(super) pairs: u64,
     pub(super) opened: Vec<String>,
+    /// Requests that pass on one side only, and of which `diff` does not say that it is more open.
+    pub(super) missed: Vec<String>,
 }
 
 /// Decides by the proxy's own pipeline.
@@ -95,22 +105,21 @@ impl Judge {
     pub(super) async fn know(&mut self, case: &Case) -> Result<Known> {
         let Made { compiled, faults } = case.compile(&case.text())?;
         let asked = requests(case, compiled.routes.values().map(AsRef::as_ref));
-        let mut refused = BTreeMap::new();
+        let mut decided = BTreeMap::new();
         for (pod, snapshot) in &compiled.snapshots {
             let limited = snapshot.routes.values().flat_map(|route| &route.rules).any(is_limited);
             let views = if limited { &[LimitView::Wide, LimitView::UsedUp][..] } else { &[LimitView::Wide] };
             for view in views {
                 self.load(snapshot, *view);
-                let mut found = Vec::new();
+                let mut found = Decided::default();
                 for one in &asked {
-                    if !self.permits(one).await? {
-                        found.push(one.clone());
-                    }
+                    let list = if self.permits(one).await? { &mut found.permitted } else { &mut found.refused };
+                    list.push(one.clone());
                 }
-                refused.insert((pod.clone(), *view), found);
+                decided.insert((pod.clone(), *view), found);
             }
         }
-        Ok(Known { faults: faults.into_iter().collect(), refused })
+        Ok(Known { faults: faults.into_iter().collect(), decided, snapshots: compiled.snapshots })
     }
 
     /// Decides some of the requests that were refused before.
@@ -142,16 +151,29 @@ impl Judge {
         let retargeted = edit.kind.contains(" /spec/targetRefs");
         let cured = known.faults.iter().any(|fault| !faults.contains(fault));
         let faulty = faults.iter().any(new) && !(retargeted && cured);
-        let mut outcome = Outcome { faulty, pairs: 0, opened: Vec::new() };
-        for ((pod, view), refused) in &known.refused {
-            let Some(snapshot) = compiled.snapshots.get(pod) else { continue };
+        let mut outcome = Outcome { faulty, pairs: 0, opened: Vec::new(), missed: Vec::new() };
+        for ((pod, view), Decided { refused, permitted }) in &known.decided {
+            let (Some(snapshot), Some(base)) = (compiled.snapshots.get(pod), known.snapshots.get(pod)) else {
+                continue;
+            };
+            let shown = |one: &RequestShape| {
+                let caller = if one.token.is_some() { "a token" } else { "nobody" };
+                format!("{pod}: {} {}{} by {caller}", one.method, one.host, one.path)
+            };
             self.load(snapshot, *view);
             for _ in 0..REQUESTS.min(refused.len()) {
                 let Some(one) = refused.get(draw.below(refused.len())) else { continue };
                 outcome.pairs = outcome.pairs.saturating_add(1);
                 if self.permits(one).await? {
-                    let caller = if one.token.is_some() { "a token" } else { "nobody" };
-                    outcome.opened.push(format!("{pod}: {} {}{} by {caller}", one.method, one.host, one.path));
+                    outcome.opened.push(shown(one));
+                    outcome.missed.extend((!is_more_open(base, snapshot)).then(|| format!("{}, made", shown(one))));
+                }
+            }
+            // The same edit the other way round, for `diff` alone.
+            for _ in 0..(REQUESTS / 4).min(permitted.len()) {
+                let Some(one) = permitted.get(draw.below(permitted.len())) else { continue };
+                if !self.permits(one).await? {
+                    outcome.missed.extend((!is_more_open(snapshot, base)).then(|| format!("{}, undone", shown(one))));
                 }
             }
         }
@@ -174,6 +196,10 @@ impl Judge {
         let (answer, _) = self.0.send(request.body(Bytes::new())?).await?;
         Ok(answer.status() == 200)
     }
+}
+
+fn is_more_open(before: &Snapshot, after: &Snapshot) -> bool {
+    diff(before, after).iter().any(|change| change.verdict == Verdict::MoreOpen)
 }
 
 fn is_limited(rule: &Rule) -> bool {

@@ -81,6 +81,11 @@ impl Rate {
         self.requests.get()
     }
 
+    /// Requests at once.
+    pub fn burst(&self) -> u64 {
+        self.burst.get()
+    }
+
     /// The period.
     pub fn per(&self) -> Period {
         self.per
